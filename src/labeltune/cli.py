@@ -1,0 +1,230 @@
+"""The command line: one short function per verb. What is heavy is imported inside the verb that needs it."""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import sys
+import traceback
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from labeltune import __version__
+
+USER_ERROR, OUR_ERROR, INTERRUPTED = 2, 1, 130
+
+app = typer.Typer(
+    name="labeltune",
+    help="Tune an open language model to choose between labels, and prove what the tuning changed.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+
+RecipeArgument = Annotated[
+    str, typer.Argument(metavar="RECIPE", help="A bundled recipe, a YAML file, or a run folder.")
+]
+Overrides = Annotated[
+    list[str], typer.Option("--set", metavar="KEY=VALUE", help="Override a setting, such as train.max_steps=40.")
+]
+Json = Annotated[bool, typer.Option("--json", help="Print the result as JSON, and nothing else.")]
+
+
+@app.command()
+def run(
+    recipe: RecipeArgument,
+    out: Annotated[Path | None, typer.Option(help="The run folder; a new one under runs/ when left out.")] = None,
+    resume: Annotated[bool, typer.Option("--resume", help="Go on with the run in --out.")] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Load and audit the rows, and stop.")] = False,
+    overrides: Overrides = [],  # noqa: B006 (typer reads it once)
+    as_json: Json = False,
+) -> None:
+    """Do the whole job: audit, score, tune, choose, compare, report."""
+    from labeltune.recipes import load_recipe
+
+    settings = load_recipe(recipe, overrides)
+    _quiet_libraries()
+    from labeltune import run as pipeline
+    from labeltune.terminal import Terminal
+
+    terminal = Terminal(quiet=as_json)
+    if dry_run:
+        _, report = pipeline.check(settings, terminal)
+        if as_json:
+            _print_json(report)
+        return
+    folder = pipeline.run(settings, terminal, out, resume)
+    if as_json:
+        _print_json({"run": str(folder.path), **folder.read("summary.json")})
+
+
+@app.command()
+def score(  # noqa: PLR0913, PLR0917 (its options)
+    recipe: RecipeArgument,
+    out: Annotated[Path, typer.Option(help="Where the predictions go, as JSONL.")],
+    split: Annotated[str, typer.Option(help="train, validation or test.")] = "test",
+    adapter: Annotated[Path | None, typer.Option(help="An adapter's folder; a run's own when left out.")] = None,
+    base: Annotated[bool, typer.Option("--base", help="Score a run's base without its adapter.")] = False,
+    overrides: Overrides = [],  # noqa: B006
+    as_json: Json = False,
+) -> None:
+    """Score one split with a run's adapter, or with a recipe's base."""
+    _quiet_libraries()
+    from labeltune.judge.table import scores_table
+    from labeltune.predict import find_subject, score_split
+    from labeltune.terminal import Terminal
+
+    terminal = Terminal(quiet=as_json)
+    metrics = score_split(find_subject(recipe, adapter, base, overrides), split, out, terminal)
+    if as_json:
+        _print_json(metrics)
+    terminal.show(scores_table(metrics, split))
+
+
+@app.command()
+def compare(
+    first: Annotated[Path, typer.Argument(metavar="RUN", help="A run folder.")],
+    second: Annotated[Path | None, typer.Argument(metavar="[RUN]", help="Another, scored on the same rows.")] = None,
+    as_json: Json = False,
+) -> None:
+    """Compare before and after in one run, or the tuned models of two."""
+    from labeltune.folder import open_finished
+    from labeltune.judge.runs import compare_runs
+    from labeltune.judge.summary import judge_run
+    from labeltune.judge.table import comparison_table, runs_table
+    from labeltune.terminal import Terminal
+
+    terminal = Terminal(quiet=as_json)
+    runs = [open_finished(path).path for path in (first, second) if path is not None]
+    result = judge_run(runs[0]) if len(runs) == 1 else compare_runs(runs[0], runs[1])
+    if as_json:
+        _print_json(result)
+    terminal.show(comparison_table(result) if len(runs) == 1 else runs_table(result))
+
+
+@app.command()
+def report(
+    run_folder: Annotated[Path, typer.Argument(metavar="RUN", help="A run folder.")],
+) -> None:
+    """Judge a run again from its files, and write its summary and report anew."""
+    from labeltune.finish import finish
+    from labeltune.folder import open_finished
+    from labeltune.terminal import Terminal
+
+    finish(open_finished(run_folder), Terminal())
+
+
+@app.command()
+def predict(
+    run_folder: Annotated[Path, typer.Argument(metavar="RUN", help="A finished run.")],
+    source: Annotated[Path, typer.Argument(metavar="INPUT", help="CSV, TSV, JSONL or Parquet with the text columns.")],
+    target: Annotated[Path, typer.Argument(metavar="OUTPUT", help="The same rows with label and probabilities.")],
+) -> None:
+    """Label new rows with a tuned model."""
+    _quiet_libraries()
+    from labeltune.predict import predict_file
+    from labeltune.terminal import Terminal
+
+    terminal = Terminal()
+    rows = predict_file(run_folder, source, target, terminal)
+    terminal.say(f"{rows:,} rows written to {target}")
+
+
+@app.command()
+def prompt(
+    recipe: RecipeArgument,
+    split: Annotated[str, typer.Option(help="train, validation or test.")] = "train",
+    row: Annotated[int, typer.Option(help="Which row, counted from 0.")] = 0,
+    overrides: Overrides = [],  # noqa: B006
+    as_json: Json = False,
+) -> None:
+    """Show one row as the model sees it: the prompt, its tokens, and which of them carry loss."""
+    from labeltune.recipes import load_recipe
+
+    settings = load_recipe(recipe, overrides)
+    _quiet_libraries()
+    from labeltune.show import describe_prompt, draw_prompt
+    from labeltune.terminal import Terminal
+
+    shown = describe_prompt(settings, split, row)
+    if as_json:
+        _print_json(shown)
+    Terminal(quiet=as_json).show(draw_prompt(shown))
+
+
+@app.command()
+def recipes(as_json: Json = False) -> None:
+    """List the bundled recipes."""
+    from rich.table import Table
+
+    from labeltune.recipes import bundled_recipes, load_recipe
+    from labeltune.terminal import Terminal
+
+    found = {name: load_recipe(name).description for name in bundled_recipes()}
+    if as_json:
+        _print_json(found)
+    table = Table.grid(padding=(0, 2))
+    for name, description in found.items():
+        table.add_row(name, description)
+    Terminal(quiet=as_json).show(table)
+
+
+@app.command()
+def doctor(as_json: Json = False) -> None:
+    """Show what is installed, what device there is, and what will be slow or impossible here."""
+    _quiet_libraries()
+    from labeltune.doctor import diagnose, draw_diagnosis
+    from labeltune.terminal import Terminal
+
+    diagnosis = diagnose()
+    if as_json:
+        _print_json(diagnosis)
+    Terminal(quiet=as_json).show(draw_diagnosis(diagnosis))
+
+
+@app.callback(invoke_without_command=True)
+def _version(version: Annotated[bool, typer.Option("--version", help="Print the version.")] = False) -> None:
+    if version:
+        print(f"labeltune {__version__}")
+        raise typer.Exit()
+
+
+def main() -> None:
+    """Run a verb. Exits with 0, with 2 for the user's mistakes and 1 for ours; LABELTUNE_DEBUG=1 shows tracebacks."""
+    try:
+        app()
+    except (ValueError, OSError) as error:
+        _fail(f"error: {error}", USER_ERROR)
+    except KeyboardInterrupt:
+        _fail("interrupted; `labeltune run` with --resume goes on from the last checkpoint", INTERRUPTED)
+    except Exception as error:
+        _fail(
+            f"error in labeltune: {type(error).__name__}: {error}\n"
+            "set LABELTUNE_DEBUG=1 to see where, and please report it",
+            OUR_ERROR,
+        )
+
+
+def _fail(message: str, code: int) -> None:
+    if os.environ.get("LABELTUNE_DEBUG"):
+        traceback.print_exc()
+    print(message, file=sys.stderr)
+    sys.exit(code)
+
+
+def _print_json(content: Any) -> None:
+    print(json.dumps(content, ensure_ascii=False, indent=2))
+
+
+def _quiet_libraries() -> None:
+    """Keep other packages' progress bars and notices out of our output; their errors still reach us as exceptions."""
+    os.environ.setdefault("TOKENIZERS_PARALLELISM", "true")
+    os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
+    os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
+    logging.getLogger("bitsandbytes").setLevel(logging.ERROR)
+    from transformers.utils import logging as transformers_logging
+
+    transformers_logging.disable_progress_bar()

@@ -1,0 +1,48 @@
+"""What a run ran on: versions and devices, for environment.json and `labeltune doctor`."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import os
+import platform
+from typing import Any
+
+import psutil
+
+PACKAGES = ("labeltune", "torch", "transformers", "peft", "bitsandbytes", "datasets", "accelerate", "numpy")
+
+
+def versions() -> dict[str, str | None]:
+    """The version of Python and of each package that decides results; None where one is missing."""
+    return {"python": platform.python_version()} | {name: _version(name) for name in PACKAGES}
+
+
+def devices() -> dict[str, Any]:
+    """Processor, memory and GPUs."""
+    import torch
+
+    gpus = [torch.cuda.get_device_properties(index) for index in range(torch.cuda.device_count())]
+    return {
+        "platform": platform.platform(),
+        "cpu_cores": os.cpu_count(),
+        "torch_threads": torch.get_num_threads(),
+        "host_memory_mib": psutil.virtual_memory().total // (1024 * 1024),
+        "gpus": [{"name": gpu.name, "memory_mib": gpu.total_memory // (1024 * 1024)} for gpu in gpus],
+        "cuda": torch.version.cuda,
+    }
+
+
+def gpu_uuid(device: Any) -> str | None:
+    """The GPU's id for the hardware monitor, or None on the CPU."""
+    if device.type != "cuda":
+        return None
+    import torch
+
+    return str(torch.cuda.get_device_properties(device).uuid)
+
+
+def _version(package: str) -> str | None:
+    try:
+        return importlib.metadata.version(package)
+    except importlib.metadata.PackageNotFoundError:
+        return None

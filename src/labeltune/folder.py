@@ -1,0 +1,128 @@
+"""The run folder: where everything of one run lies, and how its small files are written."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from labeltune.recipe import Recipe
+
+RUNS = Path("runs")
+
+
+@dataclass(frozen=True, slots=True)
+class RunFolder:
+    """Paths of one run."""
+
+    path: Path
+
+    @property
+    def adapter(self) -> Path:
+        return self.path / "adapter"
+
+    @property
+    def steps(self) -> Path:
+        return self.path / "steps.jsonl"
+
+    @property
+    def hardware(self) -> Path:
+        return self.path / "hardware.jsonl"
+
+    def predictions(self, name: str) -> Path:
+        """The file of one scoring, such as `base-test`."""
+        return self.path / "predictions" / f"{name}.jsonl"
+
+    def write(self, name: str, content: Mapping[str, Any]) -> None:
+        """Write a JSON file whole or not at all."""
+        path = self.path / name
+        partial = path.with_name(path.name + ".partial")
+        text = json.dumps(content, indent=2, ensure_ascii=False, allow_nan=False)
+        partial.write_text(text + "\n", encoding="utf-8")
+        partial.replace(path)
+
+    def read(self, name: str) -> dict[str, Any]:
+        """Read a JSON file that `write` wrote.
+
+        Raises:
+            ValueError: it is not there, or not JSON.
+        """
+        path = self.path / name
+        try:
+            content: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+        except FileNotFoundError:
+            raise ValueError(f"{self.path} has no {name}; is it a run folder, and did the run get that far?") from None
+        except json.JSONDecodeError as error:
+            raise ValueError(f"{path} is not JSON ({error}); run again") from error
+        return content
+
+    def exists(self, name: str) -> bool:
+        return (self.path / name).is_file()
+
+    def append_step(self, line: Mapping[str, Any]) -> None:
+        """Add one line to steps.jsonl."""
+        with self.steps.open("a", encoding="utf-8") as out:
+            out.write(json.dumps(line) + "\n")
+
+
+def choose_folder(recipe: Recipe, out: Path | None, resume: bool) -> RunFolder:
+    """The folder that a run will write to; nothing is written yet.
+
+    Raises:
+        ValueError: it is in use, or there is nothing in it to resume.
+    """
+    if resume:
+        return _reopen(recipe, out)
+    path = out or RUNS / f"{recipe.name}-{time.strftime('%Y%m%d-%H%M%S')}"
+    if path.exists() and not path.is_dir():
+        raise ValueError(f"{path} is a file; name another folder with --out")
+    if path.is_dir() and any(path.iterdir()):
+        raise ValueError(f"output folder {path} is in use; name another with --out, or go on with its run by --resume")
+    return RunFolder(path)
+
+
+def create_folder(folder: RunFolder, recipe: Recipe) -> None:
+    """Make the folder and write the resolved recipe into it.
+
+    Raises:
+        ValueError: it cannot be written.
+    """
+    try:
+        (folder.path / "predictions").mkdir(parents=True, exist_ok=True)
+        folder.write("recipe.json", recipe.model_dump(mode="json"))
+    except OSError as error:
+        reason = (error.strerror or str(error)).lower()
+        raise ValueError(
+            f"output folder {folder.path} cannot be written ({reason}); name another with --out"
+        ) from error
+
+
+def open_finished(path: Path) -> RunFolder:
+    """A run folder to read from.
+
+    Raises:
+        ValueError: there is no such folder, or it holds no run.
+    """
+    if not path.is_dir():
+        raise ValueError(f"no run folder {path}; name the folder that `labeltune run` wrote")
+    folder = RunFolder(path)
+    if not folder.exists("recipe.json"):
+        raise ValueError(f"{path} holds no recipe.json, so it is not a run folder")
+    return folder
+
+
+def _reopen(recipe: Recipe, out: Path | None) -> RunFolder:
+    if out is None:
+        raise ValueError("--resume needs the run's folder; name it with --out")
+    folder = open_finished(out)
+    old, new = folder.read("recipe.json"), recipe.model_dump(mode="json")
+    for section in new:
+        if old.get(section) != new[section]:
+            raise ValueError(
+                f"{out} was begun with another recipe: its section {section!r} differs; resume with the same recipe "
+                "and settings (its own recipe.json serves), or start a new run in another folder"
+            )
+    return folder

@@ -1,0 +1,107 @@
+"""The LoRA adapter on the base: made, loaded, switched off, counted."""
+
+from __future__ import annotations
+
+import contextlib
+import difflib
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import torch
+from peft import LoraConfig, PeftModel, TaskType, get_peft_model
+
+from labeltune.recipe import AdapterSettings
+
+
+class ParameterCounts(NamedTuple):
+    """How many numbers are trained, and how many there are."""
+
+    trainable: int
+    total: int
+
+    @property
+    def trainable_percent(self) -> float:
+        return 100 * self.trainable / self.total
+
+    def __str__(self) -> str:
+        return f"{self.trainable:,} of {self.total:,} parameters are trained ({self.trainable_percent:.4f} %)"
+
+
+def add_adapter(model: Any, settings: AdapterSettings, seed: int) -> PeftModel:
+    """Put a fresh adapter on a frozen base: float32 weights, whatever the base's type, that depend on the seed alone.
+
+    Raises:
+        ValueError: a target module matches nothing; lists what there is.
+    """
+    _check_targets(model, settings)
+    config = LoraConfig(
+        task_type=TaskType.CAUSAL_LM,
+        r=settings.r,
+        lora_alpha=settings.lora_alpha,
+        lora_dropout=settings.lora_dropout,
+        bias=settings.bias,
+        target_modules=settings.target_modules,
+        use_rslora=settings.use_rslora,
+    )
+    torch.manual_seed(seed)
+    adapted = get_peft_model(model, config)
+    for parameter in adapted.parameters():
+        if parameter.requires_grad:
+            parameter.data = parameter.data.float()
+    return adapted
+
+
+def load_adapter(model: Any, folder: Path) -> PeftModel:
+    """Put a saved adapter on a base, for scoring.
+
+    Raises:
+        ValueError: the folder holds no adapter, or one that does not fit this base.
+    """
+    if not (folder / "adapter_config.json").is_file() or not (folder / "adapter_model.safetensors").is_file():
+        raise ValueError(
+            f"{folder} holds no adapter (adapter_config.json and adapter_model.safetensors); name a run or a checkpoint"
+        )
+    try:
+        return PeftModel.from_pretrained(model, str(folder), is_trainable=False).eval()
+    except (RuntimeError, ValueError) as error:
+        message = " ".join(str(error).split())[:300]
+        raise ValueError(f"the adapter in {folder} does not fit this base: {message}") from error
+
+
+def save_adapter(model: PeftModel, folder: Path) -> None:
+    """Write the adapter as safetensors, in peft's own layout."""
+    model.save_pretrained(str(folder), safe_serialization=True, save_embedding_layers=False)
+
+
+@contextlib.contextmanager
+def adapter_off(model: Any) -> Iterator[Any]:
+    """The base alone: the same loaded model with its adapter switched off."""
+    with model.disable_adapter():
+        yield model
+
+
+def count_parameters(model: Any) -> ParameterCounts:
+    """Trainable and total parameters; packed 4-bit weights count as the numbers that they stand for."""
+    return ParameterCounts(*model.get_nb_trainable_parameters())
+
+
+def trainable_parameters(model: Any) -> dict[str, torch.nn.Parameter]:
+    """The trained weights by name."""
+    return {name: parameter for name, parameter in model.named_parameters() if parameter.requires_grad}
+
+
+def _check_targets(model: Any, settings: AdapterSettings) -> None:
+    """Every target must end the name of at least one linear module."""
+    if isinstance(settings.target_modules, str):
+        return
+    linear = [name for name, module in model.named_modules() if isinstance(module, torch.nn.Linear)]
+    for target in settings.target_modules:
+        if not any(name == target or name.endswith("." + target) for name in linear):
+            there = sorted({name.rsplit(".", 1)[-1] for name in linear})
+            close = difflib.get_close_matches(target, there, n=1)
+            hint = f"; did you mean {close[0]}?" if close else ""
+            raise ValueError(
+                f"adapter.target_modules: {target!r} matches no linear module of this base{hint}; "
+                f"there are {', '.join(there)}"
+            )

@@ -1,0 +1,177 @@
+"""The base model and its tokenizer: `from_pretrained` on a hub id or a folder, quantised if asked; no remote code."""
+
+from __future__ import annotations
+
+import hashlib
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from huggingface_hub import snapshot_download
+from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, BitsAndBytesConfig
+
+from labeltune.hub import hub_reachable
+from labeltune.model.attention import FP32_ATTENTION, OVERFLOWS_IN_FLOAT16
+from labeltune.recipe import ModelSettings
+
+SMALL = "labeltune-small"
+DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
+
+
+@dataclass(frozen=True, slots=True)
+class Base:
+    """A frozen base model, its tokenizer, and what is known of both."""
+
+    model: Any
+    tokenizer: Any
+    device: torch.device
+    dtype: torch.dtype
+    max_length: int
+    """The longest input, in tokens."""
+    notes: tuple[str, ...]
+    """What was decided for the user, in words."""
+
+
+def choose_device(settings: ModelSettings) -> torch.device:
+    """The device that the settings mean here.
+
+    Raises:
+        ValueError: a GPU is asked for and there is none.
+    """
+    if settings.device == "cuda" and not torch.cuda.is_available():
+        raise ValueError(
+            "model.device is cuda, but torch sees no GPU here; set it to auto or cpu, or see `labeltune doctor`"
+        )
+    on_gpu = settings.device != "cpu" and torch.cuda.is_available()
+    return torch.device("cuda", torch.cuda.current_device()) if on_gpu else torch.device("cpu")
+
+
+def choose_dtype(settings: ModelSettings, device: torch.device) -> torch.dtype:
+    """The type in which the base is stored and computes."""
+    if settings.dtype != "auto":
+        return DTYPES[settings.dtype]
+    if device.type == "cpu":
+        return torch.float32
+    return torch.bfloat16 if torch.cuda.is_bf16_supported(including_emulation=False) else torch.float16
+
+
+def resolve_path(name_or_path: str) -> str:
+    """The shipped base's folder for its name; anything else unchanged."""
+    return str(Path(__file__).parent / "small") if name_or_path == SMALL else name_or_path
+
+
+def load_base(settings: ModelSettings) -> Base:
+    """Load base and tokenizer onto the device, every weight frozen.
+
+    Raises:
+        ValueError: there is no such model here, it has no safetensors weights, or it needs code of its own.
+    """
+    path = resolve_path(settings.name_or_path)
+    device = choose_device(settings)
+    dtype = choose_dtype(settings, device)
+    tokenizer, config = load_tokenizer(settings)
+    attention, notes = _choose_attention(settings, config.model_type, dtype)
+    options: dict[str, Any] = {"dtype": dtype, "use_safetensors": True, "device_map": {"": device}}
+    if attention is not None:
+        options["attn_implementation"] = attention
+    quantization = quantization_config(settings, dtype)
+    if quantization is not None:
+        options["quantization_config"] = quantization
+    model = _load(AutoModelForCausalLM, settings, path, **options)
+    model.requires_grad_(False)
+    model.config.use_cache = False
+    return Base(model.eval(), tokenizer, device, dtype, max_length(config), notes)
+
+
+def load_tokenizer(settings: ModelSettings) -> tuple[Any, Any]:
+    """The base's tokenizer and configuration, without its weights.
+
+    Raises:
+        ValueError: there is no such model here.
+    """
+    path = resolve_path(settings.name_or_path)
+    config = _load(AutoConfig, settings, path)
+    return _load(AutoTokenizer, settings, path), config
+
+
+def max_length(config: Any) -> int:
+    """The longest input that the model reads, in tokens; 2048 where its configuration names no limit."""
+    return int(getattr(config.get_text_config(), "max_position_embeddings", None) or 2048)
+
+
+def quantization_config(settings: ModelSettings, dtype: torch.dtype) -> BitsAndBytesConfig | None:
+    """NF4 with double quantisation (QLoRA, Dettmers et al. 2023, arXiv 2305.14314), int8, or None."""
+    if settings.quantization == "nf4":
+        return BitsAndBytesConfig(
+            load_in_4bit=True,
+            bnb_4bit_quant_type="nf4",
+            bnb_4bit_use_double_quant=True,
+            bnb_4bit_compute_dtype=dtype,
+        )
+    return BitsAndBytesConfig(load_in_8bit=True) if settings.quantization == "int8" else None
+
+
+def weights_fingerprint(settings: ModelSettings) -> str:
+    """SHA-256 over the names and contents of the base's safetensors files."""
+    path = Path(resolve_path(settings.name_or_path))
+    if not path.is_dir():
+        path = Path(snapshot_download(str(path), revision=settings.revision, local_files_only=True))
+    files = sorted(path.glob("*.safetensors"))
+    with ThreadPoolExecutor() as pool:
+        digests = list(pool.map(_file_digest, files))
+    whole = hashlib.sha256()
+    for file, digest in zip(files, digests, strict=True):
+        whole.update(f"{file.name} {digest};".encode())
+    return whole.hexdigest()
+
+
+def tokenizer_fingerprint(tokenizer: Any) -> str:
+    """SHA-256 over the tokenizer's whole definition."""
+    return hashlib.sha256(tokenizer.backend_tokenizer.to_str().encode()).hexdigest()
+
+
+def _choose_attention(
+    settings: ModelSettings, model_type: str, dtype: torch.dtype
+) -> tuple[str | None, tuple[str, ...]]:
+    """The attention to ask transformers for, and a note where it is not transformers' own choice."""
+    if settings.attn_implementation is not None:
+        return settings.attn_implementation, ()
+    if dtype == torch.float16 and model_type in OVERFLOWS_IN_FLOAT16:
+        return FP32_ATTENTION, (f"attention computed in float32: {model_type}'s overflows in float16",)
+    return None, ()
+
+
+def _load(auto_class: Any, settings: ModelSettings, path: str, **options: Any) -> Any:
+    """`from_pretrained`, with the few ways in which it fails told in one sentence each."""
+    local = Path(path).is_dir()
+    try:
+        return auto_class.from_pretrained(
+            path,
+            revision=settings.revision,
+            trust_remote_code=False,
+            local_files_only=local or not hub_reachable(),
+            **options,
+        )
+    except ImportError as error:
+        raise ValueError(
+            f"model {settings.name_or_path!r} needs a package that is missing: {_first_line(error)}"
+        ) from error
+    except (OSError, ValueError) as error:
+        if local:
+            raise ValueError(f"model folder {path!r} cannot be loaded: {_first_line(error)}") from error
+        raise ValueError(
+            f"model {settings.name_or_path!r} is neither a folder here nor to be had from the hub "
+            f"({_first_line(error)}); "
+            "check the name and the network, or download it elsewhere and give its folder as model.name_or_path"
+        ) from error
+
+
+def _file_digest(file: Path) -> str:
+    with file.open("rb") as content:
+        return hashlib.file_digest(content, "sha256").hexdigest()
+
+
+def _first_line(error: BaseException) -> str:
+    return next((line.strip() for line in str(error).splitlines() if line.strip()), type(error).__name__)

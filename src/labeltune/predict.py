@@ -1,0 +1,142 @@
+"""A finished run, or a recipe's base, put to work on rows: `labeltune predict` and `labeltune score`."""
+
+from __future__ import annotations
+
+import itertools
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from labeltune.data import load_rows, read_table, write_table
+from labeltune.folder import open_finished
+from labeltune.job import Job, encode_splits, load_classifier, score_to_file
+from labeltune.judge.metrics import evaluate
+from labeltune.model.adapter import load_adapter
+from labeltune.monitor import Monitor
+from labeltune.recipe import Recipe
+from labeltune.recipes import load_recipe
+from labeltune.rows import Example, Prediction, read_predictions
+from labeltune.score import collect, score_batches, to_predictions
+from labeltune.terminal import Terminal
+
+ROWS_AT_A_TIME = 4096
+BAD_ROWS_SHOWN = 20
+
+
+@dataclass(frozen=True, slots=True)
+class Subject:
+    """What is to be scored: a recipe, with an adapter or without."""
+
+    recipe: Recipe
+    adapter: Path | None
+
+
+def find_subject(recipe_or_run: str, adapter: Path | None, base_only: bool, overrides: list[str]) -> Subject:
+    """A run folder stands for its recipe and its adapter; a recipe for its base, unless an adapter is named."""
+    recipe = load_recipe(recipe_or_run, overrides)
+    if base_only:
+        return Subject(recipe, None)
+    own = Path(recipe_or_run) / "adapter"
+    return Subject(recipe, adapter or (own if own.is_dir() else None))
+
+
+def load_subject(subject: Subject, terminal: Terminal) -> Job:
+    """Load base and adapter, ready to score."""
+    classifier, base = load_classifier(subject.recipe, terminal)
+    if subject.adapter is not None:
+        classifier = replace(classifier, model=load_adapter(base.model, subject.adapter))
+        terminal.say(f"adapter: {subject.adapter}")
+    return Job(subject.recipe, terminal, Monitor(), classifier)
+
+
+def score_split(subject: Subject, split: str, out: Path, terminal: Terminal) -> dict[str, Any]:
+    """Score one split of the recipe's rows, write its predictions to `out`, and return the metrics.
+
+    Raises:
+        ValueError: the recipe has no such split, or `out` is there already.
+    """
+    if out.exists():
+        raise ValueError(f"{out} is there already; name another file with --out")
+    loaded = load_rows(subject.recipe.data, [split])
+    if split not in loaded:
+        raise ValueError(f"the recipe has no {split} rows; it may have train, validation and test")
+    job = load_subject(subject, terminal)
+    encoded = encode_splits(job.classifier, loaded, terminal)[split]
+    score_to_file(job, loaded[split].rows, encoded, out, title=f"{split} rows")
+    labels = subject.recipe.data.label_names
+    return evaluate(list(read_predictions(out)), labels, subject.recipe.report.confidence)
+
+
+def predict_file(run_folder: Path, source: Path, target: Path, terminal: Terminal) -> int:
+    """Add a prediction and a probability per label to every row of a table; returns the number of rows.
+
+    The format of either file is told by its name: CSV, TSV, JSONL or Parquet. Rows stream through, so the table may be
+    of any length.
+
+    Raises:
+        ValueError: no finished run, a table without the text columns, or rows without text (all are named at once).
+    """
+    folder = open_finished(run_folder)
+    if not folder.adapter.is_dir():
+        raise ValueError(
+            f"{run_folder} holds no adapter/; finish the run with `labeltune run RECIPE --out {run_folder} --resume`"
+        )
+    if target.exists():
+        raise ValueError(f"{target} is there already; name another file")
+    recipe = load_recipe(str(run_folder))
+    rows = _check_table(source, recipe)
+    job = load_subject(Subject(recipe, folder.adapter), terminal)
+    with terminal.bar("predicting", rows) as bar:
+        write_table(target, _predicted_rows(job, source, bar))
+    return rows
+
+
+def _check_table(source: Path, recipe: Recipe) -> int:
+    """Read the table once for rows without text, so that nothing is written when something is wrong."""
+    rows, bad = 0, []
+    for line, row in read_table(source, required=recipe.data.text_columns):
+        rows += 1
+        for column in recipe.data.text_columns:
+            if _text(row[column]) is None:
+                bad.append(f"{source}:{line}: no text in {column!r}")
+    if bad:
+        more = f"\n  and {len(bad) - BAD_ROWS_SHOWN} more" if len(bad) > BAD_ROWS_SHOWN else ""
+        raise ValueError("rows without text; mend or remove them:\n  " + "\n  ".join(bad[:BAD_ROWS_SHOWN]) + more)
+    if not rows:
+        raise ValueError(f"{source} has no rows")
+    return rows
+
+
+def _predicted_rows(job: Job, source: Path, bar: Any) -> Iterator[dict[str, Any]]:
+    columns = job.recipe.data.text_columns
+    table = read_table(source, required=columns)
+    while chunk := list(itertools.islice(table, ROWS_AT_A_TIME)):
+        examples = [
+            Example(str(line), {column: _text(row[column]) or "" for column in columns}, None) for line, row in chunk
+        ]
+        encoded = job.classifier.prompter.encode_rows(examples)
+        scored = []
+        for batch in score_batches(job.classifier, encoded, job.recipe.score):
+            scored.append(batch)
+            bar.advance(len(batch.rows))
+        scores = collect(scored, len(examples), len(job.classifier.words.names))
+        predictions = to_predictions(job.classifier, examples, encoded, scores)
+        for (_, row), prediction in zip(chunk, predictions, strict=True):
+            yield dict(row) | _columns(prediction)
+
+
+def _columns(prediction: Prediction) -> dict[str, Any]:
+    columns: dict[str, Any] = {"predicted": prediction.predicted}
+    columns |= {f"probability_{name}": p for name, p in prediction.probabilities.items()}
+    if prediction.generated is not None:
+        columns["generated"] = prediction.generated
+    return columns
+
+
+def _text(value: Any) -> str | None:
+    """A cell as prompt text: numbers are written out; nothing, blanks and nested values are no text."""
+    if isinstance(value, str):
+        return value if value.strip() else None
+    return str(value) if isinstance(value, int | float) and not math.isnan(value) else None

@@ -1,0 +1,312 @@
+"""What the user asks for: typed, frozen, unknown keys refused. Keys that Hugging Face has keep names and meanings."""
+
+from __future__ import annotations
+
+import string
+from typing import Annotated, Literal, Self
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
+
+SPLITS = ("train", "validation", "test")
+
+
+class Settings(BaseModel):
+    """The common ground of all sections: frozen, and closed to unknown keys."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True)
+
+
+def _text(value: object) -> object:
+    """YAML reads `no: 1` as False and `0: a` as an integer; labels are compared as text, as JSON writes them."""
+    if isinstance(value, bool):
+        return str(value).lower()
+    return str(value) if isinstance(value, int | float) else value
+
+
+Text = Annotated[str, BeforeValidator(_text)]
+
+
+class PairSettings(Settings):
+    """How many premise/hypothesis pairs the package generates for each split."""
+
+    train: int = Field(1001, ge=3)
+    """Training pairs."""
+    validation: int = Field(300, ge=3)
+    """Validation pairs."""
+    test: int = Field(600, ge=3)
+    """Test pairs."""
+    seed: int = 0
+    """Another seed gives other pairs."""
+
+
+class DataSettings(Settings):
+    """Where the rows come from and which of them are used. Exactly one of `hub`, `files` and `pairs`."""
+
+    hub: str | None = None
+    """A dataset id on the hub, or a local folder in the hub's layout."""
+    config: str | None = None
+    """The hub dataset's configuration name."""
+    revision: str | None = None
+    """The hub dataset's branch, tag or commit."""
+    splits: dict[str, str] = Field(default_factory=lambda: {name: name for name in SPLITS})
+    """With `hub`: the dataset's split for each of train, validation and test, e.g. `validation: "dev[:1000]"`."""
+    files: dict[str, str] | None = None
+    """A JSONL, CSV, TSV or Parquet file for each of train, validation and test, plain or gzipped; `"dev.jsonl[:1000]"`
+    and `"dev.jsonl[1000:]"` take rows by their place in the file."""
+    pairs: PairSettings | None = None
+    """Premise/hypothesis pairs that the package generates itself."""
+    text_columns: list[str] = Field(min_length=1)
+    """The columns that the prompt's template may name."""
+    label_column: str
+    """The column that holds the gold label."""
+    labels: dict[Text, str] = Field(min_length=2)
+    """Value in the data: the label's name."""
+    id_column: str | None = None
+    """A column with a unique id; otherwise a row's id is its split and place."""
+    votes_column: str | None = None
+    """A column with a list of annotators' labels (values or names)."""
+    keep_columns: list[str] = []
+    """Further columns that travel with each row."""
+    train_rows: int | None = Field(None, ge=1)
+    """How many training rows to use; all of them when left out."""
+    validation_rows: int | None = Field(None, ge=1)
+    """How many validation rows to use; all of them when left out."""
+    test_rows: int | None = Field(None, ge=1)
+    """How many test rows to use; all of them when left out."""
+    select: Literal["first", "random", "stratified"] = "first"
+    """Which rows, where a number is given: the first, random ones by seed, or random ones in the labels' shares."""
+    seed: int = 0
+    """The seed of that selection."""
+    bad_rows: Literal["skip", "error"] = "skip"
+    """A row with no usable label or text is left out and counted, or stops the run."""
+    allow_leakage: bool = False
+    """Go on although training rows appear in validation or test."""
+
+    @model_validator(mode="after")
+    def _check(self) -> Self:
+        sources = [name for name in ("hub", "files", "pairs") if getattr(self, name) is not None]
+        if len(sources) != 1:
+            found = " and ".join(sources) or "none"
+            raise ValueError(f"data needs exactly one of hub, files and pairs; found {found}; set the others to null")
+        for place, mapping in (("splits", self.splits), ("files", self.files or {})):
+            unknown = [name for name in mapping if name not in SPLITS]
+            if unknown:
+                raise ValueError(f"data.{place} names {unknown[0]!r}; it may name {', '.join(SPLITS)}")
+        if self.files is not None and not self.files:
+            raise ValueError("data.files is empty; name at least a train file")
+        if len(set(self.text_columns)) < len(self.text_columns):
+            raise ValueError(f"data.text_columns names a column twice: {self.text_columns}")
+        return self
+
+    @property
+    def label_names(self) -> tuple[str, ...]:
+        """The distinct label names, in the recipe's order: K of them everywhere else."""
+        return tuple(dict.fromkeys(self.labels.values()))
+
+    def rows_wanted(self, split: str) -> int | None:
+        """The number of rows to select for this split, or None for all."""
+        wanted: int | None = getattr(self, f"{split}_rows")
+        return wanted
+
+
+class PromptSettings(Settings):
+    """How a row becomes a prompt, and which words answer it."""
+
+    template: str
+    """Text with `{column}` for each text column; `{{` and `}}` for literal braces."""
+    answers: dict[str, Text]
+    """The word that stands for each label name."""
+    max_length: int | None = Field(None, ge=8)
+    """Longest prompt with its answer, in tokens; text columns are cut to fit. The model's own limit when left out."""
+    single_token_answers: bool = False
+    """Insist that every answer is one token, instead of scoring longer answers by their whole sequence."""
+
+    @property
+    def template_columns(self) -> list[str]:
+        """The columns that the template names, in order, each once.
+
+        >>> PromptSettings(template="{a} {{b}} {c}", answers={"x": "1", "y": "2"}).template_columns
+        ['a', 'c']
+        """
+        fields = [field for _, field, _, _ in string.Formatter().parse(self.template) if field is not None]
+        return list(dict.fromkeys(fields))
+
+
+class ModelSettings(Settings):
+    """The base model."""
+
+    name_or_path: str
+    """A model id on the hub, a local folder, or `labeltune-small`, the small base that ships with the package."""
+    revision: str | None = None
+    """The hub model's branch, tag or commit."""
+    quantization: Literal["nf4", "int8", "none"] = "none"
+    """NF4 with double quantisation, 8-bit, or none."""
+    dtype: Literal["auto", "float32", "bfloat16", "float16"] = "auto"
+    """Storage and computing type; `auto` is bfloat16 on a GPU that has it, else float16, and float32 on a CPU."""
+    attn_implementation: str | None = None
+    """An attention of transformers (`sdpa`, `eager`, ...); chosen by labeltune when left out."""
+    device: Literal["auto", "cpu", "cuda"] = "auto"
+    """`auto` takes the GPU where there is one."""
+
+
+class AdapterSettings(Settings):
+    """The LoRA adapter (Hu et al. 2021, arXiv 2106.09685)."""
+
+    r: int = Field(16, ge=1, le=1024)
+    """Rank of the update."""
+    lora_alpha: float = Field(32, gt=0)
+    """The update is scaled by lora_alpha / r."""
+    lora_dropout: float = Field(0.0, ge=0, lt=1)
+    """Dropout on the adapter's input."""
+    bias: Literal["none", "all", "lora_only"] = "none"
+    """Which biases are trained too."""
+    target_modules: list[str] | Literal["all-linear"] = "all-linear"
+    """Names (or ends of names) of the modules that get an adapter."""
+    use_rslora: bool = False
+    """Scale by lora_alpha / sqrt(r) instead (Kalajdzievski 2023, arXiv 2312.03732)."""
+
+
+class TrainSettings(Settings):
+    """The tuning. Names, meanings and defaults are those of transformers' TrainingArguments where it has them."""
+
+    num_train_epochs: float = Field(3, gt=0)
+    """Passes over the training rows."""
+    max_steps: int = Field(-1, ge=-1)
+    """Optimiser steps; overrides num_train_epochs when positive."""
+    per_device_train_batch_size: int = Field(8, ge=1)
+    """Rows in one forward and backward pass."""
+    gradient_accumulation_steps: int = Field(1, ge=1)
+    """Passes before each optimiser step."""
+    group_by_length: bool = False
+    """Put rows of like length into the same batch: less padding."""
+    learning_rate: float = Field(5e-5, gt=0)
+    """Peak learning rate of AdamW."""
+    lr_scheduler_type: Literal["linear", "cosine", "constant"] = "linear"
+    """How the rate goes on after the warm-up."""
+    warmup_ratio: float = Field(0.0, ge=0, lt=1)
+    """Share of all steps in which the rate rises from 0."""
+    warmup_steps: int = Field(0, ge=0)
+    """The same in steps; overrides warmup_ratio when positive."""
+    weight_decay: float = Field(0.0, ge=0)
+    """AdamW's decoupled decay, on weight matrices only."""
+    adam_beta1: float = Field(0.9, ge=0, lt=1)
+    """AdamW's first decay rate."""
+    adam_beta2: float = Field(0.999, ge=0, lt=1)
+    """AdamW's second decay rate."""
+    adam_epsilon: float = Field(1e-8, gt=0)
+    """AdamW's epsilon."""
+    max_grad_norm: float = Field(1.0, ge=0)
+    """Gradients are clipped to this norm; 0 leaves them alone."""
+    label_smoothing_factor: float = Field(0.0, ge=0, lt=1)
+    """Share of the target that is spread over the whole vocabulary."""
+    class_weights: dict[str, float] | Literal["balanced"] | None = None
+    """A weight per label name in the loss; `balanced` weighs each label by its rarity."""
+    fp16: bool = False
+    """Mixed precision in float16, with loss scaling."""
+    bf16: bool = False
+    """Mixed precision in bfloat16."""
+    gradient_checkpointing: bool = False
+    """Compute activations again in the backward pass: less memory, more time."""
+    eval_strategy: Literal["no", "epoch", "steps"] = "epoch"
+    """When the validation rows are scored."""
+    eval_steps: int | None = Field(None, ge=1)
+    """Every so many steps, with eval_strategy `steps`; logging_steps when left out."""
+    save_strategy: Literal["no", "epoch", "steps"] = "epoch"
+    """When a checkpoint is written; the last step is always saved."""
+    save_steps: int = Field(500, ge=1)
+    """Every so many steps, with save_strategy `steps`."""
+    save_total_limit: int | None = Field(None, ge=1)
+    """Keep so many checkpoints; the best and the last are never removed."""
+    logging_steps: int = Field(10, ge=1)
+    """Steps between lines of steps.jsonl."""
+    load_best_model_at_end: bool = True
+    """Keep the best checkpoint by validation, rather than the last."""
+    early_stopping_patience: int | None = Field(None, ge=1)
+    """Stop after so many scorings of the validation rows without a better accuracy."""
+    seed: int = 0
+    """Seeds the adapter's first weights, the order of rows and the dropout."""
+
+    @model_validator(mode="after")
+    def _check(self) -> Self:
+        if self.max_steps == 0:
+            raise ValueError("train.max_steps is 0; give a positive number of steps, or -1 to train by epochs")
+        if self.fp16 and self.bf16:
+            raise ValueError("train.fp16 and train.bf16 are both true; choose one")
+        if self.early_stopping_patience is not None and self.eval_strategy == "no":
+            raise ValueError(
+                "train.early_stopping_patience needs scored validation rows; set train.eval_strategy to epoch or steps"
+            )
+        return self
+
+
+class ScoreSettings(Settings):
+    """How rows are scored, before and after alike."""
+
+    mode: Literal["labels", "generate"] = "labels"
+    """`labels`: the likeliest label word at the answer position. `generate`: the first label word in greedily generated
+    text."""
+    max_new_tokens: int = Field(10, ge=1)
+    """Length of the generated text, in tokens."""
+    per_device_eval_batch_size: int = Field(32, ge=1)
+    """Rows in one forward pass; shrinks by itself when memory runs out."""
+
+
+class ReportSettings(Settings):
+    """What the run's report shows."""
+
+    title: str | None = None
+    """The report's heading; made from the recipe's name when left out."""
+    confidence: float = Field(0.95, gt=0.5, lt=1)
+    """Confidence level of every interval."""
+    bootstrap_samples: int = Field(10_000, ge=1000)
+    """Resamples behind each bootstrap interval."""
+    seed: int = 0
+    """The seed of that resampling."""
+
+
+class Recipe(Settings):
+    """One job: everything that decides what a run does."""
+
+    name: str = "recipe"
+    """Names the run's folder."""
+    description: str = ""
+    """One line for `labeltune recipes`."""
+    data: DataSettings
+    prompt: PromptSettings
+    model: ModelSettings
+    adapter: AdapterSettings = AdapterSettings()
+    train: TrainSettings = TrainSettings()
+    score: ScoreSettings = ScoreSettings()
+    report: ReportSettings = ReportSettings()
+
+    @model_validator(mode="after")
+    def _check(self) -> Self:
+        names, answers = self.data.label_names, self.prompt.answers
+        for name in names:
+            if name not in answers:
+                raise ValueError(
+                    f"prompt.answers has no word for the label {name!r}; give one for each of {', '.join(names)}"
+                )
+        for name in answers:
+            if name not in names:
+                raise ValueError(
+                    f"prompt.answers names the label {name!r}, which data.labels does not have: {', '.join(names)}"
+                )
+        columns = self.prompt.template_columns
+        for column in columns:
+            if column not in self.data.text_columns:
+                raise ValueError(
+                    f"prompt.template names {{{column}}}, which is not in data.text_columns: "
+                    f"{', '.join(self.data.text_columns)}; "
+                    "write {{ and }} for literal braces"
+                )
+        if not columns:
+            raise ValueError(
+                "prompt.template names no column; put at least one, such as {"
+                + self.data.text_columns[0]
+                + "}, into it"
+            )
+        weights = self.train.class_weights
+        if isinstance(weights, dict) and set(weights) != set(names):
+            raise ValueError(f"train.class_weights names {', '.join(weights)}; it must name each of {', '.join(names)}")
+        return self

@@ -1,0 +1,140 @@
+"""Find a recipe, read it, apply `--set` overrides, and say plainly what is wrong with it."""
+
+from __future__ import annotations
+
+import difflib
+import types
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Any, get_args
+
+import yaml
+from pydantic import BaseModel, ValidationError
+
+from labeltune.recipe import Recipe
+
+
+def bundled_recipes() -> dict[str, Path]:
+    """The recipes that ship with the package, by name."""
+    return {path.stem: path for path in sorted(Path(__file__).parent.glob("*.yaml"))}
+
+
+def load_recipe(name_or_path: str, overrides: Sequence[str] = ()) -> Recipe:
+    """Read a bundled recipe, a YAML file, or the `recipe.json` of an old run, and apply `section.key=value` overrides.
+
+    Raises:
+        ValueError: no such recipe, not YAML, an unknown key (the nearest one is suggested), or a value out of bounds.
+    """
+    path = _find(name_or_path)
+    content = _read_yaml(path)
+    content.setdefault("name", path.parent.name if path.name == "recipe.json" else path.stem)
+    for override in overrides:
+        _apply(content, override)
+    try:
+        return Recipe.model_validate(content)
+    except ValidationError as error:
+        problems = [_explain(problem) for problem in error.errors()]
+        raise ValueError(
+            f"recipe {name_or_path}: " + "\n  ".join(["", *problems] if problems[1:] else problems)
+        ) from None
+
+
+def nearest(word: str, choices: Iterable[str]) -> str:
+    """A hint for a mistyped word, or an empty string.
+
+    >>> nearest("max_step", ["max_steps", "seed"])
+    '; did you mean max_steps?'
+    """
+    found = difflib.get_close_matches(word, list(choices), n=1, cutoff=0.6)
+    return f"; did you mean {found[0]}?" if found else ""
+
+
+def _find(name_or_path: str) -> Path:
+    path = Path(name_or_path)
+    if path.is_dir() and (path / "recipe.json").is_file():
+        return path / "recipe.json"
+    if path.is_file():
+        return path
+    shipped = bundled_recipes()
+    if name_or_path in shipped:
+        return shipped[name_or_path]
+    raise ValueError(
+        f"no recipe {name_or_path!r}: neither a file nor one of {', '.join(shipped)}{nearest(name_or_path, shipped)}"
+    )
+
+
+class _UniqueKeyLoader(yaml.SafeLoader):
+    """YAML itself lets a later key silently replace an earlier one; here it is an error."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+        keys = [self.construct_object(key, deep=True) for key, _ in node.value]
+        for index, key in enumerate(keys):
+            if key in keys[:index]:
+                raise yaml.constructor.ConstructorError(None, None, f"the key {key!r} stands twice", node.start_mark)
+        return super().construct_mapping(node, deep)
+
+
+def _read_yaml(path: Path) -> dict[str, Any]:
+    try:
+        content = yaml.load(path.read_text(encoding="utf-8"), Loader=_UniqueKeyLoader)  # noqa: S506 (a SafeLoader)
+    except UnicodeDecodeError as error:
+        raise ValueError(f"recipe {path} is not UTF-8 text; save it as UTF-8") from error
+    except (yaml.YAMLError, TypeError) as error:
+        raise ValueError(f"recipe {path} is not valid YAML: {error}") from error
+    if not isinstance(content, dict):
+        raise ValueError(f"recipe {path} holds no sections; see `labeltune recipes` for examples")
+    return content
+
+
+def _apply(content: dict[str, Any], override: str) -> None:
+    """Put one `section.key=value` into the recipe's content; the value is read as YAML.
+
+    >>> content = {"train": {"seed": 0}}
+    >>> _apply(content, "train.max_steps=40"); _apply(content, "data.files.train=a.jsonl"); content
+    {'train': {'seed': 0, 'max_steps': 40}, 'data': {'files': {'train': 'a.jsonl'}}}
+    """
+    dotted, equals, text = override.partition("=")
+    if not equals or not all(part.strip() for part in dotted.split(".")):
+        raise ValueError(f"--set {override!r} is not of the form section.key=value, such as train.max_steps=40")
+    *parents, key = dotted.strip().split(".")
+    place = content
+    for parent in parents:
+        if not isinstance(place.get(parent), dict):
+            place[parent] = {}
+        place = place[parent]
+    try:
+        place[key] = yaml.safe_load(text)
+    except yaml.YAMLError as error:
+        raise ValueError(f"--set {override!r}: the value is not valid YAML; put it in quotes") from error
+
+
+def _explain(problem: Any) -> str:
+    """One pydantic problem in words: where, what, which value, what to do."""
+    location = [part for part in problem["loc"] if part not in ("function-before", "str", "constrained-str")]
+    where = ".".join(str(part) for part in location)
+    if problem["type"] == "extra_forbidden":
+        section = _model_at(location[:-1])
+        known = list(section.model_fields) if section else []
+        hint = nearest(str(location[-1]), known) or (f"; there are {', '.join(known)}" if known else "")
+        return f"unknown key {where}{hint}"
+    if problem["type"] == "missing":
+        return f"{where} is missing; add it"
+    if problem["type"] == "value_error":
+        return str(problem["ctx"]["error"])
+    message = problem["msg"][0].lower() + problem["msg"][1:]
+    return f"{where} is {problem['input']!r}: {message}"
+
+
+def _model_at(location: Sequence[Any]) -> type[BaseModel] | None:
+    """The settings class that a location such as ("data", "pairs") stands for."""
+    model: type[BaseModel] = Recipe
+    for part in location:
+        field = model.model_fields.get(str(part))
+        if field is None:
+            return None
+        kinds = get_args(field.annotation) if isinstance(field.annotation, types.UnionType) else (field.annotation,)
+        models = [kind for kind in kinds if isinstance(kind, type) and issubclass(kind, BaseModel)]
+        if not models:
+            return None
+        model = models[0]
+    return model

@@ -1,0 +1,143 @@
+"""The only inference path: rows to Predictions, for the base, every epoch, the tuned model and new data alike."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+import torch
+
+from labeltune.model.classifier import Classifier
+from labeltune.model.memory import is_out_of_memory, release_memory
+from labeltune.prompt import EncodedRows, parse_answer
+from labeltune.recipe import ScoreSettings
+from labeltune.rows import Example, Prediction
+from labeltune.score.generate import generate_texts
+from labeltune.score.labels import score_labels
+
+# N rows, B rows in a batch, K labels
+
+
+@dataclass(frozen=True, slots=True)
+class ScoredBatch:
+    """What one forward pass said about B rows."""
+
+    rows: npt.NDArray[np.int64]
+    """Their places among the N rows."""
+    words_BK: npt.NDArray[np.float64]
+    labels_BK: npt.NDArray[np.float64]
+    texts: list[str] | None
+    batch_size: int
+    """The size in force."""
+    shrunk: bool
+    """Whether memory ran out before and the size was halved."""
+
+
+@dataclass(frozen=True, slots=True)
+class Scores:
+    """What the model said about all N rows, in the data's order."""
+
+    words_NK: npt.NDArray[np.float64]
+    """Log-probability of each label's word, over the vocabulary."""
+    labels_NK: npt.NDArray[np.float64]
+    """The same normalised over the labels."""
+    texts: list[str] | None
+    batch_size: int
+    """The batch size in the end."""
+    shrunk: bool
+    """Whether memory ran out and the size was halved on the way."""
+
+
+def score_batches(classifier: Classifier, encoded: EncodedRows, settings: ScoreSettings) -> Iterator[ScoredBatch]:
+    """Score all rows, longest first: if memory runs out at all, it does so at once, and the batch is halved from there.
+
+    Raises:
+        ValueError: memory runs out on a single row.
+    """
+    order = np.argsort(-encoded.lengths, kind="stable")
+    # long words are scored for all labels at once, so a row takes the room of K
+    width = 1 if classifier.words.single else len(classifier.words.names)
+    batch_size, done, shrunk = max(1, settings.per_device_eval_batch_size // width), 0, False
+    while done < len(order):
+        rows = order[done : done + batch_size]
+        try:
+            words_BK, labels_BK, texts = _score_batch(classifier, encoded, rows, settings)
+        except Exception as error:
+            if not is_out_of_memory(error):
+                raise
+            if batch_size == 1:
+                raise ValueError(
+                    f"memory ran out while scoring a single row of {encoded.lengths[rows[0]]} tokens; "
+                    "lower prompt.max_length, quantise the base (model.quantization: nf4) or take a smaller one"
+                ) from error
+            release_memory()
+            batch_size, shrunk = batch_size // 2, True
+            continue
+        done += len(rows)
+        yield ScoredBatch(rows, words_BK, labels_BK, texts, batch_size, shrunk)
+
+
+def _score_batch(
+    classifier: Classifier, encoded: EncodedRows, rows: npt.NDArray[np.int64], settings: ScoreSettings
+) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64], list[str] | None]:
+    prompts = [encoded.prompt(row) for row in rows]
+    with evaluation_mode(classifier):
+        scores = score_labels(classifier, prompts)
+        texts = generate_texts(classifier, prompts, settings.max_new_tokens) if settings.mode == "generate" else None
+    return scores.words_BK, scores.labels_BK, texts
+
+
+@contextlib.contextmanager
+def evaluation_mode(classifier: Classifier) -> Iterator[None]:
+    """Dropout off, no gradients; afterwards the model is as it was."""
+    training = classifier.model.training
+    classifier.model.eval()
+    try:
+        with torch.inference_mode():
+            yield
+    finally:
+        classifier.model.train(training)
+
+
+def collect(batches: Iterable[ScoredBatch], rows: int, labels: int) -> Scores:
+    """Put scored batches back into the data's order.
+
+    Args:
+        rows: N.
+        labels: K.
+    """
+    words_NK, labels_NK = np.empty((rows, labels)), np.empty((rows, labels))
+    texts = [""] * rows
+    generated, batch_size, shrunk = False, 0, False
+    for batch in batches:
+        words_NK[batch.rows], labels_NK[batch.rows] = batch.words_BK, batch.labels_BK
+        batch_size, shrunk = batch.batch_size, batch.shrunk
+        if batch.texts is not None:
+            generated = True
+            for row, text in zip(batch.rows, batch.texts, strict=True):
+                texts[row] = text
+    return Scores(words_NK, labels_NK, texts if generated else None, batch_size, shrunk)
+
+
+def to_predictions(
+    classifier: Classifier, examples: Iterable[Example], encoded: EncodedRows, scores: Scores
+) -> Iterator[Prediction]:
+    """Join rows and scores, in the data's order."""
+    words = classifier.words
+    lengths_K = [len(ids) for ids in words.token_ids]
+    for row, example in enumerate(examples):
+        gold = int(encoded.gold[row])
+        text = scores.texts[row] if scores.texts is not None else None
+        probabilities_K = np.exp(scores.labels_NK[row])
+        yield Prediction(
+            id=example.id,
+            gold=example.gold,
+            predicted=words.names[int(probabilities_K.argmax())] if text is None else parse_answer(text, words),
+            probabilities={name: float(p) for name, p in zip(words.names, probabilities_K, strict=True)},
+            loss=float(-scores.words_NK[row, gold] / lengths_K[gold]) if gold >= 0 else None,
+            columns=example.columns,
+            generated=text,
+        )

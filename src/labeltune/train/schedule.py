@@ -1,0 +1,62 @@
+"""When things happen: how many steps there are, which of them score, save and log. Plain arithmetic."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+from labeltune.recipe import TrainSettings
+
+
+@dataclass(frozen=True, slots=True)
+class Schedule:
+    """The steps of one training run, counted from 1."""
+
+    settings: TrainSettings
+    batches_per_epoch: int
+    steps_per_epoch: int
+    total_steps: int
+    warmup_steps: int
+
+    def epoch(self, step: int) -> float:
+        """Passes over the rows after this step: 2.0 is the end of the second epoch."""
+        return round(step / self.steps_per_epoch, 6)
+
+    def ends_epoch(self, step: int) -> bool:
+        return step % self.steps_per_epoch == 0
+
+    def scores(self, step: int) -> bool:
+        """Whether the validation rows are scored after this step; the last step counts as the end of an epoch."""
+        if self.settings.eval_strategy == "no":
+            return False
+        if self.settings.eval_strategy == "epoch":
+            return self.ends_epoch(step) or step == self.total_steps
+        every = self.settings.eval_steps or self.settings.logging_steps
+        return step % every == 0 or step == self.total_steps
+
+    def saves(self, step: int) -> bool:
+        """Whether a checkpoint is written after this step: when due, at the end, and where the best may be."""
+        due = {
+            "no": False,
+            "epoch": self.ends_epoch(step),
+            "steps": step % self.settings.save_steps == 0,
+        }[self.settings.save_strategy]
+        return due or step == self.total_steps or (self.settings.load_best_model_at_end and self.scores(step))
+
+    def logs(self, step: int) -> bool:
+        """Whether steps.jsonl gets a line after this step."""
+        return step % self.settings.logging_steps == 0 or step == self.total_steps
+
+
+def make_schedule(settings: TrainSettings, rows: int) -> Schedule:
+    """Count the steps that these settings take over so many training rows.
+
+    >>> schedule = make_schedule(TrainSettings(num_train_epochs=5, per_device_train_batch_size=16), rows=1001)
+    >>> schedule.steps_per_epoch, schedule.total_steps, schedule.epoch(126)
+    (63, 315, 2.0)
+    """
+    batches = math.ceil(rows / settings.per_device_train_batch_size)
+    steps = math.ceil(batches / settings.gradient_accumulation_steps)
+    total = settings.max_steps if settings.max_steps > 0 else math.ceil(settings.num_train_epochs * steps)
+    warmup = settings.warmup_steps or math.ceil(settings.warmup_ratio * total)
+    return Schedule(settings, batches, steps, total, warmup)
