@@ -10,12 +10,20 @@ from rich.console import Console, RenderableType
 from rich.progress import BarColumn, Progress, ProgressColumn, Task, TaskID, TextColumn, TimeRemainingColumn
 from rich.text import Text
 
+PLAIN_WIDTH = 100
+
 
 class RowsPerSecond(ProgressColumn):
     """The speed over the last half minute."""
 
     def render(self, task: Task) -> Text:
         return Text(f"{task.speed:,.0f} rows/s" if task.speed else "", style="progress.data.speed")
+
+
+def _console() -> Console:
+    """Standard error, so that results alone go to standard output; 100 columns wide where nobody is watching."""
+    console = Console(stderr=True, highlight=False)
+    return console if console.is_terminal else Console(stderr=True, highlight=False, width=PLAIN_WIDTH)
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,7 +43,7 @@ class Terminal:
     """The console of one command; `quiet` where only the result should be printed."""
 
     quiet: bool = False
-    console: Console = field(default_factory=lambda: Console(stderr=True, highlight=False))
+    console: Console = field(default_factory=_console)
 
     def say(self, text: str, style: str = "") -> None:
         """A plain sentence; text from the data may be in it, so it is never read as markup."""

@@ -49,7 +49,7 @@ def add_adapter(model: Any, settings: AdapterSettings, seed: int) -> PeftModel:
     for parameter in adapted.parameters():
         if parameter.requires_grad:
             parameter.data = parameter.data.float()
-    return adapted
+    return adapted.eval()
 
 
 def load_adapter(model: Any, folder: Path) -> PeftModel:

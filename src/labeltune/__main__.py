@@ -1,0 +1,5 @@
+"""`python -m labeltune` is the command `labeltune`."""
+
+from labeltune.cli import main
+
+main()

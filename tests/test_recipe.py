@@ -1,0 +1,113 @@
+import pytest
+from pydantic import ValidationError
+
+from labeltune.recipe import TrainSettings
+from labeltune.recipes import bundled_recipes, load_recipe
+
+
+@pytest.mark.parametrize("name", sorted(bundled_recipes()))
+def test_every_bundled_recipe_loads(name):
+    recipe = load_recipe(name)
+    assert recipe.name == name
+    assert recipe.description
+    assert set(recipe.prompt.answers) == set(recipe.data.label_names)
+
+
+def test_the_experiment_is_spelled_as_published():
+    recipe = load_recipe("snli-phi2")
+    assert recipe.prompt.template == (
+        "Given the premise {premise} and the hypothesis {hypothesis}, determine whether the hypothesis entails the premise. "
+        "Output 0 in case of entailment, 1 in case the statements are unrealted or not directly implied, 2 in case of a "
+        "contradiction. Please answer with only the number: 0, 1, or 2."
+    )
+    adapter, train, score = recipe.adapter, recipe.train, recipe.score
+    assert (adapter.r, adapter.lora_alpha, adapter.lora_dropout, adapter.bias) == (32, 32, 0.05, "none")
+    assert adapter.target_modules == ["q_proj", "k_proj", "v_proj", "dense"]
+    assert (train.num_train_epochs, train.per_device_train_batch_size, train.fp16) == (5, 1, True)
+    assert (train.gradient_checkpointing, train.max_grad_norm, train.logging_steps) == (True, 1.0, 10)
+    assert (train.eval_strategy, train.save_strategy, train.load_best_model_at_end) == ("epoch", "epoch", False)
+    assert (score.mode, score.max_new_tokens, score.per_device_eval_batch_size) == ("generate", 50, 1)
+    assert (recipe.model.quantization, recipe.data.train_rows) == ("nf4", 1001)
+
+
+def test_a_resolved_recipe_loads_again_as_itself(tmp_path):
+    recipe = load_recipe("snli-phi2-best", ["train.seed=7"])
+    path = tmp_path / "recipe.json"
+    path.write_text(recipe.model_dump_json())
+    assert load_recipe(str(path)) == recipe
+    assert load_recipe(str(tmp_path)) == recipe
+
+
+def test_overrides_reach_any_depth_and_numbers_may_be_written_as_people_write_them():
+    recipe = load_recipe("quickstart", ["train.learning_rate=5e-4", "data.pairs.train=60", "train.max_steps=40"])
+    assert recipe.train.learning_rate == 5e-4
+    assert recipe.data.pairs.train == 60
+    assert recipe.train.max_steps == 40
+
+
+@pytest.mark.parametrize(
+    ("overrides", "message"),
+    [
+        (["train.max_step=3"], "unknown key train.max_step; did you mean max_steps?"),
+        (["data.pairs.trian=4"], "unknown key data.pairs.trian; did you mean train?"),
+        (["tarin.seed=4"], "unknown key tarin; did you mean train?"),
+        (["train.seed=x"], "train.seed is 'x'"),
+        (["train.fp16=true", "train.bf16=true"], "choose one"),
+        (["train.max_steps=0"], "train.max_steps is 0"),
+        (["data.hub=some/data"], "exactly one of hub, files and pairs; found hub and pairs"),
+        (["data.files.trian=a.jsonl", "data.pairs=null"], "data.files names 'trian'"),
+        (["prompt.template=no columns"], "names no column"),
+        (["prompt.template='{premise} {sentence}'"], "{sentence}, which is not in data.text_columns"),
+        (["prompt.template='{premise'"], "expected '}'"),
+        (["prompt.answers.maybe='3'"], "'maybe', which data.labels does not have"),
+        (["prompt.answers={entailment: '0', neutral: '1'}"], "no word for the label 'contradiction'"),
+        (["train.class_weights={entailment: 2}"], "it must name each of"),
+        (["train.eval_strategy='no'", "train.early_stopping_patience=2"], "needs scored validation rows"),
+        (["train.seed"], "not of the form section.key=value"),
+        (["train.seed=[1"], "not valid YAML"),
+    ],
+)
+def test_a_wrong_setting_is_named_with_what_to_do(overrides, message):
+    with pytest.raises(ValueError, match=r".") as caught:
+        load_recipe("quickstart", overrides)
+    assert message in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ("train: {seed: 1, seed: 2}", "the key 'seed' stands twice"),
+        ("- a\n- b", "holds no sections"),
+        ("a: [1", "not valid YAML"),
+        ("data: 3", "data is 3"),
+        ("x: !!python/object/apply:os.system [ls]", "not valid YAML"),
+    ],
+)
+def test_a_broken_file_is_named(tmp_path, content, message):
+    path = tmp_path / "broken.yaml"
+    path.write_text(content)
+    with pytest.raises(ValueError, match="broken.yaml") as caught:
+        load_recipe(str(path))
+    assert message in str(caught.value)
+
+
+def test_an_unknown_recipe_suggests_the_nearest():
+    with pytest.raises(ValueError, match="did you mean snli-phi2"):
+        load_recipe("snli-phi")
+
+
+def test_labels_are_text_however_yaml_reads_them(tmp_path):
+    path = tmp_path / "r.yaml"
+    path.write_text(
+        "data: {files: {train: a}, text_columns: [t], label_column: l, labels: {0: zero, true: yes_label, 1.5: half}}\n"
+        "prompt: {template: '{t}', answers: {zero: 0, yes_label: 1, half: 2}}\nmodel: {name_or_path: m}\n"
+    )
+    recipe = load_recipe(str(path))
+    assert list(recipe.data.labels) == ["0", "true", "1.5"]
+    assert recipe.prompt.answers["zero"] == "0"
+
+
+def test_settings_are_frozen():
+    settings = TrainSettings()
+    with pytest.raises(ValidationError):
+        settings.seed = 3

@@ -1,0 +1,221 @@
+"""One tiny random model through the whole pipeline on the CPU."""
+
+import json
+import math
+
+import numpy as np
+import pytest
+import torch
+from peft import PeftModel
+from tiny import ANSWERS, COLOURS, TEMPLATE, make_rows, write_jsonl
+from transformers import AutoModelForCausalLM, AutoTokenizer
+
+from labeltune import run as pipeline
+from labeltune.predict import find_subject, predict_file, score_split
+from labeltune.recipes import load_recipe
+from labeltune.rows import read_predictions
+from labeltune.terminal import Terminal
+
+QUIET = Terminal(quiet=True)
+
+
+def run(recipe_file, out, *overrides, resume=False):
+    return pipeline.run(load_recipe(str(recipe_file), list(overrides)), QUIET, out, resume)
+
+
+def lines(path):
+    return [json.loads(line) for line in path.read_text().splitlines()]
+
+
+@pytest.fixture
+def finished(recipe_file, tmp_path):
+    return run(recipe_file, tmp_path / "run")
+
+
+def test_every_file_of_the_run_folder_is_there_and_true(finished):
+    folder = finished.path
+    names = {path.name for path in folder.iterdir()}
+    assert names == {
+        "recipe.json", "environment.json", "data.json", "predictions", "steps.jsonl", "hardware.jsonl", "progress.json",
+        "checkpoint-9", "checkpoint-18", "checkpoint-27", "adapter", "summary.json", "report.html", "report.md",
+    }  # fmt: skip
+    assert {path.name for path in (folder / "predictions").iterdir()} == {
+        f"{name}.jsonl"
+        for name in (
+            "base-validation", "epoch-1-validation", "epoch-2-validation", "epoch-3-validation", "base-test", "tuned-test"
+        )
+    }  # fmt: skip
+    assert [line["step"] for line in lines(folder / "steps.jsonl")] == list(range(3, 28, 3))
+    summary = finished.read("summary.json")
+    base, tuned = (list(read_predictions(finished.predictions(f"{name}-test"))) for name in ("base", "tuned"))
+    for side, predictions in (("before", base), ("after", tuned)):
+        assert summary[side]["rows"] == len(predictions) == 45
+        assert summary[side]["accuracy"] == pytest.approx(np.mean([p.correct for p in predictions]))
+    comparison = summary["comparison"]
+    assert comparison["fixed"] == sum(not b.correct and t.correct for b, t in zip(base, tuned, strict=True))
+    assert comparison["broken"] == sum(b.correct and not t.correct for b, t in zip(base, tuned, strict=True))
+    assert summary["after"]["accuracy"] > 0.9 > summary["before"]["accuracy"]
+    assert comparison["mcnemar_p"] < 1e-3
+    assert [epoch["step"] for epoch in summary["epochs"]] == [9, 18, 27]
+    assert summary["parameters"]["trainable"] > 0
+    assert summary["hardware"]["gpu_load_percent_mean"] is None
+    assert summary["time"]["total_s"] >= summary["time"]["train_s"] > 0
+    assert "mode:labels" in summary["signature"]
+    environment = finished.read("environment.json")
+    assert environment["versions"]["torch"] == torch.__version__
+    assert set(environment["fingerprints"]["data"]) == {"train", "validation", "test"}
+
+
+def test_training_loss_of_an_epoch_is_the_mean_of_its_steps(recipe_file, tmp_path):
+    folder = run(recipe_file, tmp_path / "run", "train.logging_steps=1", "train.num_train_epochs=2")
+    steps = lines(folder.steps)
+    for place, epoch in enumerate(folder.read("summary.json")["epochs"]):
+        own = [step["loss"] for step in steps[9 * place : 9 * (place + 1)]]
+        assert epoch["train_loss"] == pytest.approx(np.mean(own))
+
+
+def test_validation_loss_is_that_of_its_predictions(finished):
+    for epoch in finished.read("summary.json")["epochs"]:
+        predictions = read_predictions(finished.predictions(f"epoch-{epoch['epoch']:g}-validation"))
+        assert epoch["validation_loss"] == pytest.approx(np.mean([p.loss for p in predictions]))
+
+
+def test_plain_peft_loads_the_adapter_and_gives_the_same_probabilities(finished, tiny_model):
+    tokenizer = AutoTokenizer.from_pretrained(tiny_model)
+    base = AutoModelForCausalLM.from_pretrained(tiny_model, dtype=torch.float32)
+    model = PeftModel.from_pretrained(base, str(finished.adapter)).eval()
+    words = [tokenizer(" " + word).input_ids[0] for word in ANSWERS.values()]
+    predictions = list(read_predictions(finished.predictions("tuned-test")))
+    for prediction in predictions:
+        ids = tokenizer(TEMPLATE.format(**prediction.columns), return_tensors="pt").input_ids
+        with torch.inference_mode():
+            probabilities = model(input_ids=ids).logits[0, -1, words].softmax(-1).tolist()
+        assert list(prediction.probabilities.values()) == pytest.approx(probabilities, abs=1e-5)
+
+
+def test_the_chosen_checkpoint_is_the_one_that_scored_the_test_rows(recipe_file, tmp_path):
+    folder = run(recipe_file, tmp_path / "run", "train.num_train_epochs=4", "train.learning_rate=0.3")
+    choice = folder.read("summary.json")["choice"]
+    kept = (folder.adapter / "adapter_model.safetensors").read_bytes()
+    assert kept == (folder.path / f"checkpoint-{choice['step']}" / "adapter_model.safetensors").read_bytes()
+    subject = find_subject(str(folder.path), None, False, [])
+    score_split(subject, "test", tmp_path / "again.jsonl", QUIET)
+    again = list(read_predictions(tmp_path / "again.jsonl"))
+    for one, other in zip(read_predictions(folder.predictions("tuned-test")), again, strict=True):
+        assert one.probabilities == pytest.approx(other.probabilities, abs=1e-6)
+
+
+def test_the_base_is_scored_by_the_same_model_with_its_adapter_off(finished, tmp_path):
+    metrics = score_split(find_subject(str(finished.path), None, True, []), "test", tmp_path / "base.jsonl", QUIET)
+    assert metrics["accuracy"] == finished.read("summary.json")["before"]["accuracy"]
+    for one, other in zip(
+        read_predictions(finished.predictions("base-test")), read_predictions(tmp_path / "base.jsonl"), strict=True
+    ):
+        assert one.probabilities == pytest.approx(other.probabilities, abs=1e-6)
+
+
+def test_two_runs_of_one_recipe_are_equal(recipe_file, tmp_path):
+    one, other = (run(recipe_file, tmp_path / name) for name in ("one", "other"))
+    for name in ("tuned-test", "epoch-2-validation"):
+        assert one.predictions(name).read_bytes() == other.predictions(name).read_bytes()
+
+
+@pytest.mark.parametrize("stop_after", ["base-test", "checkpoint", "scoring"])
+def test_a_resumed_run_leaves_what_an_unbroken_one_leaves(recipe_file, tmp_path, monkeypatch, stop_after):
+    whole = run(recipe_file, tmp_path / "whole", "train.save_strategy=steps", "train.save_steps=4")
+
+    class Killed(Exception):
+        pass
+
+    real, calls = pipeline.score_to_file, []
+
+    def score_and_die(job, examples, encoded, path, **options):
+        calls.append(path.stem)
+        if stop_after == "scoring" and path.stem == "epoch-2-validation":
+            raise Killed
+        real(job, examples, encoded, path, **options)
+        if stop_after == "base-test" and path.stem == "base-test":
+            raise Killed
+
+    real_save = pipeline.save_checkpoint
+
+    def save_and_die(folder, classifier, optimizer, step, losses=()):
+        path = real_save(folder, classifier, optimizer, step, losses)
+        if stop_after == "checkpoint" and step == 12:
+            raise Killed
+        return path
+
+    monkeypatch.setattr(pipeline, "score_to_file", score_and_die)
+    monkeypatch.setattr(pipeline, "save_checkpoint", save_and_die)
+    settings = ("train.save_strategy=steps", "train.save_steps=4")
+    with pytest.raises(Killed):
+        run(recipe_file, tmp_path / "broken", *settings)
+    monkeypatch.undo()
+    resumed = run(recipe_file, tmp_path / "broken", *settings, resume=True)
+    for path in (whole.path / "predictions").iterdir():
+        assert (resumed.path / "predictions" / path.name).read_bytes() == path.read_bytes(), path.name
+    one, other = (folder.read("summary.json") for folder in (whole, resumed))
+    for key in ("before", "after", "comparison", "epochs", "choice", "signature"):
+        assert other[key] == one[key]
+    steps = [line["step"] for line in lines(resumed.steps)]
+    assert steps == [line["step"] for line in lines(whole.steps)]
+
+
+def test_resuming_with_another_recipe_is_refused(finished, recipe_file):
+    with pytest.raises(ValueError, match="its section 'train' differs"):
+        run(recipe_file, finished.path, "train.seed=9", resume=True)
+
+
+def test_generation_is_scored_by_what_the_text_says(recipe_file, tmp_path):
+    folder = run(recipe_file, tmp_path / "run", "score.mode=generate", "score.max_new_tokens=3")
+    summary = folder.read("summary.json")
+    for prediction in read_predictions(folder.predictions("tuned-test")):
+        assert prediction.generated is not None
+        assert math.isclose(sum(prediction.probabilities.values()), 1)
+    invalid = sum(p.predicted is None for p in read_predictions(folder.predictions("base-test")))
+    assert summary["before"]["invalid_outputs"] == invalid
+    assert "mode:generate|max_new_tokens:3" in summary["signature"]
+
+
+def test_the_last_checkpoint_is_kept_where_the_recipe_says_so(recipe_file, tmp_path):
+    folder = run(recipe_file, tmp_path / "run", "train.load_best_model_at_end=false")
+    assert folder.read("summary.json")["choice"]["step"] == 27
+
+
+def test_early_stopping_stops_and_keeps_a_checkpoint(recipe_file, tmp_path):
+    settings = ["train.num_train_epochs=30", "train.early_stopping_patience=2", "train.load_best_model_at_end=false"]
+    folder = run(recipe_file, tmp_path / "run", *settings)
+    summary = folder.read("summary.json")
+    assert 3 <= len(summary["epochs"]) < 30
+    assert (folder.path / f"checkpoint-{summary['choice']['step']}").is_dir()
+
+
+def test_without_validation_or_test_rows_the_run_still_ends(recipe_file, tmp_path):
+    settings = [f"data.files={{train: {tmp_path}/train.jsonl, test: {tmp_path}/test.jsonl}}", "train.max_steps=4"]
+    assert run(recipe_file, tmp_path / "a", *settings).read("summary.json")["choice"]["step"] == 4
+    settings = [f"data.files={{train: {tmp_path}/train.jsonl, validation: {tmp_path}/test.jsonl}}", "train.max_steps=4"]
+    assert run(recipe_file, tmp_path / "b", *settings).read("summary.json")["scored_split"] == "validation"
+
+
+def test_prediction_adds_a_label_and_probabilities_to_any_table(finished, tmp_path):
+    rows = [{"note": f"n{i}", "first": row["first"], "second": row["second"]} for i, row in enumerate(make_rows(9, 77))]
+    source = write_jsonl(tmp_path / "new.jsonl", rows)
+    assert predict_file(finished.path, source, tmp_path / "out.csv", QUIET) == 9
+    assert predict_file(finished.path, tmp_path / "out.csv", tmp_path / "out.parquet", QUIET) == 9
+    import pandas
+
+    table = pandas.read_parquet(tmp_path / "out.parquet")
+    assert list(table["note"]) == [row["note"] for row in rows]
+    assert set(table["predicted"]) <= set(COLOURS)
+    probabilities = table[[f"probability_{colour}" for colour in COLOURS]].astype(float)
+    assert np.allclose(probabilities.sum(axis=1), 1)
+    assert (probabilities.idxmax(axis=1).str.removeprefix("probability_") == table["predicted"]).all()
+
+
+def test_prediction_names_every_bad_row_and_writes_nothing(finished, tmp_path):
+    source = write_jsonl(tmp_path / "new.jsonl", [{"first": "a", "second": ""}, {"first": None, "second": "b"}])
+    with pytest.raises(ValueError, match="rows without text") as caught:
+        predict_file(finished.path, source, tmp_path / "out.csv", QUIET)
+    assert "new.jsonl:1" in str(caught.value)
+    assert "new.jsonl:2" in str(caught.value)
+    assert not (tmp_path / "out.csv").exists()

@@ -1,0 +1,128 @@
+import numpy as np
+import pytest
+import torch
+from tiny import ANSWERS, make_classifier
+
+from labeltune.recipe import ScoreSettings
+from labeltune.score import collect, labels, score_batches, to_predictions
+
+LONG_ANSWERS = {"red": "yes no", "green": "maybe so", "blue": "maybe no so no", "other": "0"}
+
+
+def score(classifier, examples, batch_size, mode="labels"):
+    encoded = classifier.prompter.encode_rows(examples)
+    settings = ScoreSettings(mode=mode, per_device_eval_batch_size=batch_size, max_new_tokens=4)
+    batches = list(score_batches(classifier, encoded, settings))
+    return encoded, batches, collect(batches, len(encoded), len(classifier.words.names))
+
+
+def brute_force(classifier, encoded):
+    """Log-probability of every word after every prompt, each row alone, without padding, cache or hook."""
+    scores = np.zeros((len(encoded), len(classifier.words.names)))
+    with torch.inference_mode():
+        for row in range(len(encoded)):
+            prompt = encoded.prompt(row).tolist()
+            for k, word in enumerate(classifier.words.token_ids):
+                ids = torch.tensor([[*prompt, *word]])
+                log_probs = classifier.model(input_ids=ids).logits[0].log_softmax(-1)
+                scores[row, k] = sum(float(log_probs[len(prompt) - 1 + i, token]) for i, token in enumerate(word))
+    return scores
+
+
+@pytest.mark.parametrize("answers", [ANSWERS, LONG_ANSWERS], ids=["one token", "several tokens"])
+def test_label_scores_equal_brute_force_whatever_the_batch(tiny_model, examples, answers):
+    classifier = make_classifier(tiny_model, answers)
+    assert classifier.words.single == (answers is ANSWERS)
+    for batch_size in (1, 7, 64):
+        encoded, _, scores = score(classifier, examples, batch_size)
+        expected = brute_force(classifier, encoded)
+        np.testing.assert_allclose(scores.words_NK, expected, atol=2e-5)
+        assert (scores.words_NK.argmax(1) == expected.argmax(1)).all()
+        np.testing.assert_allclose(np.exp(scores.labels_NK).sum(1), 1)
+
+
+def test_generation_does_not_depend_on_the_batch(classifier, examples):
+    texts = [score(classifier, examples, size, "generate")[2].texts for size in (1, 9)]
+    assert texts[0] == texts[1]
+    assert len(set(texts[0])) > 1
+
+
+def test_generated_text_is_the_greedy_continuation(classifier, examples):
+    encoded, _, scores = score(classifier, examples[:3], 3, "generate")
+    for row in range(3):
+        ids = encoded.prompt(row).tolist()
+        with torch.inference_mode():
+            for _ in range(4):
+                ids.append(int(classifier.model(input_ids=torch.tensor([ids])).logits[0, -1].argmax()))
+        continued = ids[len(encoded.prompt(row)) :]
+        assert scores.texts[row] == classifier.prompter.tokenizer.decode(continued, skip_special_tokens=True)
+
+
+def test_predictions_join_rows_and_scores(classifier, examples):
+    encoded, _, scores = score(classifier, examples, 8)
+    predictions = list(to_predictions(classifier, examples, encoded, scores))
+    assert [p.id for p in predictions] == [e.id for e in examples]
+    for row, prediction in enumerate(predictions):
+        assert prediction.predicted == max(prediction.probabilities, key=prediction.probabilities.get)
+        gold = classifier.words.names.index(prediction.gold)
+        assert prediction.loss == pytest.approx(-scores.words_NK[row, gold])
+        assert prediction.columns == examples[row].columns
+
+
+def test_generated_text_without_a_label_is_an_invalid_output(classifier, examples):
+    encoded, _, scores = score(classifier, examples, 8, "generate")
+    predictions = list(to_predictions(classifier, examples, encoded, scores))
+    for prediction in predictions:
+        names_a_label = any(word in prediction.generated for word in ANSWERS.values())
+        assert (prediction.predicted is not None) <= names_a_label
+        assert sum(prediction.probabilities.values()) == pytest.approx(1)
+
+
+def test_rows_are_scored_longest_first(classifier, examples):
+    encoded, batches, _ = score(classifier, examples, 4)
+    lengths = [encoded.lengths[row] for batch in batches for row in batch.rows]
+    assert lengths == sorted(lengths, reverse=True)
+
+
+def test_out_of_memory_halves_the_batch_and_changes_no_score(classifier, examples, monkeypatch):
+    _, _, expected = score(classifier, examples, 16)
+    real = labels.score_labels
+
+    def tight(classifier, prompts):
+        if len(prompts) > 5:
+            raise torch.OutOfMemoryError("CUDA out of memory")
+        return real(classifier, prompts)
+
+    monkeypatch.setattr("labeltune.score.score_labels", tight)
+    _, batches, scores = score(classifier, examples, 16)
+    assert scores.shrunk
+    assert scores.batch_size == 4
+    assert not expected.shrunk
+    assert max(len(batch.rows) for batch in batches) == 4
+    np.testing.assert_allclose(scores.labels_NK, expected.labels_NK, atol=1e-5)
+
+
+def test_out_of_memory_on_one_row_says_what_to_do(classifier, examples, monkeypatch):
+    def full(classifier, prompts):
+        raise torch.OutOfMemoryError("CUDA out of memory")
+
+    monkeypatch.setattr("labeltune.score.score_labels", full)
+    with pytest.raises(ValueError, match=r"lower prompt\.max_length"):
+        score(classifier, examples, 16)
+
+
+def test_other_errors_are_not_taken_for_a_lack_of_memory(classifier, examples, monkeypatch):
+    def broken(classifier, prompts):
+        raise RuntimeError("shapes do not match")
+
+    monkeypatch.setattr("labeltune.score.score_labels", broken)
+    with pytest.raises(RuntimeError, match="shapes do not match"):
+        score(classifier, examples, 16)
+
+
+def test_scoring_leaves_training_mode_and_random_state_alone(classifier, examples):
+    classifier.model.train()
+    state = torch.get_rng_state()
+    score(classifier, examples, 8)
+    assert classifier.model.training
+    assert torch.equal(torch.get_rng_state(), state)

@@ -1,0 +1,287 @@
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+from tiny import ANSWERS, make_classifier
+
+from labeltune.model.adapter import add_adapter, trainable_parameters
+from labeltune.recipe import AdapterSettings, TrainSettings
+from labeltune.train import loop
+from labeltune.train.batches import batches_of_step, class_weights, epoch_order, make_batch
+from labeltune.train.checkpoint import load_checkpoint, newest_checkpoint, remove_old_checkpoints, save_checkpoint
+from labeltune.train.loop import check_loss_bearing, prepare, train
+from labeltune.train.schedule import make_schedule
+from labeltune.train.step import NotFiniteLossError, Optimizer, row_losses, run_step
+
+ADAPTER = AdapterSettings(r=4, lora_dropout=0.1, target_modules=["q_proj", "v_proj"])
+
+
+def make_trainee(folder, answers=ANSWERS, adapter=ADAPTER):
+    classifier = make_classifier(folder, answers)
+    model = add_adapter(classifier.model, adapter, seed=0)
+    for name, parameter in trainable_parameters(model).items():
+        if "lora_B" in name:  # B begins at zero, where half of the gradients vanish
+            torch.manual_seed(1)
+            parameter.data.normal_(std=0.1)
+    return replace(classifier, model=model)
+
+
+def make_optimizer(classifier, rows=40, **settings):
+    train_settings = TrainSettings(**{"learning_rate": 0.01, "per_device_train_batch_size": 8, **settings})
+    schedule = make_schedule(train_settings, rows)
+    return Optimizer(classifier, train_settings, schedule), schedule
+
+
+def weights(classifier):
+    return torch.cat([p.detach().flatten() for p in trainable_parameters(classifier.model).values()])
+
+
+def run_all(classifier, optimizer, encoded, schedule, first_step=1):
+    if first_step == 1:
+        prepare(classifier, schedule.settings)
+    return list(train(classifier, optimizer, encoded, schedule, first_step))
+
+
+@pytest.mark.parametrize("answers", [ANSWERS, {"red": "yes no", "green": "maybe", "blue": "so no so"}], ids=["one", "more"])
+def test_loss_and_gradient_equal_those_of_the_plain_masked_model(tiny_model, examples, answers):
+    classifier = make_trainee(tiny_model, answers)
+    encoded = classifier.prompter.encode_rows(examples[:6])
+    batch = make_batch(classifier, encoded, np.arange(6), [1.0] * 3)
+    parameters = list(trainable_parameters(classifier.model).values())
+    losses = row_losses(classifier, batch, smoothing=0.0)
+    ours = torch.autograd.grad(losses.mean(), parameters)
+
+    expected = []
+    for row in range(6):
+        prompt, answer = encoded.prompt(row).tolist(), classifier.words.token_ids[encoded.gold[row]]
+        ids = torch.tensor([[*prompt, *answer]])
+        labels = torch.tensor([[-100] * len(prompt) + list(answer)])
+        expected.append(classifier.model(input_ids=ids, labels=labels).loss)
+    theirs = torch.autograd.grad(torch.stack(expected).mean(), parameters)
+    torch.testing.assert_close(losses, torch.stack(expected), atol=1e-5, rtol=1e-5)
+    for one, other in zip(ours, theirs, strict=True):
+        torch.testing.assert_close(one, other, atol=1e-6, rtol=1e-4)
+
+
+def test_training_lowers_the_loss_and_touches_the_adapter_alone(tiny_model, examples):
+    classifier = make_trainee(tiny_model)
+    frozen = {n: p.clone() for n, p in classifier.model.named_parameters() if not p.requires_grad}
+    encoded = classifier.prompter.encode_rows(examples)
+    optimizer, schedule = make_optimizer(classifier, num_train_epochs=8)
+    steps = run_all(classifier, optimizer, encoded, schedule)
+    assert [step.step for step in steps] == list(range(1, 41))
+    assert np.mean([s.loss for s in steps[-5:]]) < 0.6 * np.mean([s.loss for s in steps[:5]])
+    assert all(torch.equal(frozen[n], p) for n, p in classifier.model.named_parameters() if n in frozen)
+    assert all(p.dtype == torch.float32 for p in trainable_parameters(classifier.model).values())
+    assert all(state["exp_avg"].dtype == torch.float32 for state in optimizer.adamw.state.values())
+
+
+def test_accumulation_gives_the_step_of_the_whole_batch(tiny_model, examples):
+    results = []
+    for size, accumulation in ((8, 1), (3, 3)):
+        classifier = make_trainee(tiny_model, adapter=ADAPTER.model_copy(update={"lora_dropout": 0.0}))
+        encoded = classifier.prompter.encode_rows(examples[:8])
+        optimizer, _ = make_optimizer(classifier)
+        rows = batches_of_step(np.arange(8), size, accumulation, 0)
+        batches = [make_batch(classifier, encoded, some, [1.0, 2.0, 0.5]) for some in rows]
+        results.append((run_step(classifier, optimizer, batches, 0.1), weights(classifier)))
+    (whole, whole_weights), (parts, parts_weights) = results
+    assert parts.loss == pytest.approx(whole.loss, rel=1e-5)
+    assert parts.grad_norm == pytest.approx(whole.grad_norm, rel=1e-4)
+    torch.testing.assert_close(parts_weights, whole_weights, atol=1e-4, rtol=1e-3)
+
+
+def test_checkpointed_activations_give_the_same_gradients(tiny_model, examples):
+    norms = []
+    for checkpointing in (False, True):
+        classifier = make_trainee(tiny_model)
+        encoded = classifier.prompter.encode_rows(examples)
+        optimizer, schedule = make_optimizer(classifier, max_steps=3, gradient_checkpointing=checkpointing)
+        norms.append([step.grad_norm for step in run_all(classifier, optimizer, encoded, schedule)])
+    assert norms[0] == pytest.approx(norms[1], rel=1e-5)
+
+
+@pytest.mark.parametrize("precision", ["bf16", "fp16"])
+def test_mixed_precision_learns_too(tiny_model, examples, precision):
+    classifier = make_trainee(tiny_model)
+    dtype = torch.bfloat16 if precision == "bf16" else torch.float16
+    classifier = replace(classifier, compute_dtype=dtype)
+    encoded = classifier.prompter.encode_rows(examples)
+    optimizer, schedule = make_optimizer(classifier, num_train_epochs=4, **{precision: True})
+    steps = run_all(classifier, optimizer, encoded, schedule)
+    taken = [step for step in steps if not step.skipped]
+    assert len(taken) >= 15
+    assert taken[-1].loss < taken[0].loss
+    assert optimizer.scaler.is_enabled() == (precision == "fp16")
+
+
+def test_a_loss_that_is_not_finite_stops_before_the_optimizer(tiny_model, examples, monkeypatch):
+    classifier = make_trainee(tiny_model)
+    encoded = classifier.prompter.encode_rows(examples)
+    optimizer, schedule = make_optimizer(classifier)
+    steps = train(classifier, optimizer, encoded, schedule)
+    prepare(classifier, schedule.settings)
+    next(steps)
+    before, moments = weights(classifier), [s["exp_avg"].clone() for s in optimizer.adamw.state.values()]
+    monkeypatch.setattr("labeltune.train.step.cross_entropy", lambda logits, *_, **__: logits.sum(1) * float("nan"))
+    with pytest.raises(NotFiniteLossError, match=r"the loss is nan at step 2, training rows \d+, "):
+        next(steps)
+    assert torch.equal(weights(classifier), before)
+    assert all(torch.equal(s["exp_avg"], m) for s, m in zip(optimizer.adamw.state.values(), moments, strict=True))
+
+
+def test_gradients_that_are_not_finite_stop_too(tiny_model, examples):
+    classifier = make_trainee(tiny_model)
+    encoded = classifier.prompter.encode_rows(examples)
+    optimizer, schedule = make_optimizer(classifier)
+    parameter = next(iter(optimizer.parameters.values()))
+    parameter.register_hook(lambda gradient: gradient * float("inf"))
+    before = weights(classifier)
+    with pytest.raises(NotFiniteLossError, match="gradients' norm is"):
+        run_all(classifier, optimizer, encoded, schedule)
+    assert torch.equal(weights(classifier), before)
+
+
+def test_float16_gradients_that_keep_overflowing_stop_the_run(tiny_model, examples):
+    classifier = replace(make_trainee(tiny_model), compute_dtype=torch.float16)
+    encoded = classifier.prompter.encode_rows(examples)
+    optimizer, schedule = make_optimizer(classifier, max_steps=50, fp16=True)
+    next(iter(optimizer.parameters.values())).register_hook(lambda gradient: gradient * float("inf"))
+    taken = []
+    with pytest.raises(NotFiniteLossError, match="overflowed 20 steps in a row"):
+        for step in train(classifier, optimizer, encoded, schedule):
+            taken.append(step)
+    assert len(taken) == 19
+    assert all(step.skipped and step.grad_norm is None for step in taken)
+
+
+def test_training_on_nothing_is_refused(tiny_model, examples):
+    classifier = make_trainee(tiny_model)
+    unlabelled = classifier.prompter.encode_rows([replace(example, gold=None) for example in examples])
+    with pytest.raises(ValueError, match="no token carries loss: no training row has a gold label"):
+        check_loss_bearing(unlabelled, [1.0, 1.0, 1.0])
+    labelled = classifier.prompter.encode_rows([example for example in examples if example.gold == "red"])
+    with pytest.raises(ValueError, match="every class weight in use is 0"):
+        check_loss_bearing(labelled, [0.0, 1.0, 1.0])
+    check_loss_bearing(labelled, [1.0, 0.0, 0.0])
+
+
+def test_running_out_of_memory_says_what_to_do(tiny_model, examples, monkeypatch):
+    classifier = make_trainee(tiny_model)
+    encoded = classifier.prompter.encode_rows(examples)
+    optimizer, schedule = make_optimizer(classifier)
+
+    def full(*_):
+        raise torch.OutOfMemoryError("CUDA out of memory")
+
+    monkeypatch.setattr(loop, "run_step", full)
+    with pytest.raises(ValueError, match=r"at step 1 with 8 rows in a batch; lower train\.per_device_train_batch_size"):
+        run_all(classifier, optimizer, encoded, schedule)
+
+
+def test_class_weights_follow_scikit_learn():
+    from sklearn.utils.class_weight import compute_class_weight
+
+    gold = np.array([0, 0, 0, 1, 1, 2], dtype=np.int32)
+    expected = compute_class_weight("balanced", classes=np.arange(3), y=gold)
+    assert class_weights("balanced", ["a", "b", "c"], gold) == pytest.approx(expected)
+    assert class_weights({"c": 3, "a": 1, "b": 2}, ["a", "b", "c"], gold) == [1, 2, 3]
+
+
+@pytest.mark.parametrize("by_length", [False, True])
+def test_every_epoch_shows_every_row_once_in_another_order(by_length):
+    lengths = np.random.default_rng(0).integers(5, 60, 103)
+    orders = [epoch_order(lengths, 8, seed=3, epoch=epoch, by_length=by_length) for epoch in (0, 0, 1)]
+    assert all(sorted(order) == list(range(103)) for order in orders)
+    assert orders[0].tolist() == orders[1].tolist() != orders[2].tolist()
+
+
+def test_grouping_by_length_saves_padding():
+    lengths = np.random.default_rng(0).integers(5, 60, 1000)
+
+    def padded(order):
+        return sum(8 * lengths[order[i : i + 8]].max() for i in range(0, 1000, 8))
+
+    grouped, plain = (padded(epoch_order(lengths, 8, 0, 0, by_length)) for by_length in (True, False))
+    assert grouped < 1.15 * lengths.sum() < plain
+
+
+def test_the_schedule_counts_as_transformers_does():
+    schedule = make_schedule(
+        TrainSettings(num_train_epochs=2, per_device_train_batch_size=4, gradient_accumulation_steps=3, warmup_ratio=0.1), 50
+    )
+    assert (schedule.batches_per_epoch, schedule.steps_per_epoch, schedule.total_steps) == (13, 5, 10)
+    assert schedule.warmup_steps == 1
+    assert [s for s in range(1, 11) if schedule.scores(s)] == [5, 10]
+    by_steps = make_schedule(TrainSettings(max_steps=7, eval_strategy="steps", eval_steps=3, save_strategy="no"), 50)
+    assert [s for s in range(1, 8) if by_steps.scores(s)] == [3, 6, 7]
+    assert [s for s in range(1, 8) if by_steps.saves(s)] == [3, 6, 7]
+    last_only = make_schedule(
+        TrainSettings(max_steps=7, eval_strategy="no", save_strategy="no", load_best_model_at_end=False), 50
+    )
+    assert [s for s in range(1, 8) if last_only.saves(s)] == [7]
+    assert not any(last_only.scores(s) for s in range(1, 8))
+
+
+@pytest.mark.parametrize("kind", ["linear", "cosine", "constant"])
+def test_the_learning_rate_warms_up_and_follows_its_schedule(tiny_model, kind):
+    optimizer, schedule = make_optimizer(make_trainee(tiny_model), max_steps=10, warmup_steps=2, lr_scheduler_type=kind)
+    rates = []
+    for _ in range(schedule.total_steps):
+        rates.append(optimizer.learning_rate / 0.01)
+        optimizer.adamw.step()
+        optimizer.scheduler.step()
+    assert rates[:3] == pytest.approx([0, 0.5, 1])
+    end = {"linear": 1 / 8, "cosine": 0.5 * (1 + np.cos(np.pi * 7 / 8)), "constant": 1}[kind]
+    assert rates[-1] == pytest.approx(end)
+
+
+@pytest.mark.parametrize("stop", [3, 5, 7])
+def test_a_resumed_run_ends_bit_for_bit_where_an_unbroken_one_does(tiny_model, examples, tmp_path, stop):
+    settings = {"num_train_epochs": 2, "lr_scheduler_type": "cosine", "warmup_steps": 2, "weight_decay": 0.1}
+
+    def fresh():
+        classifier = make_trainee(tiny_model)
+        return (classifier, classifier.prompter.encode_rows(examples), *make_optimizer(classifier, **settings))
+
+    classifier, encoded, optimizer, schedule = fresh()
+    unbroken = run_all(classifier, optimizer, encoded, schedule)
+    expected = weights(classifier)
+
+    classifier, encoded, optimizer, schedule = fresh()
+    prepare(classifier, schedule.settings)
+    for step in train(classifier, optimizer, encoded, schedule):
+        if step.step == stop:
+            save_checkpoint(tmp_path, classifier, optimizer, stop, [1.5])
+            break
+    classifier, encoded, optimizer, schedule = fresh()
+    prepare(classifier, schedule.settings)
+    begun, losses = load_checkpoint(newest_checkpoint(tmp_path), classifier, optimizer)
+    assert (begun, losses) == (stop, [1.5])
+    resumed = run_all(classifier, optimizer, encoded, schedule, begun + 1)
+    assert resumed == unbroken[stop:]
+    assert torch.equal(weights(classifier), expected)
+
+
+def test_rotation_keeps_the_best_and_the_last(tiny_model, tmp_path):
+    classifier = make_trainee(tiny_model)
+    optimizer, _ = make_optimizer(classifier)
+    for step in (5, 10, 15, 20):
+        save_checkpoint(tmp_path, classifier, optimizer, step)
+    remove_old_checkpoints(tmp_path, 2, keep=[5, 20])
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["checkpoint-20", "checkpoint-5"]
+    remove_old_checkpoints(tmp_path, None, keep=[])
+    assert len(list(tmp_path.iterdir())) == 2
+
+
+def test_a_checkpoint_of_another_adapter_is_refused(tiny_model, tmp_path):
+    classifier = make_trainee(tiny_model, adapter=AdapterSettings(r=4, target_modules=["fc1"]))
+    optimizer, _ = make_optimizer(classifier)
+    folder = save_checkpoint(tmp_path, classifier, optimizer, 1)
+    other = make_trainee(tiny_model)
+    with pytest.raises(ValueError, match="belongs to another adapter"):
+        load_checkpoint(folder, other, make_optimizer(other)[0])
+    (folder / "trainer_state.json").unlink()
+    with pytest.raises(ValueError, match="cannot be read"):
+        load_checkpoint(folder, classifier, optimizer)
