@@ -1,0 +1,242 @@
+"""Tables in files: JSONL, CSV, TSV and Parquet, plain or gzipped, read and written one row at a time."""
+
+from __future__ import annotations
+
+import csv
+import gzip
+import io
+import json
+import re
+import shutil
+import tempfile
+import zlib
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from functools import partial
+from itertools import chain, islice
+from pathlib import Path
+from typing import Any, BinaryIO, cast
+
+from labeltune.data.source import BadRow, Row, RowStream, check_columns, shorten
+
+FORMATS = {
+    ".jsonl": "jsonl",
+    ".ndjson": "jsonl",
+    ".json": "jsonl",
+    ".csv": "csv",
+    ".tsv": "tsv",
+    ".txt": "tsv",
+    ".parquet": "parquet",
+}
+DELIMITERS = {"csv": ",", "tsv": "\t"}
+LINE_LIMIT_BYTES = 16 * 2**20
+RECORD_LIMIT_LINES = 1000
+OPEN_QUOTE = 'a quote that opens here is not closed; quote the whole field and write the quote in it as ""'
+JSONL_HEAD_ROWS = 100
+PARQUET_BATCH_ROWS = 4096
+
+
+def split_slice(text: str) -> tuple[Path, int, int | None]:
+    """A file name with an optional slice, as path, first row and row after the last.
+
+    >>> split_slice("dev.jsonl[1000:]")[1:]
+    (1000, None)
+
+    Raises:
+        ValueError: the brackets hold something else than two places.
+    """
+    name, start, stop = text, 0, None
+    if text.endswith("]"):
+        match = re.fullmatch(r"(.+)\[(\d*):(\d*)\]", text)
+        if match is None:
+            raise ValueError(f"{text!r} has no slice that can be read; write file[:1000], file[1000:] or file[200:400]")
+        name = match[1]
+        start = int(match[2] or 0)
+        stop = int(match[3]) if match[3] else None
+        if stop is not None and stop <= start:
+            raise ValueError(f"{text!r} takes no rows; the second number must be greater than the first")
+    return Path(name).expanduser(), start, stop
+
+
+def table_format(path: Path) -> tuple[str, bool]:
+    """The format that the file name promises, and whether it is gzipped.
+
+    >>> table_format(Path("train.csv.gz"))
+    ('csv', True)
+
+    Raises:
+        ValueError: no format has this ending.
+    """
+    gzipped = path.suffix.lower() == ".gz"
+    ending = (path.with_suffix("") if gzipped else path).suffix.lower()
+    if ending not in FORMATS:
+        raise ValueError(f"{path}: no table format ends in {ending!r}; use {', '.join(FORMATS)}, each also with .gz")
+    return FORMATS[ending], gzipped
+
+
+def check_file(path: Path) -> None:
+    """See that there is such a file, of a known format.
+
+    Raises:
+        OSError: it is not there, or it is a folder.
+        ValueError: its ending is that of no table format.
+    """
+    if path.is_dir():
+        raise IsADirectoryError(f"{path} is a folder; name a file, or give a folder in the hub's layout as data.hub")
+    if not path.exists():
+        raise FileNotFoundError(f"{path}: no such file; check the path (relative paths start at {Path.cwd()})")
+    table_format(path)
+
+
+def read_table(path: Path, required: Sequence[str] = ()) -> Iterator[tuple[int, Row]]:
+    """Read a table one row at a time, as line number (Parquet: row number) from 1 and values by column.
+
+    A required column that only some JSONL rows have is None in the others.
+
+    Raises:
+        OSError: the file cannot be opened.
+        ValueError: it is damaged, a row cannot be read, or a required column is missing; names file and line.
+    """
+    for line, row in scan_rows(path, required):
+        if isinstance(row, BadRow):
+            raise ValueError(f"{path}:{line}: {row}; mend the row or leave it out")
+        for column in required:
+            row.setdefault(column, None)
+        yield line, row
+
+
+def scan_rows(path: Path, required: Sequence[str] = (), wanted: Sequence[str] | None = None) -> RowStream:
+    """The same, but a row that cannot be read comes as a BadRow, and columns that are not wanted may be left out."""
+    check_file(path)
+    form, gzipped = table_format(path)
+    try:
+        if form == "parquet":
+            yield from _parquet_rows(path, gzipped, required, wanted)
+        else:
+            with _opened(path, gzipped) as stream:
+                lines = _lines(path, stream)
+                if form == "jsonl":
+                    yield from _jsonl_rows(path, lines, required)
+                else:
+                    yield from _csv_rows(path, _csv_records(path, lines, DELIMITERS[form]), required, wanted)
+    except (EOFError, zlib.error, gzip.BadGzipFile) as error:
+        raise ValueError(f"{path}: the gzip data is damaged ({error}); fetch or make the file again") from error
+
+
+@contextmanager
+def _opened(path: Path, gzipped: bool) -> Iterator[BinaryIO]:
+    if gzipped:
+        with gzip.open(path, "rb") as packed, io.BufferedReader(cast(io.RawIOBase, packed), 2**17) as stream:
+            yield stream
+    else:
+        with path.open("rb") as stream:
+            yield stream
+
+
+def _lines(path: Path, stream: BinaryIO) -> Iterator[tuple[int, str]]:
+    """Lines with their number; a byte order mark is dropped."""
+    encoding = "utf-8-sig"
+    for number, line in enumerate(iter(partial(stream.readline, LINE_LIMIT_BYTES), b""), 1):
+        if len(line) >= LINE_LIMIT_BYTES:
+            limit_mib = LINE_LIMIT_BYTES // 2**20
+            raise ValueError(f"{path}:{number}: a line of more than {limit_mib} MiB; is this really a text table?")
+        try:
+            text = line.decode(encoding)
+        except UnicodeDecodeError as error:
+            raise ValueError(
+                f"{path}:{number}: not UTF-8 (byte 0x{line[error.start]:02x}); save the file as UTF-8"
+            ) from error
+        yield number, text
+        encoding = "utf-8"
+
+
+def _jsonl_rows(path: Path, lines: Iterator[tuple[int, str]], required: Sequence[str]) -> RowStream:
+    rows = ((number, _json_object(text)) for number, text in lines if text and not text.isspace())
+    head = list(islice(rows, JSONL_HEAD_ROWS))
+    present = list(dict.fromkeys(name for _, row in head if isinstance(row, dict) for name in row))
+    if present:
+        check_columns(str(path), required, present)
+    yield from chain(head, rows)
+
+
+def _json_object(text: str) -> Row | BadRow:
+    try:
+        row = json.loads(text)
+    except json.JSONDecodeError as error:
+        return BadRow("broken JSON:", f"{error.msg} at column {error.pos + 1}")
+    except (ValueError, RecursionError) as error:
+        return BadRow("broken JSON:", error)
+    return row if isinstance(row, dict) else BadRow("not a JSON object:", shorten(text))
+
+
+def _csv_rows(
+    path: Path, records: Iterator[tuple[int, list[str] | BadRow]], required: Sequence[str], wanted: Sequence[str] | None
+) -> RowStream:
+    _, header = next(records, (1, []))
+    if isinstance(header, BadRow):
+        raise ValueError(f"{path}:1: the header cannot be read ({header.value}); mend its quotes or line ends")
+    if len(set(header)) < len(header):
+        twice = next(name for name in header if header.count(name) > 1)
+        raise ValueError(f"{path}:1: the header names the column {twice!r} twice; rename one of them")
+    check_columns(str(path), required, header)
+    places = [(name, place) for place, name in enumerate(header) if wanted is None or name in wanted]
+    width = len(header)
+    for line, record in records:
+        if isinstance(record, BadRow):
+            yield line, record
+        elif len(record) > width and any(record[width:]):
+            yield line, BadRow("more fields than the header:", f"{len(record)} instead of {width}")
+        else:
+            yield line, {name: record[place] if place < len(record) else "" for name, place in places}
+
+
+def _csv_records(
+    path: Path, lines: Iterator[tuple[int, str]], delimiter: str
+) -> Iterator[tuple[int, list[str] | BadRow]]:
+    """Records with the number of their first line; blank lines are none. Quotes as in RFC 4180, taken strictly."""
+    first = last = 1
+
+    def feed() -> Iterator[str]:
+        nonlocal last
+        for number, text in lines:
+            if number - first >= RECORD_LIMIT_LINES:
+                raise ValueError(f"{path}:{first}: a record of more than {RECORD_LIMIT_LINES} lines; {OPEN_QUOTE}")
+            last = number
+            yield text
+
+    csv.field_size_limit(LINE_LIMIT_BYTES)
+    reader = csv.reader(feed(), delimiter=delimiter, strict=True)
+    while True:
+        try:
+            record: list[str] | BadRow = next(reader)
+        except StopIteration:
+            return
+        except csv.Error as error:
+            if "end of data" in str(error):
+                raise ValueError(f"{path}:{first}: a record without an end; {OPEN_QUOTE}") from error
+            record = BadRow("broken quoting:", f"{error}, lines {first} to {last}")
+        if record:
+            yield first, record
+        first = last + 1
+
+
+def _parquet_rows(path: Path, gzipped: bool, required: Sequence[str], wanted: Sequence[str] | None) -> RowStream:
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    with tempfile.TemporaryDirectory(prefix="labeltune-") as folder:
+        plain = path
+        if gzipped:
+            plain = Path(folder) / "rows.parquet"
+            with _opened(path, gzipped) as packed, plain.open("wb") as unpacked:
+                shutil.copyfileobj(packed, unpacked, 2**20)
+        try:
+            with pq.ParquetFile(plain, buffer_size=2**20) as table:
+                names = table.schema_arrow.names
+                check_columns(str(path), required, names)
+                chosen = [name for name in names if wanted is None or name in wanted]
+                batches = table.iter_batches(PARQUET_BATCH_ROWS, columns=chosen)
+                rows: Iterator[Any] = chain.from_iterable(batch.to_pylist() for batch in batches)
+                yield from enumerate(rows, 1)
+        except (pa.ArrowException, UnicodeDecodeError, OSError) as error:
+            raise ValueError(f"{path}: the Parquet data is damaged ({error}); fetch or make the file again") from error

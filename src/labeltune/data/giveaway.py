@@ -1,0 +1,107 @@
+"""What the task gives away: how well a bag of words does on each text column alone, and on all of them.
+
+On SNLI a classifier that never sees the premise gets two thirds of the labels right (Gururangan et al. 2018,
+"Annotation Artifacts in Natural Language Inference Data"; Poliak et al. 2018, "Hypothesis Only Baselines").
+"""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from labeltune.data.store import Rows
+
+# N rows, K labels, F features
+Array = np.ndarray[Any, np.dtype[Any]]
+
+TRAIN_ROWS = 20_000
+EVALUATION_ROWS = 10_000
+HASHED_FEATURES = 2**18
+MOST_FEATURES = 30_000
+MOST_WEIGHTS = 1_500_000
+"""Features times labels: what bounds the memory of the fit."""
+ITERATIONS = 20
+CONFIDENCE = 0.95
+
+
+def style_baseline(train: Rows, evaluation: Rows, label_names: Sequence[str], seed: int) -> list[dict[str, Any]]:
+    """Fit a logistic regression on TF-IDF of single words and word pairs, for each text column and for all of them.
+
+    At most 20,000 training and 10,000 evaluation rows are used, random ones by seed where there are more.
+
+    Returns:
+        one record per set of columns: `columns`, `accuracy`, its 95 % Wilson `interval`, and `why_not`. Accuracy and
+        interval are None where nothing could be fitted, and `why_not` says why; else it is None.
+    """
+    random = np.random.default_rng(seed)
+    train_texts, train_gold_N = _sample(train, TRAIN_ROWS, label_names, random)
+    test_texts, test_gold_N = _sample(evaluation, EVALUATION_ROWS, label_names, random)
+    columns = train.text_columns
+    choices = [(name,) for name in columns] + ([columns] if len(columns) > 1 else [])
+    if len(np.unique(train_gold_N)) < 2:
+        return [_record(chosen, None, 0, "the training rows have one label only") for chosen in choices]
+    features = {name: _features(train_texts[name], test_texts[name], len(label_names)) for name in columns}
+    return [
+        _record(chosen, *_score([features[name] for name in chosen], train_gold_N, test_gold_N, seed))
+        for chosen in choices
+    ]
+
+
+def _sample(
+    rows: Rows, most: int, label_names: Sequence[str], random: np.random.Generator
+) -> tuple[dict[str, list[str]], Array]:
+    gold_N = rows.gold_ids_N(label_names)
+    places = np.arange(len(rows))
+    if len(rows) > most:
+        places = np.sort(random.choice(len(rows), most, replace=False))
+    return {name: rows.column(name).take(places).to_pylist() for name in rows.text_columns}, gold_N[places]
+
+
+def _features(train: list[str], test: list[str], labels: int) -> tuple[Any, Any]:
+    """TF-IDF of both, over the features that most training texts share."""
+    from sklearn.feature_extraction.text import HashingVectorizer, TfidfTransformer
+
+    hashing = HashingVectorizer(
+        n_features=HASHED_FEATURES, ngram_range=(1, 2), token_pattern=r"\w+", alternate_sign=False, norm=None
+    )
+    train_NF, test_NF = hashing.transform(train), hashing.transform(test)
+    rows_with_F = np.bincount(train_NF.indices, minlength=HASHED_FEATURES)
+    most = min(MOST_FEATURES, MOST_WEIGHTS // labels)
+    kept = np.argsort(-rows_with_F, kind="stable")[:most]
+    kept = np.sort(kept[rows_with_F[kept] >= min(2, len(train))])
+    if not len(kept):
+        return train_NF[:, kept], test_NF[:, kept]
+    tfidf = TfidfTransformer(sublinear_tf=True)
+    return tfidf.fit_transform(train_NF[:, kept]), tfidf.transform(test_NF[:, kept])
+
+
+def _score(
+    features: list[tuple[Any, Any]], train_gold_N: Array, test_gold_N: Array, seed: int
+) -> tuple[int | None, int, str | None]:
+    """Rows right, rows scored, and why there is no score."""
+    from scipy.sparse import hstack
+    from sklearn.exceptions import ConvergenceWarning
+    from sklearn.linear_model import LogisticRegression
+
+    train_NF, test_NF = (hstack(blocks, format="csr") for blocks in zip(*features, strict=True))
+    if train_NF.shape[1] == 0:
+        return None, len(test_gold_N), "no word appears in two training rows"
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ConvergenceWarning)
+        classifier = LogisticRegression(C=2.0, solver="saga", max_iter=ITERATIONS, tol=1e-2, random_state=seed)
+        classifier.fit(train_NF, train_gold_N)
+    return int((classifier.predict(test_NF) == test_gold_N).sum()), len(test_gold_N), None
+
+
+def _record(columns: Sequence[str], right: int | None, scored: int, why_not: str | None) -> dict[str, Any]:
+    from scipy.stats import binomtest
+
+    accuracy = interval = None
+    if right is not None and scored:
+        accuracy = right / scored
+        limits = binomtest(right, scored).proportion_ci(CONFIDENCE, method="wilson")
+        interval = [float(limits.low), float(limits.high)]
+    return {"columns": list(columns), "accuracy": accuracy, "interval": interval, "why_not": why_not}

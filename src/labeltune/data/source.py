@@ -1,0 +1,109 @@
+"""What every source of rows has in common: rows as read, rows that cannot be, and the columns that are read."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Generator, Iterable
+from dataclasses import dataclass
+from typing import Any
+
+from labeltune.recipe import DataSettings
+
+Row = dict[str, Any]
+"""One row as read, by column name."""
+
+VALUE_WIDTH = 60
+"""A value is cut to so many characters where it is shown."""
+
+
+class BadRow(ValueError):
+    """A row that cannot be used: a reason that many rows may share, and what this one had instead."""
+
+    def __init__(self, reason: str, value: object = "") -> None:
+        super().__init__(f"{reason} {value}".rstrip())
+        self.reason = reason
+        self.value = shorten(value)
+
+
+RowStream = Generator[tuple[int, Row | BadRow], None, None]
+"""Line (or row) number from 1, and the row."""
+
+
+@dataclass(frozen=True)
+class Source:
+    """Where one split's rows come from."""
+
+    name: str
+    """The file, or the dataset and its split."""
+    rows: RowStream
+    first_place: int = 0
+    """The first row's place in the whole file, from 0."""
+    class_names: tuple[str, ...] = ()
+    """The names behind integer labels, where the source knows them."""
+
+
+@dataclass(frozen=True)
+class Columns:
+    """The columns that a recipe reads."""
+
+    required: tuple[str, ...]
+    """Those that every split must have."""
+    optional: tuple[str, ...]
+    """Those that at least one split must have."""
+
+    @classmethod
+    def of(cls, settings: DataSettings) -> Columns:
+        """Text, label and id are required; votes and columns to keep are optional."""
+        required = [*settings.text_columns, settings.label_column, settings.id_column]
+        optional = [*settings.keep_columns, settings.votes_column]
+        names = tuple(dict.fromkeys(name for name in required if name is not None))
+        return cls(names, tuple(dict.fromkeys(name for name in optional if name is not None and name not in names)))
+
+    @property
+    def wanted(self) -> tuple[str, ...]:
+        """All of them."""
+        return self.required + self.optional
+
+
+def shorten(value: object) -> str:
+    """A value's text on one line, cut to 60 characters.
+
+    >>> shorten("two\\nlines"), len(shorten("a" * 100))
+    ('two lines', 60)
+    """
+    text = " ".join(str(value)[: 4 * VALUE_WIDTH].split())
+    return text if len(text) <= VALUE_WIDTH else text[: VALUE_WIDTH - 3] + "..."
+
+
+def listed(values: Iterable[object], most: int = 20) -> str:
+    """The values with commas between them, at most so many.
+
+    >>> listed("abc"), listed("abc", most=2)
+    ('a, b, c', 'a, b and 1 more')
+    """
+    texts = [shorten(value) for value in values]
+    more = f" and {len(texts) - most} more" if len(texts) > most else ""
+    return ", ".join(texts[:most]) + more
+
+
+def counted(number: int, noun: str) -> str:
+    """A number with its noun.
+
+    >>> counted(1, "row"), counted(8842, "row")
+    ('1 row', '8,842 rows')
+    """
+    return f"{number:,} {noun}{'' if number == 1 else 's'}"
+
+
+def check_columns(where: str, needed: Iterable[str], present: Iterable[str]) -> None:
+    """See that the columns are there.
+
+    Raises:
+        ValueError: one is not; names the source, the column, the nearest name and what there is.
+    """
+    names = list(present)
+    for column in needed:
+        if column not in names:
+            near = difflib.get_close_matches(column, names, n=1, cutoff=0.5)
+            hint = f"; did you mean {near[0]!r}?" if near else ";"
+            raise ValueError(f"{where} has no column {column!r}{hint} it has {listed(names, most=40) or 'none'}")

@@ -1,0 +1,207 @@
+"""Selected rows, in a memory-mapped Arrow file: host memory stays flat however many they are."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import tempfile
+from collections.abc import Iterable, Iterator, Sequence
+from itertools import chain
+from pathlib import Path
+from typing import Any, NamedTuple, overload
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from labeltune.data.clean import Record
+from labeltune.rows import Example
+
+BATCH_ROWS = 4096
+BATCH_CHARACTERS = 4 * 2**20
+
+
+class RowBatch(NamedTuple):
+    """Consecutive rows, column by column."""
+
+    ids: list[str]
+    gold: list[str | None]
+    votes: list[list[str] | None]
+    extra_json: list[str | None]
+    texts: list[list[str]]
+    """One list per text column."""
+
+
+class Rows(Sequence[Example]):
+    """An immutable sequence of Examples that are made when they are asked for.
+
+    >>> rows = Rows.from_examples([Example("7", {"text": "Hm."}, "no"), Example("8", {"text": "Ah."}, "yes")])
+    >>> rows[1].columns["text"], rows.gold_counts(), rows.gold_ids_N(("no", "yes")).tolist()
+    ('Ah.', {'no': 1, 'yes': 1}, [0, 1])
+    """
+
+    def __init__(self, table: Any, text_columns: Sequence[str], reader: Any = None) -> None:
+        self.text_columns = tuple(text_columns)
+        self._table = table
+        self._reader = reader
+
+    @classmethod
+    def from_examples(cls, examples: Iterable[Example]) -> Rows:
+        """Store examples; the first one's columns are everyone's."""
+        stream = iter(examples)
+        first = next(stream, None)
+        writer = RowWriter(first.columns if first else ())
+        for example in chain([first] if first else [], stream):
+            extra_json = json.dumps(dict(example.extra)) if example.extra else None
+            texts = tuple(example.columns[column] for column in writer.text_columns)
+            writer.add(Record(example.id, example.gold, example.votes, extra_json, texts))
+        return writer.finish()
+
+    def __len__(self) -> int:
+        rows: int = self._table.num_rows
+        return rows
+
+    @overload
+    def __getitem__(self, place: int) -> Example: ...
+    @overload
+    def __getitem__(self, place: slice) -> Rows: ...
+    def __getitem__(self, place: int | slice) -> Example | Rows:
+        if isinstance(place, slice):
+            start, stop, step = place.indices(len(self))
+            if step == 1:
+                return Rows(self._table.slice(start, max(0, stop - start)), self.text_columns)
+            return Rows(self._table.take(pa.array(range(start, stop, step), pa.int64())), self.text_columns)
+        wanted = place + len(self) if place < 0 else place
+        if not 0 <= wanted < len(self):
+            raise IndexError(f"row {place} of {len(self)}")
+        return self._example(*(column[wanted].as_py() for column in self._table.columns))
+
+    def __iter__(self) -> Iterator[Example]:
+        for batch in self.batches():
+            for values in zip(*batch[:4], *batch.texts, strict=True):
+                yield self._example(*values)
+
+    def _example(self, *values: Any) -> Example:
+        row_id, gold, votes, extra_json, *texts = values
+        return Example(
+            id=row_id,
+            columns=dict(zip(self.text_columns, texts, strict=True)),
+            gold=gold,
+            votes=tuple(votes or ()),
+            extra=json.loads(extra_json) if extra_json else {},
+        )
+
+    def arrow_batches(self) -> Iterator[Any]:
+        """All rows in order, some thousands at a time, as Arrow columns: id, gold, votes, extra, then the texts."""
+        if self._reader is None:
+            yield from self._table.to_batches(max_chunksize=BATCH_ROWS)
+        else:
+            # Read, not mapped: a pass over everything would otherwise count as memory in use until something needs it.
+            yield from (self._reader.get_batch(place) for place in range(self._reader.num_record_batches))
+
+    def batches(self) -> Iterator[RowBatch]:
+        """All rows in order, some thousands at a time."""
+        for batch in self.arrow_batches():
+            row_ids, gold, votes, extra_json, *texts = (column.to_pylist() for column in batch.columns)
+            yield RowBatch(row_ids, gold, votes, extra_json, texts)
+
+    def column(self, name: str) -> Any:
+        """A text column as a pyarrow.ChunkedArray of strings, on disk.
+
+        Raises:
+            ValueError: no text column has this name.
+        """
+        if name not in self.text_columns:
+            raise ValueError(f"there is no text column {name!r}; there are {', '.join(self.text_columns)}")
+        return self._table.column(4 + self.text_columns.index(name))
+
+    def gold_counts(self) -> dict[str, int]:
+        """Rows per gold label, in the order in which the labels first appear; rows without one are left out."""
+        counts = pc.value_counts(self._table.column("gold")).to_pylist()
+        return {entry["values"]: entry["counts"] for entry in counts if entry["values"] is not None}
+
+    def gold_ids_N(self, label_names: Sequence[str]) -> np.ndarray[Any, np.dtype[np.int64]]:
+        """Each row's gold label as its place in `label_names`, shape (N rows,); -1 where there is none."""
+        places = pc.index_in(self._table.column("gold"), pa.array(label_names, pa.string()))
+        return np.asarray(pc.fill_null(places, -1).to_numpy(), dtype=np.int64)
+
+    def rows_with_votes(self) -> int:
+        """How many rows carry annotators' votes."""
+        lengths = pc.list_value_length(self._table.column("votes"))
+        return int(pc.sum(pc.greater(lengths, 0)).as_py() or 0)
+
+    def fingerprint(self) -> str:
+        """SHA-256 of everything in the rows, in their order, as hex digits."""
+        digest = hashlib.sha256()
+        for batch in self.batches():
+            for values in zip(*batch[:4], *batch.texts, strict=True):
+                digest.update(json.dumps(values, ensure_ascii=False).encode() + b"\n")
+        return digest.hexdigest()
+
+    def subset(self, positions: Sequence[int]) -> Rows:
+        """A copy of the rows at these positions, which must ascend, in a file of its own."""
+        places_N = np.asarray(positions, dtype=np.int64)
+        writer = RowWriter(self.text_columns)
+        start = 0
+        for batch in self.arrow_batches():
+            low, high = np.searchsorted(places_N, [start, start + batch.num_rows])
+            if low < high:
+                writer.add_batch(batch.take(pa.array(places_N[low:high] - start)))
+            start += batch.num_rows
+        return writer.finish()
+
+
+class RowWriter:
+    """Takes rows one by one and gives them back as Rows."""
+
+    def __init__(self, text_columns: Iterable[str]) -> None:
+        self.text_columns = tuple(text_columns)
+        fields = [("id", pa.string()), ("gold", pa.string()), ("votes", pa.list_(pa.string())), ("extra", pa.string())]
+        self._schema = pa.schema(fields + [(f"text:{name}", pa.string()) for name in self.text_columns])
+        self._folder = tempfile.TemporaryDirectory(prefix="labeltune-", ignore_cleanup_errors=True)
+        self._path = Path(self._folder.name) / "rows.arrow"
+        self._file = pa.ipc.new_file(str(self._path), self._schema)
+        self._records: list[tuple[Any, ...]] = []
+        self._characters = 0
+
+    def add(self, record: Record) -> None:
+        """Store one more row.
+
+        Raises:
+            OSError: the disk is full.
+        """
+        self._records.append((*record[:4], *record.texts))
+        self._characters += sum(map(len, record.texts))
+        if len(self._records) >= BATCH_ROWS or self._characters >= BATCH_CHARACTERS:
+            self._flush()
+
+    def add_batch(self, batch: Any) -> None:
+        """Store an Arrow record batch of our own columns."""
+        try:
+            self._file.write_batch(batch)
+        except OSError as error:
+            folder = tempfile.gettempdir()
+            raise OSError(f"cannot write the rows to {folder} ({error}); set TMPDIR to a folder with room") from error
+
+    def finish(self) -> Rows:
+        """All rows so far, mapped into memory; nothing can be added any more."""
+        self._flush()
+        self._file.close()
+        table = pa.ipc.open_file(pa.memory_map(str(self._path))).read_all()
+        reader = pa.ipc.open_file(pa.OSFile(str(self._path)))
+        rows = Rows(table, self.text_columns, reader)
+        if os.name == "posix":
+            # The mapping outlives the name, so that even a killed process leaves nothing behind.
+            self._folder.cleanup()
+        else:
+            rows._folder = self._folder  # type: ignore[attr-defined]
+        return rows
+
+    def _flush(self) -> None:
+        if self._records:
+            columns = zip(*self._records, strict=True)
+            arrays = [pa.array(column, field.type) for column, field in zip(columns, self._schema, strict=True)]
+            self.add_batch(pa.record_batch(arrays, schema=self._schema))
+        self._records = []
+        self._characters = 0

@@ -1,0 +1,105 @@
+"""Tables out: CSV, TSV, JSONL and Parquet, plain or gzipped, one row at a time."""
+
+from __future__ import annotations
+
+import csv
+import gzip
+import io
+import json
+import shutil
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from itertools import chain, islice
+from pathlib import Path
+from typing import IO, Any
+
+from labeltune.data.files import DELIMITERS, PARQUET_BATCH_ROWS, table_format
+from labeltune.data.source import Row
+
+
+def write_table(path: Path, rows: Iterable[Row]) -> None:
+    """Write rows in the format that the file name asks for. The file appears whole or not at all.
+
+    The first row decides the columns of CSV and TSV, the first rows the columns and types of Parquet. Lists and objects
+    become JSON text in CSV and TSV, and None an empty field.
+
+    Raises:
+        OSError: the file cannot be written.
+        ValueError: no format has this ending, or a row does not fit the columns.
+    """
+    form, gzipped = table_format(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = path.with_name(path.name + ".partial")
+    try:
+        if form == "parquet":
+            _write_parquet(path, partial, gzipped, iter(rows))
+        else:
+            with _text_file(partial, gzipped) as out:
+                if form == "jsonl":
+                    out.writelines(json.dumps(row, ensure_ascii=False, default=str) + "\n" for row in rows)
+                else:
+                    _write_csv(path, out, DELIMITERS[form], iter(rows))
+        partial.replace(path)
+    finally:
+        partial.unlink(missing_ok=True)
+
+
+@contextmanager
+def _text_file(path: Path, gzipped: bool) -> Iterator[IO[str]]:
+    if gzipped:
+        with gzip.open(path, "wb") as packed, io.TextIOWrapper(packed, encoding="utf-8", newline="") as out:
+            yield out
+    else:
+        with path.open("w", encoding="utf-8", newline="") as out:
+            yield out
+
+
+def _write_csv(path: Path, out: IO[str], delimiter: str, rows: Iterator[Row]) -> None:
+    first = next(rows, None)
+    if first is None:
+        return
+    writer = csv.DictWriter(out, list(first), delimiter=delimiter, lineterminator="\n")
+    writer.writeheader()
+    for number, row in enumerate(chain([first], rows), 1):
+        if new := [name for name in row if name not in first]:
+            raise ValueError(f"{path}: row {number} has a column {new[0]!r} that row 1 has not; write JSONL instead")
+        writer.writerow({name: _field(value) for name, value in row.items()})
+
+
+def _field(value: object) -> object:
+    return json.dumps(value, ensure_ascii=False, default=str) if isinstance(value, list | tuple | dict) else value
+
+
+def _write_parquet(path: Path, partial: Path, gzipped: bool, rows: Iterator[Row]) -> None:
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    plain = path.with_name(path.name + ".plain") if gzipped else partial
+    try:
+        batch = list(islice(rows, PARQUET_BATCH_ROWS))
+        schema = _schema(batch)
+        with pq.ParquetWriter(plain, schema) as out:
+            while batch:
+                for row in batch:
+                    if new := [name for name in row if name not in schema.names]:
+                        raise ValueError(f"{path}: a row has the new column {new[0]!r}; write JSONL instead")
+                out.write_table(pa.Table.from_pylist(batch, schema=schema))
+                batch = list(islice(rows, PARQUET_BATCH_ROWS))
+        if gzipped:
+            with plain.open("rb") as unpacked, gzip.open(partial, "wb") as packed:
+                shutil.copyfileobj(unpacked, packed, 2**20)
+    except pa.ArrowException as error:
+        raise ValueError(f"{path}: a column mixes types ({error}); write JSONL instead") from error
+    finally:
+        if gzipped:
+            plain.unlink(missing_ok=True)
+
+
+def _schema(batch: list[Row]) -> Any:
+    """The columns of the first rows; a column of nothing but None is taken for text."""
+    import pyarrow as pa
+
+    names = list(dict.fromkeys(name for row in batch for name in row))
+    found = [pa.array([row.get(name) for row in batch]).type for name in names]
+    types = [pa.string() if kind == pa.null() else kind for kind in found]
+    return pa.schema(list(zip(names, types, strict=True)))
