@@ -1,0 +1,231 @@
+"""Which checkpoint to keep, and whether training went on for too long. Both are read off the validation rows."""
+
+# N validation rows
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from labeltune.judge.metrics import row_losses
+from labeltune.judge.paired import mcnemar_p
+from labeltune.judge.wording import epoch_name, number, p_value, percent, points, signed
+from labeltune.rows import Prediction
+
+
+@dataclass(frozen=True)
+class EpochScore:
+    """One scored checkpoint. `losses` and `correct` hold one entry per validation row, in the same order for all
+    epochs."""
+
+    epoch: float
+    step: int
+    train_loss: float | None
+    validation_loss: float | None
+    validation_accuracy: float | None
+    rows: int
+    losses: Sequence[float] | None = None
+    correct: Sequence[bool] | None = None
+
+    @property
+    def name(self) -> str:
+        return epoch_name(self.epoch, self.step)
+
+
+def score_epoch(epoch: float, step: int, train_loss: float | None, predictions: Sequence[Prediction]) -> EpochScore:
+    """Sum up a checkpoint's validation predictions; with none, the checkpoint counts as not scored.
+
+    >>> rows = [Prediction("1", "a", "a", {}, 0.5, {}), Prediction("2", "a", "b", {}, 1.5, {})]
+    >>> score = score_epoch(1.0, 40, 0.9, rows)
+    >>> score.validation_accuracy, score.validation_loss, score.losses, score.correct
+    (0.5, 1.0, [0.5, 1.5], [True, False])
+    """
+    if not predictions:
+        return EpochScore(epoch, step, train_loss, None, None, 0)
+    ordered = sorted(predictions, key=lambda row: row.id)
+    correct = [row.correct for row in ordered]
+    losses = row_losses(ordered)
+    mean_loss = None if losses is None else math.fsum(losses) / len(losses)
+    return EpochScore(epoch, step, train_loss, mean_loss, sum(correct) / len(correct), len(ordered), losses, correct)
+
+
+def choose(epochs: Sequence[EpochScore], load_best_model_at_end: bool) -> dict[str, Any]:
+    """Choose a checkpoint: the last, or by the one-standard-error rule on validation accuracy (Breiman et al. 1984).
+
+    The rule takes the earliest checkpoint whose accuracy is within one standard error of the best: a later one has not
+    shown that it is better, and has fitted the training rows more closely.
+
+    Returns `{"epoch", "step", "why"}`.
+
+    Raises:
+        ValueError: there is no checkpoint.
+
+    >>> early, late = EpochScore(1, 10, 0.9, 0.8, 0.680, 1000), EpochScore(2, 20, 0.7, 0.7, 0.691, 1000)
+    >>> choose([early, late], load_best_model_at_end=True)["epoch"]
+    1
+    """
+    if not epochs:
+        raise ValueError("there is no checkpoint to choose from; train for at least one step")
+    scored = [epoch for epoch in epochs if epoch.validation_accuracy is not None]
+    if not scored:
+        return _kept(epochs[-1], f"{epochs[-1].name} is the last; no checkpoint was scored on validation rows")
+    if load_best_model_at_end:
+        return _within_one_standard_error(scored)
+    return _last(epochs[-1], scored)
+
+
+def contenders(epochs: Sequence[EpochScore]) -> list[int]:
+    """The steps of the checkpoints that `choose` takes now, or may take once more are scored: keep them until then.
+
+    The rule's choice beats every checkpoint before it, and moves only forward as the best accuracy grows.
+
+    >>> accuracies = [0.5, 0.700, 0.695, 0.710]
+    >>> contenders([EpochScore(n, n, 0.9, 0.8, accuracy, 1000) for n, accuracy in enumerate(accuracies, 1)])
+    [2, 4]
+    """
+    steps: list[int] = []
+    scored = [epoch for epoch in epochs if epoch.validation_accuracy is not None]
+    if scored:
+        record = -1.0
+        for epoch in scored[scored.index(_earliest_good(scored)) :]:
+            if _accuracy(epoch) > record:
+                steps.append(epoch.step)
+                record = _accuracy(epoch)
+    return steps
+
+
+def find_overfitting(epochs: Sequence[EpochScore]) -> dict[str, Any]:
+    """Say whether validation loss rose for good while training loss still fell.
+
+    A checkpoint counts as risen when its validation loss exceeds the lowest by more than two standard errors of the
+    paired per-row differences. Overfitting is found when the last checkpoint has risen and its training loss is below
+    that of the lowest; it began with the first of the unbroken line of risen checkpoints that ends there. Training loss
+    alone decides nothing: it falls in a healthy run too.
+
+    Returns `{"found", "since_epoch", "why"}`; `found` is None where it cannot be told.
+
+    >>> first = EpochScore(1, 10, 0.9, 0.50, 0.8, 4, losses=(0.4, 0.6, 0.5, 0.5))
+    >>> second = EpochScore(2, 20, 0.3, 0.75, 0.8, 4, losses=(0.6, 0.9, 0.8, 0.7))
+    >>> find_overfitting([first, second])["since_epoch"]
+    2
+    """
+    scored = [epoch for epoch in epochs if epoch.losses is not None]
+    if len(scored) < 2:
+        return _verdict(None, f"it takes two checkpoints with validation losses to tell; there are {len(scored)}")
+    lowest = min(scored, key=_loss)
+    later = scored[scored.index(lowest) + 1 :]
+    if not later:
+        return _verdict(
+            False, f"validation loss was lowest at the last checkpoint scored, {lowest.name} ({number(_loss(lowest))})"
+        )
+    last = later[-1]
+    rise = _describe_rise(lowest, last)
+    if not _has_risen(lowest, last):
+        return _verdict(False, f"{rise}: within two standard errors of standing still")
+    if lowest.train_loss is None or last.train_loss is None:
+        return _verdict(None, f"{rise}; what training loss did meanwhile is not known")
+    training = f"training loss went from {number(lowest.train_loss)} to {number(last.train_loss)}"
+    if last.train_loss >= lowest.train_loss:
+        return _verdict(False, f"{rise}, but {training}: training became unstable rather than overfitted")
+    since = _start_of_rise(lowest, later)
+    return _verdict(True, f"{rise}, while {training}; the rise holds since {since.name}", since.epoch)
+
+
+def _within_one_standard_error(scored: Sequence[EpochScore]) -> dict[str, Any]:
+    best, earliest = max(scored, key=_accuracy), _earliest_good(scored)
+    width = f"one standard error ({points(_standard_error(best)).lstrip('+')} points)"
+    figure = f"{percent(_accuracy(best))} of {best.rows:,} rows"
+    if earliest is not best:
+        own = f"{earliest.name} ({percent(_accuracy(earliest))}) is the earliest within {width}"
+        return _kept(earliest, f"{own} of the best validation accuracy, {figure} at {best.name}")
+    if len(scored) == 1:
+        return _kept(best, f"{best.name} is the only checkpoint scored; its validation accuracy is {figure}")
+    rivals = "it is also the first" if best is scored[0] else f"no earlier checkpoint comes within {width} of it"
+    return _kept(best, f"{best.name} has the best validation accuracy, {figure}; {rivals}")
+
+
+def _earliest_good(scored: Sequence[EpochScore]) -> EpochScore:
+    best = max(scored, key=_accuracy)
+    return next(epoch for epoch in scored if _accuracy(epoch) >= _accuracy(best) - _standard_error(best))
+
+
+def _standard_error(epoch: EpochScore) -> float:
+    return math.sqrt(_accuracy(epoch) * (1 - _accuracy(epoch)) / epoch.rows)
+
+
+def _last(last: EpochScore, scored: Sequence[EpochScore]) -> dict[str, Any]:
+    """Keep the last checkpoint, but do not hide that an earlier one scored better."""
+    why = f"{last.name} is the last, and train.load_best_model_at_end is false"
+    best = max(scored, key=_accuracy)
+    if last.validation_accuracy is None:
+        return _kept(
+            last, f"{why}; it was not scored, and {best.name} reached {percent(_accuracy(best))} on validation rows"
+        )
+    if _accuracy(best) <= _accuracy(last):
+        return _kept(last, f"{why}; no checkpoint has a better validation accuracy than its {percent(_accuracy(last))}")
+    better = (
+        f"{best.name} has a better validation accuracy, {percent(_accuracy(best))} against {percent(_accuracy(last))}"
+    )
+    return _kept(last, f"{why}; {better}{_paired_p(best, last)}")
+
+
+def _paired_p(one: EpochScore, other: EpochScore) -> str:
+    if one.correct is None or other.correct is None:
+        return ""
+    pairs = list(zip(one.correct, other.correct, strict=True))
+    p = mcnemar_p(sum(a and not b for a, b in pairs), sum(b and not a for a, b in pairs))
+    return f" (McNemar p {p_value(p)})"
+
+
+def _start_of_rise(lowest: EpochScore, later: Sequence[EpochScore]) -> EpochScore:
+    start = later[-1]
+    for epoch in reversed(later):
+        if not _has_risen(lowest, epoch):
+            break
+        start = epoch
+    return start
+
+
+def _has_risen(lowest: EpochScore, epoch: EpochScore) -> bool:
+    rise, error = _paired_rise(lowest, epoch)
+    return error is not None and rise > 2 * error
+
+
+def _describe_rise(lowest: EpochScore, last: EpochScore) -> str:
+    rise, error = _paired_rise(lowest, last)
+    spread = "" if error is None else f", standard error {number(error)}"
+    return (
+        f"validation loss was lowest at {lowest.name} ({number(_loss(lowest))}) and stands at {number(_loss(last))} at "
+        f"{last.name} ({signed(rise)}{spread})"
+    )
+
+
+def _paired_rise(lowest: EpochScore, epoch: EpochScore) -> tuple[float, float | None]:
+    """Mean and standard error of the per-row rise in loss; no standard error from a single row."""
+    assert lowest.losses is not None
+    assert epoch.losses is not None
+    rises_N = np.subtract(epoch.losses, lowest.losses)
+    error = float(rises_N.std(ddof=1)) / math.sqrt(len(rises_N)) if len(rises_N) > 1 else None
+    return float(rises_N.mean()), error
+
+
+def _accuracy(epoch: EpochScore) -> float:
+    assert epoch.validation_accuracy is not None
+    return epoch.validation_accuracy
+
+
+def _loss(epoch: EpochScore) -> float:
+    assert epoch.validation_loss is not None
+    return epoch.validation_loss
+
+
+def _kept(epoch: EpochScore, why: str) -> dict[str, Any]:
+    return {"epoch": epoch.epoch, "step": epoch.step, "why": why}
+
+
+def _verdict(found: bool | None, why: str, since_epoch: float | None = None) -> dict[str, Any]:
+    return {"found": found, "since_epoch": since_epoch, "why": why}

@@ -1,0 +1,215 @@
+"""The comparison as a table for the terminal: what tuning changed, on one screen of 100 columns."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from rich import box
+from rich.console import Group, RenderableType
+from rich.padding import Padding
+from rich.table import Table
+from rich.text import Text
+
+from labeltune.judge.wording import (
+    MISSING,
+    capitalised,
+    count,
+    duration,
+    interval,
+    number,
+    percent,
+    points,
+    points_interval,
+    printable,
+    shorten,
+    signed,
+)
+
+WIDTH = 100
+MOST_LABELS, MOST_EPOCHS = 8, 12
+
+
+def comparison_table(summary: Mapping[str, Any], title: str = "") -> RenderableType:
+    """Show a run's summary: before, after, change, labels, epochs, and in words what to make of them.
+
+    Long lists are cut to the labels that changed most and to the last epochs, and say so.
+    """
+    rows = _rows(summary["after"], summary["scored_split"])
+    parts: list[RenderableType] = [_heading(title or "before and after", rows), _figures(summary), _labels(summary)]
+    if summary["epochs"]:
+        parts.append(_epochs(summary["epochs"]))
+    parts.append(_words(_findings(summary)))
+    return Padding(Group(*parts), (0, 1))
+
+
+def runs_table(comparison: Mapping[str, Any]) -> RenderableType:
+    """Show what `compare_runs` returned: two tuned models on the same rows."""
+    (first, second), result = comparison["after"], comparison["comparison"]
+    names = [shorten(printable(name), 24) for name in comparison["runs"]]
+    if names[0] == names[1]:
+        names = [f"{names[0]} (1)", f"{names[1]} (2)"]
+    table = _grid("", *names, "difference")
+    gain = f"{points(result['accuracy_gain'])} points"
+    table.add_row(
+        "accuracy", *_accuracies(first, second), _with_interval(gain, points_interval(result["gain_interval"]))
+    )
+    table.add_row("macro F1", *_numbers(first["macro_f1"], second["macro_f1"]))
+    table.add_row("loss", *_numbers(first["loss"], second["loss"]))
+    for label in _most_changed(first, second):
+        scores = [side["per_label"][label]["f1"] for side in (first, second)]
+        table.add_row(_label(label, "F1 "), *_numbers(*scores))
+    differing = comparison["signature_differences"]
+    words = [("verdict", result["sentence"])]
+    words += [(f"{name} differs", f"{one or MISSING} | {two or MISSING}") for name, (one, two) in differing.items()]
+    rows = _rows(result, comparison["scored_split"])
+    return Padding(Group(_heading("two runs", rows), table, Text(""), _words(words)), (0, 1))
+
+
+def scores_table(scores: Mapping[str, Any], split: str) -> RenderableType:
+    """Show what `evaluate` returned for one model."""
+    figures = _grid("", "score")
+    figures.add_row("accuracy", _accuracies(scores)[0])
+    figures.add_row("macro F1", number(scores["macro_f1"]))
+    figures.add_row("loss", number(scores["loss"]))
+    if scores["invalid_outputs"]:
+        figures.add_row("outputs with no label", f"{scores['invalid_outputs']:,}")
+    labels = _grid("label", "rows", "gold", "answered", "precision", "recall", "F1")
+    for label, row in scores["per_label"].items():
+        shares = [percent(scores[name][label]) for name in ("gold_share", "predicted_share")]
+        rates = [number(row[name]) for name in ("precision", "recall", "f1")]
+        labels.add_row(_label(label), f"{row['support']:,}", *shares, *rates)
+    return Padding(Group(_heading("scores", _rows(scores, split)), figures, Text(""), labels), (0, 1))
+
+
+def _rows(scores: Mapping[str, Any], split: str) -> str:
+    return f"{count(scores['rows'], 'row')} of the {split} split, {scores['confidence'] * 100:g} % intervals"
+
+
+def _heading(title: str, rows: str) -> Text:
+    return Text.assemble((printable(title), "bold"), (f"  {rows}", "dim"), "\n")
+
+
+def _grid(*headers: str) -> Table:
+    table = Table(box=box.SIMPLE_HEAD, show_edge=False, pad_edge=False, padding=(0, 2, 0, 0), header_style="dim")
+    for index, header in enumerate(headers):
+        first = index == 0
+        table.add_column(header, justify="left" if first else "right", min_width=13 * first, max_width=30, no_wrap=True)
+    return table
+
+
+def _figures(summary: Mapping[str, Any]) -> Table:
+    before, after, result = summary["before"], summary["after"], summary["comparison"]
+    table = _grid("", "before", "after", "change")
+    gain = f"{points(result['accuracy_gain'])} points"
+    style = ("green" if result["accuracy_gain"] > 0 else "red") if result["significant"] else ""
+    change = _with_interval(gain, points_interval(result["gain_interval"]), style)
+    table.add_row("accuracy", *_accuracies(before, after), change)
+    table.add_row("macro F1", *_numbers(before["macro_f1"], after["macro_f1"]))
+    table.add_row("loss", *_numbers(before["loss"], after["loss"]))
+    if before["invalid_outputs"] or after["invalid_outputs"]:
+        old, new = before["invalid_outputs"], after["invalid_outputs"]
+        table.add_row("outputs with no label", f"{old:,}", f"{new:,}", signed(new - old, 0))
+    return table
+
+
+def _accuracies(*sides: Mapping[str, Any]) -> list[Text]:
+    return [_with_interval(percent(side["accuracy"]), interval(side["accuracy_interval"]), "bold") for side in sides]
+
+
+def _label(label: str, prefix: str = "") -> Text:
+    return Text(prefix + printable(label), overflow="ellipsis", no_wrap=True)
+
+
+def _with_interval(figure: str, bounds: str, style: str = "") -> Text:
+    return Text.assemble((figure, style), (f" {bounds}" if bounds else "", "dim"))
+
+
+def _numbers(old: float | None, new: float | None) -> list[str]:
+    return [number(old), number(new), signed(None if old is None or new is None else new - old)]
+
+
+def _most_changed(before: Mapping[str, Any], after: Mapping[str, Any]) -> list[str]:
+    """All labels where they fit, else those whose predicted share changed most, in their usual order."""
+    shares = {label: abs(after["predicted_share"][label] - share) for label, share in before["predicted_share"].items()}
+    shown = set(sorted(shares, key=lambda label: -shares[label])[:MOST_LABELS])
+    return [label for label in shares if label in shown]
+
+
+def _labels(summary: Mapping[str, Any]) -> Group:
+    before, after = summary["before"], summary["after"]
+    table = _grid("label", "gold", "answered before", "after", "F1 before", "after", "change")
+    shown = _most_changed(before, after)
+    for label in shown:
+        share = [percent(scores["predicted_share"][label]) for scores in (before, after)]
+        f1 = _numbers(before["per_label"][label]["f1"], after["per_label"][label]["f1"])
+        style = "yellow" if summary["bias"]["before"]["found"] and label == summary["bias"]["before"]["label"] else ""
+        table.add_row(_label(label), percent(after["gold_share"][label]), Text(share[0], style), share[1], *f1)
+    left_out = len(before["predicted_share"]) - len(shown)
+    note = Text(f"and {left_out} more labels, whose shares changed less\n" if left_out else "", "dim")
+    return Group(Text(""), table, note)
+
+
+def _epochs(epochs: Sequence[Mapping[str, Any]]) -> Group:
+    table = _grid("epochs", "", "step", "training loss", "validation loss", "validation accuracy")
+    shown = [epoch for index, epoch in enumerate(epochs) if epoch["chosen"] or index >= len(epochs) - MOST_EPOCHS]
+    for epoch in shown:
+        accuracy = _with_interval(
+            percent(epoch["validation_accuracy"]), interval(epoch["validation_accuracy_interval"])
+        )
+        table.add_row(
+            f"{epoch['epoch']:g}",
+            Text("kept" if epoch["chosen"] else "", "green"),
+            f"{epoch['step']:,}",
+            number(epoch["train_loss"]),
+            number(epoch["validation_loss"]),
+            accuracy,
+        )
+    left_out = len(epochs) - len(shown)
+    note = Text(f"and {left_out} earlier scorings\n" if left_out else "", "dim")
+    return Group(table, note)
+
+
+def _findings(summary: Mapping[str, Any]) -> list[tuple[str, str]]:
+    """What the figures mean, as pairs of a keyword and a sentence."""
+    bias, overfitting = summary["bias"], summary["overfitting"]
+    verdict = {True: "found", False: "not found", None: "cannot be told"}[overfitting["found"]]
+    findings = [
+        ("change", summary["comparison"]["sentence"]),
+        ("bias", f"{bias['before']['sentence']} {bias['sentence']}"),
+        ("kept", capitalised(summary["choice"]["why"]) + "."),
+        ("overfitting", f"{capitalised(verdict)}: {overfitting['why']}."),
+        ("cost", cost(summary)),
+        ("signature", summary["signature"]),
+    ]
+    return [(keyword, sentence) for keyword, sentence in findings if sentence]
+
+
+def cost(summary: Mapping[str, Any]) -> str:
+    """Time, memory and energy in one line; what was not measured is left out."""
+    time, hardware = summary["time"] or {}, summary["hardware"] or {}
+    parts = []
+    if time.get("total_s") is not None:
+        details = [("training", time.get("train_s")), ("scoring", time.get("score_s")), ("loading", time.get("load_s"))]
+        known = ", ".join(f"{what} {duration(elapsed_s)}" for what, elapsed_s in details if elapsed_s is not None)
+        parts.append(duration(time["total_s"]) + (f" ({known})" if known else ""))
+    if hardware.get("device"):
+        parts.append(f"on {hardware['device']}")
+    if hardware.get("gpu_memory_mib_peak") is not None:
+        parts.append(f"GPU memory peak {number(hardware['gpu_memory_mib_peak'], 0)} MiB")
+    elif hardware.get("host_memory_mib_peak") is not None:
+        parts.append(f"host memory peak {number(hardware['host_memory_mib_peak'], 0)} MiB")
+    if hardware.get("gpu_load_percent_mean") is not None:
+        parts.append(f"GPU load {hardware['gpu_load_percent_mean']:.0f} %")
+    if hardware.get("energy_wh") is not None:
+        parts.append(f"energy {number(hardware['energy_wh'], 1)} Wh")
+    return ", ".join(parts)
+
+
+def _words(pairs: Sequence[tuple[str, str]]) -> Table:
+    table = Table.grid(padding=(0, 2, 0, 0))
+    table.add_column(style="dim", no_wrap=True, max_width=24)
+    table.add_column(max_width=WIDTH - 16, overflow="fold")
+    for keyword, sentence in pairs:
+        table.add_row(Text(printable(keyword)), Text(printable(sentence), "dim" if keyword == "signature" else ""))
+    return table

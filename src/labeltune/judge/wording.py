@@ -1,0 +1,146 @@
+"""How numbers and foreign text are put into words, the same in the terminal, in summary.json and in the report."""
+
+from __future__ import annotations
+
+import unicodedata
+from collections.abc import Sequence
+
+MISSING = "–"
+_DIRECTION_MARKS = "\u061c\u200e\u200f\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069"
+
+
+def percent(share: float | None, decimals: int = 1) -> str:
+    """A share as a percentage; a dash where it is undefined.
+
+    >>> percent(0.6912), percent(None)
+    ('69.1 %', '–')
+    """
+    return MISSING if share is None else f"{share * 100:.{decimals}f} %"
+
+
+def points(difference: float | None, decimals: int = 1) -> str:
+    """A difference of two shares, in percentage points, with its sign.
+
+    >>> points(0.355), points(-0.02), points(0.0)
+    ('+35.5', '−2.0', '0.0')
+    """
+    return signed(None if difference is None else difference * 100, decimals)
+
+
+def signed(number: float | None, decimals: int = 3) -> str:
+    """A number with its sign, none where it rounds to 0.
+
+    >>> signed(0.508), signed(-0.71), signed(-0.0001)
+    ('+0.508', '−0.710', '0.000')
+    """
+    if number is None:
+        return MISSING
+    text = f"{abs(number):.{decimals}f}"
+    return text if float(text) == 0 else ("+" if number > 0 else "−") + text
+
+
+def interval(bounds: Sequence[float] | None, decimals: int = 1) -> str:
+    """An interval of shares, in per cent.
+
+    >>> interval((0.681, 0.7))
+    '[68.1, 70.0]'
+    """
+    return "" if bounds is None else f"[{bounds[0] * 100:.{decimals}f}, {bounds[1] * 100:.{decimals}f}]"
+
+
+def points_interval(bounds: Sequence[float] | None, decimals: int = 1) -> str:
+    """An interval of differences, in percentage points.
+
+    >>> points_interval((-0.01, 0.367))
+    '[−1.0, +36.7]'
+    """
+    return "" if bounds is None else f"[{points(bounds[0], decimals)}, {points(bounds[1], decimals)}]"
+
+
+def number(value: float | None, decimals: int = 3) -> str:
+    """A plain number; a dash where it is undefined.
+
+    >>> number(1.0986), number(None), number(12345, 0)
+    ('1.099', '–', '12,345')
+    """
+    return MISSING if value is None else f"{value:,.{decimals}f}".replace("-", "−")
+
+
+def p_value(p: float) -> str:
+    """A p-value as one writes it after the letter p.
+
+    >>> p_value(0.0412), p_value(3.21e-41), p_value(0.0), p_value(1.0)
+    ('= 0.041', '= 3.2e-41', '< 1e-300', '= 1')
+    """
+    if p < 1e-300:
+        return "< 1e-300"
+    return f"= {p:.2g}"
+
+
+def count(how_many: int, noun: str, plural: str | None = None) -> str:
+    """A number with its noun.
+
+    >>> count(1, "row"), count(8842, "row"), count(0, "try", "tries")
+    ('1 row', '8,842 rows', '0 tries')
+    """
+    return f"{how_many:,} {noun if how_many == 1 else plural or noun + 's'}"
+
+
+def duration(seconds: float | None) -> str:
+    """A time span, to the second or, where that is all there is, to its tenth.
+
+    >>> duration(9033), duration(75.2), duration(3.14), duration(None)
+    ('2 h 30 min 33 s', '1 min 15 s', '3.1 s', '–')
+    """
+    if seconds is None:
+        return MISSING
+    if seconds < 59.95:
+        return f"{seconds:.1f} s"
+    whole_s = round(seconds)
+    if whole_s < 3600:
+        return f"{whole_s // 60} min {whole_s % 60} s"
+    return f"{whole_s // 3600:,} h {whole_s // 60 % 60} min {whole_s % 60} s"
+
+
+def epoch_name(epoch: float, step: int) -> str:
+    """What to call a scored checkpoint: a part of an epoch is told by its step.
+
+    >>> epoch_name(2.0, 126), epoch_name(0.32, 40)
+    ('epoch 2', 'step 40 (epoch 0.32)')
+    """
+    return f"epoch {epoch:.0f}" if float(epoch).is_integer() else f"step {step:,} (epoch {epoch:.2f})"
+
+
+def capitalised(sentence: str) -> str:
+    """The sentence with a capital, the rest left alone.
+
+    >>> capitalised("epoch 2 of SNLI")
+    'Epoch 2 of SNLI'
+    """
+    return sentence[:1].upper() + sentence[1:]
+
+
+def printable(text: object) -> str:
+    r"""Text from outside on one line, with control characters spelled out, so that it cannot drive a terminal.
+
+    >>> printable("a\x1b[31mred\nnext")
+    'a\\x1b[31mred next'
+    """
+    return "".join(_printable(character) for character in str(text))
+
+
+def shorten(text: str, longest: int) -> str:
+    """The beginning of a long text, and how much was left out.
+
+    >>> shorten("abcdefgh", 5), shorten("abc", 5)
+    ('abcde … (3 more characters)', 'abc')
+    """
+    left_out = len(text) - longest
+    return text if left_out <= 0 else f"{text[:longest]} … ({count(left_out, 'more character')})"
+
+
+def _printable(character: str) -> str:
+    if character in "\n\t\r":
+        return " "
+    spelled_out = unicodedata.category(character) in ("Cc", "Cs", "Zl", "Zp") or character in _DIRECTION_MARKS
+    return character.encode("unicode_escape").decode("ascii") if spelled_out else character

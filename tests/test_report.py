@@ -1,0 +1,458 @@
+"""The report and the terminal table, on made-up run folders."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import io
+import json
+import re
+from dataclasses import replace
+from html.parser import HTMLParser
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from markdown_it import MarkdownIt
+from rich.console import Console
+
+from labeltune.judge.runs import compare_runs
+from labeltune.judge.summary import judge_run
+from labeltune.judge.table import comparison_table, runs_table, scores_table
+from labeltune.report import write_report
+from labeltune.report.contents import read_contents
+from labeltune.report.examples import pick_examples
+from labeltune.rows import Prediction, read_predictions, write_predictions
+
+SUBJECTS = ["A potter", "Two sailors", "An old tailor", "The choir", "A beekeeper", "Three painters"]
+VERBS = ["wait beside", "walk past", "clean", "look at", "carry paint to", "argue about"]
+PLACES = ["the harbour", "a glass house", "the tall fence", "an empty well", "the north gate", "a wooden bridge"]
+HOSTILE = (
+    "<script>alert(1)</script></style></title>'\"><img src=x onerror=y> {{ 7*7 }} | `tick` ``two`` **b** "
+    "\x1b[31m [red]x[/red]"
+)
+LABELS = ("entailment", "neutral", "contradiction")
+
+
+def build_run(folder: Path, rows: int = 600, seed: int = 0, labels: tuple[str, ...] = LABELS, **changes: Any) -> Path:
+    """Write a run folder such as a run leaves, with predictions drawn by seed; `changes` go into the recipe."""
+    rng = np.random.default_rng(seed)
+    epochs = [
+        (1, 0.61, 0.92, 0.93),
+        (2, 0.67, 0.79, 0.71),
+        (3, 0.70, 0.76, 0.55),
+        (4, 0.70, 0.79, 0.38),
+        (5, 0.69, 0.90, 0.2),
+    ]
+    validation = _texts(rng, rows // 2, labels)
+    write_predictions(folder / "predictions/base-validation.jsonl", _predict(rng, validation, labels, None, 1.4))
+    entries = []
+    for epoch, skill, loss, train_loss in epochs:
+        name = f"epoch-{epoch}-validation.jsonl"
+        write_predictions(folder / "predictions" / name, _predict(rng, validation, labels, skill, loss))
+        entries.append({"epoch": float(epoch), "step": epoch * 126, "train_loss": train_loss, "predictions": name})
+    test = _texts(rng, rows, labels)
+    write_predictions(folder / "predictions/base-test.jsonl", _predict(rng, test, labels, None, 1.4))
+    write_predictions(folder / "predictions/tuned-test.jsonl", _predict(rng, test, labels, 0.69, 0.77))
+    recipe = {
+        "name": "pairs",
+        "description": "Made-up premise and hypothesis pairs.",
+        "data": {
+            "labels": {str(place): label for place, label in enumerate(labels)},
+            "text_columns": ["premise", "hypothesis"],
+        },
+        "prompt": {
+            "template": "{premise} Does it follow that {hypothesis}?",
+            "answers": {label: label for label in labels},
+        },
+        "model": {"name_or_path": "labeltune-small", "quantization": "none", "dtype": "float32"},
+        "train": {"num_train_epochs": 5, "learning_rate": 2e-4, "load_best_model_at_end": True, "class_weights": None},
+        "report": {"title": None, "confidence": 0.95, "bootstrap_samples": 2000, "seed": 0},
+        **changes,
+    }
+    progress = {
+        "epochs": entries,
+        "parameters": {"trainable": 20_971_520, "total": 2_800_655_360, "trainable_percent": 0.7488},
+        "time": {"train_s": 1804.2, "score_s": 95.0, "load_s": 12.3, "total_s": 1913.8},
+        "hardware": {
+            "device": "Example GPU", "gpu_load_percent_mean": 97.2, "gpu_memory_mib_mean": 4052.0,
+            "gpu_memory_mib_peak": 5110.0, "energy_wh": 96.3, "host_memory_mib_peak": 3920.0,
+        },
+        "events": ["scoring ran out of memory with 64 rows in a batch and went on with 32"],
+        "signature_fields": {
+            "labeltune": "0.1.0", "mode": "labels", "rows": rows, "split": "test", "base": "labeltune-small",
+            "base_sha": "9f2c11aa", "prompt_sha": "77ab01cd", "quantization": "none", "revision": None,
+        },
+    }  # fmt: skip
+    data = {
+        "rows": {"train": 1001, "validation": rows // 2, "test": rows},
+        "warnings": [
+            "the hypothesis alone gives the label away: 61.2 % accuracy against 33.9 % for always the same answer"
+        ],
+    }
+    environment = {
+        "python": "3.11.9",
+        "packages": {"torch": "2.13.0", "transformers": "5.23.0"},
+        "seed": 0,
+        "device": "Example GPU",
+    }
+    for name, content in (("recipe", recipe), ("progress", progress), ("data", data), ("environment", environment)):
+        (folder / f"{name}.json").write_text(json.dumps(content), encoding="utf-8")
+    _write_hardware(rng, folder / "hardware.jsonl")
+    judge_again(folder)
+    return folder
+
+
+def judge_again(folder: Path) -> dict[str, Any]:
+    summary = judge_run(folder)
+    (folder / "summary.json").write_text(json.dumps(summary), encoding="utf-8")
+    return summary
+
+
+def _texts(rng: np.random.Generator, rows: int, labels: tuple[str, ...]) -> list[tuple[str, str, dict[str, str]]]:
+    def sentence() -> str:
+        return f"{rng.choice(SUBJECTS)} {rng.choice(VERBS)} {rng.choice(PLACES)} on day {rng.integers(1000)}."
+
+    return [
+        (f"row-{i}", str(rng.choice(labels)), {"premise": sentence(), "hypothesis": sentence()}) for i in range(rows)
+    ]
+
+
+def _predict(
+    rng: np.random.Generator, rows: list, labels: tuple[str, ...], skill: float | None, loss: float
+) -> list[Prediction]:
+    """Right about as often as `skill` says; with None, a base that nearly always says the second label."""
+    predictions = []
+    for row_id, gold, columns in rows:
+        wanted = labels[1] if skill is None else gold
+        scores = rng.dirichlet(np.full(len(labels), 0.7))
+        if rng.random() < (0.96 if skill is None else 1.5 * skill - 0.5):
+            scores[labels.index(wanted)] += 1
+        scores /= scores.sum()
+        probabilities = dict(zip(labels, scores.round(4).tolist(), strict=True))
+        predicted = max(labels, key=lambda label: probabilities[label])
+        predictions.append(
+            Prediction(row_id, gold, predicted, probabilities, float(loss + rng.normal(0, 0.3)), columns)
+        )
+    return predictions
+
+
+def _write_hardware(rng: np.random.Generator, path: Path) -> None:
+    with path.open("w", encoding="utf-8") as out:
+        for t_s in range(0, 1914, 3):
+            phase = "load" if t_s < 12 else "score" if t_s < 60 or t_s % 360 < 15 else "train"
+            busy = phase != "load"
+            sample = {
+                "t_s": t_s, "phase": phase, "gpu_load_percent": float(busy * rng.uniform(93, 100)),
+                "gpu_memory_mib": 4052.0 + 700 * (phase == "score") if busy else 400.0 + t_s * 200,
+                "gpu_power_w": float(110 + busy * rng.uniform(60, 90)), "cpu_load_percent": float(rng.uniform(8, 15)),
+                "host_memory_mib": 3900.0,
+            }  # fmt: skip
+            out.write(json.dumps(sample) + "\n")
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = build_run(tmp_path_factory.mktemp("runs") / "pairs")
+    write_report(folder)
+    return folder
+
+
+class Page(HTMLParser):
+    """The elements and the visible text of a page."""
+
+    def __init__(self, path: Path) -> None:
+        super().__init__()
+        self.elements: list[tuple[str, dict[str, str | None]]] = []
+        self.text = ""
+        self.feed(path.read_text(encoding="utf-8"))
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.elements.append((tag, dict(attrs)))
+
+    def handle_data(self, data: str) -> None:
+        self.text += data
+
+    def count(self, tag: str) -> int:
+        return sum(name == tag for name, _ in self.elements)
+
+
+def show(renderable: Any, width: int = 100) -> str:
+    out = io.StringIO()
+    Console(file=out, width=width, force_terminal=True, color_system="truecolor").print(renderable)
+    return out.getvalue()
+
+
+def plain(terminal_text: str) -> str:
+    return re.sub(r"\x1b\[[0-9;]*m", "", terminal_text)
+
+
+def test_the_page_says_what_the_summary_says(finished: Path) -> None:
+    summary, text = (
+        json.loads((finished / "summary.json").read_text()),
+        Page(finished / "report.html").text.replace("\xa0", " "),
+    )
+    for number in (summary["before"]["accuracy"], summary["after"]["accuracy"]):
+        assert f"{number * 100:.1f} %" in text
+    for sentence in (
+        summary["comparison"]["sentence"], summary["bias"]["before"]["sentence"], summary["bias"]["sentence"],
+        summary["signature"], "learning_rate", "0.0002", "transformers", "5.23.0",
+        "the hypothesis alone gives the label away",
+        "went on with 32", "31 min 54 s", "20,971,520 of 2,800,655,360", "{premise} Does it follow that {hypothesis}?",
+    ):  # fmt: skip
+        assert sentence in text
+    assert "Not in this report" not in text
+
+
+def test_the_page_needs_no_network_and_allows_none(finished: Path) -> None:
+    page, source = Page(finished / "report.html"), (finished / "report.html").read_text(encoding="utf-8")
+    assert not {"script", "link", "img", "iframe", "object", "form"} & {name for name, _ in page.elements}
+    links = [attributes["href"] or "" for _, attributes in page.elements if "href" in attributes]
+    assert links
+    assert all(link.startswith("#") for link in links)
+    assert not any("src" in attributes or "style" in attributes for _, attributes in page.elements)
+    assert "url(" not in source
+    assert "http:" not in source.replace("http-equiv", "")
+    assert "https:" not in source
+    policy = next(a["content"] or "" for name, a in page.elements if name == "meta" and "http-equiv" in a)
+    style = source.split("<style>")[1].split("</style>")[0]
+    digest = base64.b64encode(hashlib.sha256(style.encode()).digest()).decode()
+    assert policy == f"default-src 'none'; style-src 'sha256-{digest}'; base-uri 'none'; form-action 'none'"
+
+
+def test_every_chart_is_drawn(finished: Path) -> None:
+    page = Page(finished / "report.html")
+    assert page.count("svg") == 1 + 1 + 2 + 5
+    assert page.count("polyline") == 3 + 5
+    numbers = [
+        n
+        for name, a in page.elements
+        if name in ("line", "circle", "rect")
+        for key, n in a.items()
+        if key in "x1 x2 cx cy"
+    ]
+    assert all(0 <= float(number or "nan") <= 400 for number in numbers)
+
+
+def test_colours_have_enough_contrast() -> None:
+    """WCAG AA asks for 4.5 between text and its ground."""
+
+    def luminance(colour: str) -> float:
+        parts = [int(colour[place : place + 2], 16) / 255 for place in (1, 3, 5)]
+        linear = [part / 12.92 if part <= 0.04045 else ((part + 0.055) / 1.055) ** 2.4 for part in parts]
+        return 0.2126 * linear[0] + 0.7152 * linear[1] + 0.0722 * linear[2]
+
+    style = (Path(read_contents.__code__.co_filename).parent / "templates/report.css").read_text(encoding="utf-8")
+    schemes = [
+        dict(re.findall(r"--(\w+): (#\w{6})", block)) for block in re.findall(r":root \{(.*?)\}", style, re.DOTALL)
+    ]
+    assert len(schemes) == 3
+    for scheme in schemes:
+        for ground in ("paper", "panel"):
+            for name in ("ink", "muted", "before", "after", "wrong", "right"):
+                low, high = sorted((luminance(scheme[name]), luminance(scheme[ground])))
+                assert (high + 0.05) / (low + 0.05) >= 4.5, (name, ground, scheme)
+
+
+def test_the_markdown_is_well_formed(finished: Path) -> None:
+    text = (finished / "report.md").read_text(encoding="utf-8")
+    tokens = MarkdownIt("commonmark").enable("table").parse(text)
+    assert sum(token.type == "table_open" for token in tokens) == 5
+    assert not [token for token in tokens if token.type == "html_block"]
+    rows = [line for line in text.splitlines() if line.startswith("|")]
+    assert any("accuracy" in row and "**" in row for row in rows)
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["summary.json", "recipe.json", "data.json", "environment.json", "hardware.jsonl", "predictions/base-test.jsonl"],
+)
+def test_a_missing_file_is_said(tmp_path: Path, name: str) -> None:
+    folder = build_run(tmp_path / "run", rows=60)
+    (folder / name).unlink()
+    write_report(folder)
+    for report in ("report.html", "report.md"):
+        text = (folder / report).read_text(encoding="utf-8")
+        assert "Not in this report" in text
+        assert Path(name).name.split(".")[0] in text
+
+
+def test_broken_files_are_said(tmp_path: Path) -> None:
+    folder = build_run(tmp_path / "run", rows=60)
+    (folder / "environment.json").write_text("{")
+    (folder / "data.json").write_text("[]")
+    with (folder / "hardware.jsonl").open("a") as out:
+        out.write('{"t_s": 19')
+    write_report(folder)
+    text = Page(folder / "report.html").text
+    assert "environment.json could not be read: Expecting" in text
+    assert "data.json could not be read: it holds no JSON object" in text
+    assert "hardware.jsonl: 1 of 639 lines could not be read" in text
+
+
+def test_an_empty_folder_still_has_a_report_and_no_folder_has_none(tmp_path: Path) -> None:
+    write_report(tmp_path)
+    assert "A run without a recipe" in (tmp_path / "report.html").read_text(encoding="utf-8")
+    with pytest.raises(FileNotFoundError, match="name a run folder"):
+        write_report(tmp_path / "nowhere")
+
+
+def test_a_machine_without_a_gpu_has_no_gpu_charts(tmp_path: Path) -> None:
+    folder = build_run(tmp_path / "run", rows=60)
+    sample = {"t_s": 1.0, "phase": "train", "gpu_load_percent": None, "gpu_memory_mib": None, "gpu_power_w": None,
+              "cpu_load_percent": 140.0, "host_memory_mib": 0.0}  # fmt: skip
+    (folder / "hardware.jsonl").write_text(json.dumps(sample) + "\n")
+    progress = json.loads((folder / "progress.json").read_text())
+    progress.update(hardware={"device": None, "gpu_memory_mib_peak": None}, time=None, parameters=None)
+    (folder / "progress.json").write_text(json.dumps(progress))
+    summary = judge_again(folder)
+    write_report(folder)
+    text = Page(folder / "report.html").text
+    assert "CPU load" in text
+    assert "GPU load" not in text
+    assert "cost" not in plain(show(comparison_table(summary)))
+
+
+def hostile_run(folder: Path) -> Path:
+    """A run with hostile text wherever text from outside can stand."""
+    labels = (f"{HOSTILE} 0", f"{HOSTILE} 1", "plain")
+    build_run(folder, rows=60, labels=labels, name=HOSTILE, description=HOSTILE)
+    recipe = json.loads((folder / "recipe.json").read_text())
+    recipe["prompt"]["template"] = HOSTILE
+    recipe["model"]["name_or_path"] = recipe[HOSTILE] = HOSTILE
+    recipe["model"][HOSTILE] = [HOSTILE]
+    (folder / "recipe.json").write_text(json.dumps(recipe))
+    progress = json.loads((folder / "progress.json").read_text())
+    progress["events"] = [HOSTILE]
+    progress["hardware"]["device"] = HOSTILE
+    progress["signature_fields"]["base"] = HOSTILE
+    (folder / "progress.json").write_text(json.dumps(progress))
+    (folder / "data.json").write_text(json.dumps({"warnings": [HOSTILE]}))
+    (folder / "environment.json").write_text(json.dumps({HOSTILE: HOSTILE}))
+    for path in (folder / "predictions").glob("*-test.jsonl"):
+        rows = [
+            replace(
+                row, id=f"{HOSTILE} {row.id}", columns={HOSTILE: f"{HOSTILE}\n{row.id}"}, generated=HOSTILE,
+                predicted=None if place % 7 == 0 else row.predicted,
+            )
+            for place, row in enumerate(read_predictions(path))
+        ]  # fmt: skip
+        write_predictions(path, rows)
+    samples = (folder / "hardware.jsonl").read_text().replace('"score"', json.dumps(HOSTILE))
+    (folder / "hardware.jsonl").write_text(samples)
+    judge_again(folder)
+    return folder
+
+
+def test_hostile_text_is_shown_and_does_nothing(tmp_path: Path) -> None:
+    folder = hostile_run(tmp_path / "run")
+    write_report(folder)
+    clean = Page(build_and_report(tmp_path / "clean") / "report.html")
+    page = Page(folder / "report.html")
+    assert {name for name, _ in page.elements} <= {name for name, _ in clean.elements} | {"em"}
+    assert page.count("style") == page.count("title") == 1
+    assert page.text.count("<script>alert(1)</script></style></title>") > 50
+    assert page.text.count("{{ 7*7 }}") == page.text.count("onerror=y")
+    source = (folder / "report.html").read_text(encoding="utf-8")
+    assert "\x1b" not in source
+    assert not any(key.startswith("on") for _, attributes in page.elements for key in attributes)
+
+
+def build_and_report(folder: Path) -> Path:
+    write_report(build_run(folder, rows=60))
+    return folder
+
+
+def test_hostile_text_stays_text_in_markdown(tmp_path: Path) -> None:
+    folder = hostile_run(tmp_path / "run")
+    write_report(folder)
+    text = (folder / "report.md").read_text(encoding="utf-8")
+    assert "\x1b" not in text
+    tokens = MarkdownIt("commonmark").enable("table").parse(text)
+    inline = [child for token in tokens for child in token.children or []]
+    assert not [
+        token for token in [*tokens, *inline] if token.type in ("html_block", "html_inline", "image", "link_open")
+    ]
+    bold = [inline[place + 1].content for place, token in enumerate(inline) if token.type == "strong_open"]
+    assert set(bold) <= {"Bias:", "Checkpoint kept:", "Overfitting:", "Cost:"} | {
+        word for word in bold if word.endswith("%")
+    }
+    columns = {len(re.findall(r"(?<!\\)\|", line)) for line in text.splitlines() if line.startswith("| `")}
+    assert columns == {9, 6}
+
+
+def test_hostile_text_cannot_drive_the_terminal(tmp_path: Path) -> None:
+    folder = hostile_run(tmp_path / "run")
+    shown = show(comparison_table(json.loads((folder / "summary.json").read_text()), HOSTILE))
+    shown += show(runs_table({**compare_runs(folder, folder), "runs": [HOSTILE, HOSTILE]}))
+    assert "\x1b[31m" not in shown
+    assert "[red]x[/red]" in plain(shown)
+    assert "\x1b" not in plain(shown)
+
+
+@pytest.mark.parametrize("labels", [("no", "yes"), LABELS, tuple(f"a rather long label number {n}" for n in range(50))])
+def test_the_table_fits_the_terminal(tmp_path: Path, labels: tuple[str, ...]) -> None:
+    folder = build_run(tmp_path / "run", rows=300, labels=labels)
+    summary = json.loads((folder / "summary.json").read_text())
+    lines = plain(show(comparison_table(summary, "pairs"))).splitlines()
+    assert max(len(line) for line in lines) <= 100
+    assert len(lines) <= 46
+    text = "\n".join(lines)
+    for part in (
+        f"{summary['after']['accuracy'] * 100:.1f} %",
+        "kept",
+        "overfitting",
+        "McNemar",
+        "signature",
+        "31 min 54 s",
+    ):
+        assert part in text
+    if len(labels) > 8:
+        assert "and 42 more labels" in text
+
+
+def test_the_table_of_two_runs(finished: Path, tmp_path: Path) -> None:
+    other = build_run(tmp_path / "better")
+    rows = list(read_predictions(other / "predictions/tuned-test.jsonl"))
+    write_predictions(other / "predictions/tuned-test.jsonl", [replace(row, predicted=row.gold) for row in rows])
+    judge_again(other)
+    text = plain(show(runs_table(compare_runs(finished, other))))
+    assert "100.0 %" in text
+    assert "pairs" in text
+    assert "better" in text
+    assert "Accuracy rose by" in text
+
+
+def test_the_table_of_one_model(finished: Path) -> None:
+    scores = json.loads((finished / "summary.json").read_text())["after"]
+    text = plain(show(scores_table(scores, "test")))
+    assert f"{scores['accuracy'] * 100:.1f} %" in text
+    assert "600 rows of the test split" in text
+    assert f"{scores['per_label']['neutral']['recall']:.3f}" in text
+
+
+def test_examples_come_by_the_largest_change(finished: Path) -> None:
+    groups = pick_examples(read_contents(finished).pairs, 5)
+    summary = json.loads((finished / "summary.json").read_text())
+    totals = [summary["comparison"][name] for name in ("broken", "fixed", "both_wrong")]
+    assert [group.total for group in groups] == totals
+    for group in groups:
+        moves = [abs(new.probabilities[new.gold or ""] - old.probabilities[old.gold or ""]) for old, new in group.pairs]
+        assert len(moves) == min(5, group.total)
+        assert moves == sorted(moves, reverse=True)
+
+
+def test_long_texts_are_cut_and_say_so(tmp_path: Path) -> None:
+    folder = build_run(tmp_path / "run", rows=60)
+    for path in (folder / "predictions").glob("*-test.jsonl"):
+        write_predictions(path, [replace(row, columns={"review": "word " * 400}) for row in read_predictions(path)])
+    write_report(folder)
+    assert "… (1,300 more characters)" in Page(folder / "report.html").text
+    assert "… (1,700 more characters)" in (folder / "report.md").read_text(encoding="utf-8")
+
+
+if __name__ == "__main__":
+    import sys
+
+    write_report(build_run(Path(sys.argv[1]), rows=int(sys.argv[2])))
