@@ -122,7 +122,9 @@ def test_a_saved_adapter_loads_and_a_wrong_one_is_refused(tiny_model, tmp_path):
     load_adapter(load(tiny_model).model, tmp_path / "adapter")
     with pytest.raises(ValueError, match="holds no adapter"):
         load_adapter(load(tiny_model).model, tmp_path)
-    config = LlamaConfig(vocab_size=50, hidden_size=16, intermediate_size=32, num_hidden_layers=1, num_attention_heads=2)
+    config = LlamaConfig(
+        vocab_size=50, hidden_size=16, intermediate_size=32, num_hidden_layers=1, num_attention_heads=2
+    )
     with pytest.raises(ValueError, match="does not fit this base"):
         load_adapter(LlamaForCausalLM(config), tmp_path / "adapter")
 

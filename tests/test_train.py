@@ -43,7 +43,9 @@ def run_all(classifier, optimizer, encoded, schedule, first_step=1):
     return list(train(classifier, optimizer, encoded, schedule, first_step))
 
 
-@pytest.mark.parametrize("answers", [ANSWERS, {"red": "yes no", "green": "maybe", "blue": "so no so"}], ids=["one", "more"])
+@pytest.mark.parametrize(
+    "answers", [ANSWERS, {"red": "yes no", "green": "maybe", "blue": "so no so"}], ids=["one", "more"]
+)
 def test_loss_and_gradient_equal_those_of_the_plain_masked_model(tiny_model, examples, answers):
     classifier = make_trainee(tiny_model, answers)
     encoded = classifier.prompter.encode_rows(examples[:6])
@@ -209,7 +211,10 @@ def test_grouping_by_length_saves_padding():
 
 def test_the_schedule_counts_as_transformers_does():
     schedule = make_schedule(
-        TrainSettings(num_train_epochs=2, per_device_train_batch_size=4, gradient_accumulation_steps=3, warmup_ratio=0.1), 50
+        TrainSettings(
+            num_train_epochs=2, per_device_train_batch_size=4, gradient_accumulation_steps=3, warmup_ratio=0.1
+        ),
+        50,
     )
     assert (schedule.batches_per_epoch, schedule.steps_per_epoch, schedule.total_steps) == (13, 5, 10)
     assert schedule.warmup_steps == 1
