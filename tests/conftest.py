@@ -1,4 +1,4 @@
-"""A random Phi of some 30,000 parameters with a tokenizer of its own, and a recipe for it: enough for the whole pipeline."""
+"""A random Phi of some 30,000 parameters, its tokenizer, and a recipe for it: enough for the whole pipeline."""
 
 from __future__ import annotations
 
@@ -7,12 +7,12 @@ from pathlib import Path
 import pytest
 import torch
 import yaml
-from tiny import ANSWERS, COLOURS, TEMPLATE, make_classifier, make_rows, write_jsonl
 from tokenizers import ByteLevelBPETokenizer
 from transformers import PhiConfig, PhiForCausalLM, PreTrainedTokenizerFast
 
 from labeltune.model.classifier import Classifier
 from labeltune.rows import Example
+from tiny import ANSWERS, COLOURS, TEMPLATE, make_classifier, make_rows, write_jsonl
 
 
 @pytest.fixture(scope="session")

@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 import yaml
-from tiny import make_rows, write_jsonl
 
 from labeltune import cli
+from tiny import make_rows, write_jsonl
 
 
 def call(monkeypatch, capsys, *words):
@@ -90,35 +90,61 @@ def edit(recipe_file, **sections):
     recipe_file.write_text(yaml.safe_dump(recipe))
 
 
+def spoil_columns(recipe, folder):
+    edit(recipe, data={"text_columns": ["first", "secnd"]}, prompt={"template": "{first}"})
+
+
+def spoil_labels(recipe, folder):
+    edit(recipe, data={"bad_rows": "error", "labels": {"red": "red", "green": "green", "azure": "blue"}})
+
+
+def spoil_words(recipe, folder):
+    answers = {"red": "maybe so", "green": "1", "blue": "2"}
+    edit(recipe, prompt={"single_token_answers": True, "answers": answers})
+
+
+def spoil_rows(recipe, folder):
+    write_jsonl(folder / "validation.jsonl", [{**row, "label": "-"} for row in make_rows(5, 3)])
+
+
+def spoil_json(recipe, folder):
+    edit(recipe, data={"bad_rows": "error"})
+    (folder / "test.jsonl").write_text('{"first": 1\n{}\n')
+
+
+def spoil_test(recipe, folder):
+    edit(recipe, data={"allow_leakage": False})
+    write_jsonl(folder / "test.jsonl", make_rows(90, 10))
+
+
+def use_folder(recipe, folder):
+    (folder / "run").mkdir()
+    (folder / "run" / "notes.txt").write_text("mine")
+
+
 WRONG = {
-    "missing file": (lambda r, t: (t / "train.jsonl").unlink(), "train.jsonl"),
-    "missing column": (lambda r, t: edit(r, data={"text_columns": ["first", "secnd"]}, prompt={"template": "{first}"}), "secnd"),
-    "unknown label": (lambda r, t: edit(r, data={"bad_rows": "error", "labels": {"red": "red", "green": "green", "azure": "blue"}}), "'blue'"),
-    "no rows left": (
-        lambda r, t: write_jsonl(t / "validation.jsonl", [{**row, "label": "-"} for row in make_rows(5, 3)]),
-        "none of 5 rows can be used",
+    "missing file": (lambda recipe, folder: (folder / "train.jsonl").unlink(), "train.jsonl"),
+    "missing column": (spoil_columns, "secnd"),
+    "unknown label": (spoil_labels, "'blue'"),
+    "no rows left": (spoil_rows, "none of 5 rows can be used"),
+    "label word of two tokens": (spoil_words, "choose one that is a single token"),
+    "unknown recipe key": (
+        lambda recipe, folder: edit(recipe, train={"learning_rat": 1}),
+        "did you mean learning_rate?",
     ),
-    "label word of two tokens": (
-        lambda r, t: edit(r, prompt={"single_token_answers": True, "answers": {"red": "maybe so", "green": "1", "blue": "2"}}),
-        "choose one that is a single token",
-    ),
-    "unknown recipe key": (lambda r, t: edit(r, train={"learning_rat": 1}), "did you mean learning_rate?"),
     "base that is not there": (
-        lambda r, t: edit(r, model={"name_or_path": "nobody/has-this"}),
+        lambda recipe, folder: edit(recipe, model={"name_or_path": "nobody/has-this"}),
         "'nobody/has-this' is neither a folder here nor to be had from the hub",
     ),
-    "output folder in use": (lambda r, t: ((t / "run").mkdir(), (t / "run" / "notes.txt").write_text("mine")), "is in use"),
-    "output is a file": (lambda r, t: (t / "run").write_text("mine"), "is a file; name another folder"),
-    "broken row": (
-        lambda r, t: (edit(r, data={"bad_rows": "error"}), (t / "test.jsonl").write_text('{"first": 1\n{}\n')),
-        "test.jsonl:1",
+    "output folder in use": (use_folder, "is in use; name another with --out"),
+    "output is a file": (lambda recipe, folder: (folder / "run").write_text("mine"), "is a file; name another folder"),
+    "broken row": (spoil_json, "test.jsonl:1"),
+    "leakage": (spoil_test, "data.allow_leakage"),
+    "target that matches nothing": (
+        lambda recipe, folder: edit(recipe, adapter={"target_modules": ["qproj"]}),
+        "did you mean q_proj?",
     ),
-    "leakage": (
-        lambda r, t: (edit(r, data={"allow_leakage": False}), write_jsonl(t / "test.jsonl", make_rows(90, 10))),
-        "data.allow_leakage",
-    ),
-    "target that matches nothing": (lambda r, t: edit(r, adapter={"target_modules": ["qproj"]}), "did you mean q_proj?"),
-}  # fmt: skip
+}
 
 
 @pytest.mark.parametrize("name", WRONG)
@@ -149,7 +175,7 @@ def test_what_is_in_an_output_folder_is_never_touched(verb, recipe_file, tmp_pat
 
 
 def test_a_mistake_of_ours_has_another_exit_code(verb, recipe_file, monkeypatch):
-    monkeypatch.setattr("labeltune.run.check", lambda *_: 1 / 0)
+    monkeypatch.setattr("labeltune.run.load_and_audit", lambda *_: 1 / 0)
     code, _, err = verb("run", recipe_file, "--dry-run")
     assert code == 1
     assert "ZeroDivisionError" in err

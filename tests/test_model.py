@@ -2,7 +2,7 @@ import pytest
 import torch
 from transformers import AutoModelForCausalLM, LlamaConfig, LlamaForCausalLM, PhiConfig
 
-from labeltune.model.adapter import add_adapter, adapter_off, count_parameters, load_adapter, save_adapter
+from labeltune.model.adapter import adapter_off, add_adapter, count_parameters, load_adapter, save_adapter
 from labeltune.model.attention import FP32_ATTENTION
 from labeltune.model.base import choose_device, load_base, tokenizer_fingerprint, weights_fingerprint
 from labeltune.recipe import AdapterSettings, ModelSettings

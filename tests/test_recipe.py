@@ -16,9 +16,9 @@ def test_every_bundled_recipe_loads(name):
 def test_the_experiment_is_spelled_as_published():
     recipe = load_recipe("snli-phi2")
     assert recipe.prompt.template == (
-        "Given the premise {premise} and the hypothesis {hypothesis}, determine whether the hypothesis entails the premise. "
-        "Output 0 in case of entailment, 1 in case the statements are unrealted or not directly implied, 2 in case of a "
-        "contradiction. Please answer with only the number: 0, 1, or 2."
+        "Given the premise {premise} and the hypothesis {hypothesis}, determine whether the hypothesis "
+        "entails the premise. Output 0 in case of entailment, 1 in case the statements are unrealted or not directly implied, 2 in "
+        "case of a contradiction. Please answer with only the number: 0, 1, or 2."
     )
     adapter, train, score = recipe.adapter, recipe.train, recipe.score
     assert (adapter.r, adapter.lora_alpha, adapter.lora_dropout, adapter.bias) == (32, 32, 0.05, "none")
@@ -86,7 +86,7 @@ def test_a_wrong_setting_is_named_with_what_to_do(overrides, message):
 def test_a_broken_file_is_named(tmp_path, content, message):
     path = tmp_path / "broken.yaml"
     path.write_text(content)
-    with pytest.raises(ValueError, match="broken.yaml") as caught:
+    with pytest.raises(ValueError, match=r"broken\.yaml") as caught:
         load_recipe(str(path))
     assert message in str(caught.value)
 

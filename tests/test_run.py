@@ -7,7 +7,6 @@ import numpy as np
 import pytest
 import torch
 from peft import PeftModel
-from tiny import ANSWERS, COLOURS, TEMPLATE, make_rows, write_jsonl
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from labeltune import run as pipeline
@@ -15,6 +14,7 @@ from labeltune.predict import find_subject, predict_file, score_split
 from labeltune.recipes import load_recipe
 from labeltune.rows import read_predictions
 from labeltune.terminal import Terminal
+from tiny import ANSWERS, COLOURS, TEMPLATE, make_rows, write_jsonl
 
 QUIET = Terminal(quiet=True)
 
@@ -214,7 +214,7 @@ def test_prediction_adds_a_label_and_probabilities_to_any_table(finished, tmp_pa
 
 def test_prediction_names_every_bad_row_and_writes_nothing(finished, tmp_path):
     source = write_jsonl(tmp_path / "new.jsonl", [{"first": "a", "second": ""}, {"first": None, "second": "b"}])
-    with pytest.raises(ValueError, match="rows without text") as caught:
+    with pytest.raises(ValueError, match="rows cannot be read") as caught:
         predict_file(finished.path, source, tmp_path / "out.csv", QUIET)
     assert "new.jsonl:1" in str(caught.value)
     assert "new.jsonl:2" in str(caught.value)

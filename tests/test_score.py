@@ -1,10 +1,10 @@
 import numpy as np
 import pytest
 import torch
-from tiny import ANSWERS, make_classifier
 
 from labeltune.recipe import ScoreSettings
 from labeltune.score import collect, labels, score_batches, to_predictions
+from tiny import ANSWERS, make_classifier
 
 LONG_ANSWERS = {"red": "yes no", "green": "maybe so", "blue": "maybe no so no", "other": "0"}
 

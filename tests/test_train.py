@@ -1,9 +1,9 @@
+import itertools
 from dataclasses import replace
 
 import numpy as np
 import pytest
 import torch
-from tiny import ANSWERS, make_classifier
 
 from labeltune.model.adapter import add_adapter, trainable_parameters
 from labeltune.recipe import AdapterSettings, TrainSettings
@@ -13,6 +13,7 @@ from labeltune.train.checkpoint import load_checkpoint, newest_checkpoint, remov
 from labeltune.train.loop import check_loss_bearing, prepare, train
 from labeltune.train.schedule import make_schedule
 from labeltune.train.step import NotFiniteLossError, Optimizer, row_losses, run_step
+from tiny import ANSWERS, make_classifier
 
 ADAPTER = AdapterSettings(r=4, lora_dropout=0.1, target_modules=["q_proj", "v_proj"])
 
@@ -150,12 +151,11 @@ def test_float16_gradients_that_keep_overflowing_stop_the_run(tiny_model, exampl
     encoded = classifier.prompter.encode_rows(examples)
     optimizer, schedule = make_optimizer(classifier, max_steps=50, fp16=True)
     next(iter(optimizer.parameters.values())).register_hook(lambda gradient: gradient * float("inf"))
-    taken = []
-    with pytest.raises(NotFiniteLossError, match="overflowed 20 steps in a row"):
-        for step in train(classifier, optimizer, encoded, schedule):
-            taken.append(step)
-    assert len(taken) == 19
+    steps = train(classifier, optimizer, encoded, schedule)
+    taken = list(itertools.islice(steps, 19))
     assert all(step.skipped and step.grad_norm is None for step in taken)
+    with pytest.raises(NotFiniteLossError, match="overflowed 20 steps in a row"):
+        next(steps)
 
 
 def test_training_on_nothing_is_refused(tiny_model, examples):

@@ -49,13 +49,15 @@ def run(
     settings = load_recipe(recipe, overrides)
     _quiet_libraries()
     from labeltune import run as pipeline
+    from labeltune.data import check_leakage
     from labeltune.terminal import Terminal
 
     terminal = Terminal(quiet=as_json)
     if dry_run:
-        _, report = pipeline.check(settings, terminal)
+        _, report = pipeline.load_and_audit(settings, terminal)
         if as_json:
             _print_json(report)
+        check_leakage(report, settings.data)
         return
     folder = pipeline.run(settings, terminal, out, resume)
     if as_json:

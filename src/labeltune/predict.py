@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import itertools
-import math
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from labeltune.data import load_rows, read_table, write_table
+from labeltune.data import load_rows, read_table, text_of, write_table
 from labeltune.folder import open_finished
 from labeltune.job import Job, encode_splits, load_classifier, score_to_file
 from labeltune.judge.metrics import evaluate
@@ -95,15 +94,18 @@ def predict_file(run_folder: Path, source: Path, target: Path, terminal: Termina
 
 def _check_table(source: Path, recipe: Recipe) -> int:
     """Read the table once for rows without text, so that nothing is written when something is wrong."""
-    rows, bad = 0, []
+    rows, bad, listed = 0, 0, []
     for line, row in read_table(source, required=recipe.data.text_columns):
         rows += 1
-        for column in recipe.data.text_columns:
-            if _text(row[column]) is None:
-                bad.append(f"{source}:{line}: no text in {column!r}")
+        try:
+            _texts(row, recipe)
+        except ValueError as error:
+            bad += 1
+            if bad <= BAD_ROWS_SHOWN:
+                listed.append(f"{source}:{line}: {error}")
     if bad:
-        more = f"\n  and {len(bad) - BAD_ROWS_SHOWN} more" if len(bad) > BAD_ROWS_SHOWN else ""
-        raise ValueError("rows without text; mend or remove them:\n  " + "\n  ".join(bad[:BAD_ROWS_SHOWN]) + more)
+        more = f"\n  and {bad - BAD_ROWS_SHOWN} more" if bad > BAD_ROWS_SHOWN else ""
+        raise ValueError(f"{bad} rows cannot be read; mend or remove them:\n  " + "\n  ".join(listed) + more)
     if not rows:
         raise ValueError(f"{source} has no rows")
     return rows
@@ -113,9 +115,7 @@ def _predicted_rows(job: Job, source: Path, bar: Any) -> Iterator[dict[str, Any]
     columns = job.recipe.data.text_columns
     table = read_table(source, required=columns)
     while chunk := list(itertools.islice(table, ROWS_AT_A_TIME)):
-        examples = [
-            Example(str(line), {column: _text(row[column]) or "" for column in columns}, None) for line, row in chunk
-        ]
+        examples = [Example(str(line), _texts(row, job.recipe), None) for line, row in chunk]
         encoded = job.classifier.prompter.encode_rows(examples)
         scored = []
         for batch in score_batches(job.classifier, encoded, job.recipe.score):
@@ -135,8 +135,10 @@ def _columns(prediction: Prediction) -> dict[str, Any]:
     return columns
 
 
-def _text(value: Any) -> str | None:
-    """A cell as prompt text: numbers are written out; nothing, blanks and nested values are no text."""
-    if isinstance(value, str):
-        return value if value.strip() else None
-    return str(value) if isinstance(value, int | float) and not math.isnan(value) else None
+def _texts(row: dict[str, Any], recipe: Recipe) -> dict[str, str]:
+    """A table's row as text columns.
+
+    Raises:
+        ValueError: a column holds no text.
+    """
+    return {column: text_of(row, column) for column in recipe.data.text_columns}

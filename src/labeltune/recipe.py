@@ -7,6 +7,8 @@ from typing import Annotated, Literal, Self
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 
+from labeltune.rows import RESERVED
+
 SPLITS = ("train", "validation", "test")
 
 
@@ -94,6 +96,11 @@ class DataSettings(Settings):
                 raise ValueError(f"data.{place} names {unknown[0]!r}; it may name {', '.join(SPLITS)}")
         if self.files is not None and not self.files:
             raise ValueError("data.files is empty; name at least a train file")
+        reserved = [name for name in self.text_columns if name in RESERVED]
+        if reserved:
+            raise ValueError(
+                f"data.text_columns names {reserved[0]!r}, which predictions use themselves; rename it in the data"
+            )
         if len(set(self.text_columns)) < len(self.text_columns):
             raise ValueError(f"data.text_columns names a column twice: {self.text_columns}")
         return self

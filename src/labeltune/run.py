@@ -21,7 +21,7 @@ from labeltune.job import (
     signature_fields,
     write_environment,
 )
-from labeltune.judge.choice import EpochScore, choose, score_epoch
+from labeltune.judge.choice import EpochScore, choose, contenders, score_epoch
 from labeltune.model.adapter import add_adapter, count_parameters
 from labeltune.model.base import choose_device
 from labeltune.monitor import Monitor
@@ -62,16 +62,20 @@ class Tuning:
     """Training losses since the last scored checkpoint."""
 
 
-def check(recipe: Recipe, terminal: Terminal) -> tuple[dict[str, Split], dict[str, Any]]:
-    """Load and audit the rows, show the audit, and refuse leakage.
+def load_and_audit(recipe: Recipe, terminal: Terminal) -> tuple[dict[str, Split], dict[str, Any]]:
+    """Load the rows, audit them, and show the audit.
 
     Raises:
-        ValueError: rows that cannot be used, or training rows in validation or test.
+        ValueError: rows that cannot be used, or nothing to compare before and after on.
     """
     splits = load_rows(recipe.data)
+    if not {"validation", "test"} & set(splits):
+        raise ValueError(
+            "the recipe has neither validation nor test rows, so nothing could show what tuning changed; "
+            "name one under data.files or data.splits"
+        )
     report = audit(splits, recipe.data, recipe.data.seed)
     terminal.show(audit_table(report))
-    check_leakage(report, recipe.data)
     return splits, report
 
 
@@ -85,7 +89,8 @@ def run(recipe: Recipe, terminal: Terminal, out: Path | None = None, resume: boo
     device = choose_device(recipe.model)
     with Monitor(gpu_uuid(device)) as monitor:
         with monitor.phase("load"):
-            splits, data_report = check(recipe, terminal)
+            splits, data_report = load_and_audit(recipe, terminal)
+            check_leakage(data_report, recipe.data)
             create_folder(folder, recipe)
             monitor.record_to(folder.hardware)
             classifier, base = load_classifier(recipe, terminal)
@@ -116,9 +121,7 @@ def run(recipe: Recipe, terminal: Terminal, out: Path | None = None, resume: boo
             "parameters": {**parameters._asdict(), "trainable_percent": parameters.trainable_percent},
             "time": _time(monitor),
             "hardware": {"device": devices_name(device), **monitor.summary(), **_allocated(device)},
-            "signature_fields": signature_fields(recipe, environment, scored, len(splits[scored].rows))
-            if scored in splits
-            else {},
+            "signature_fields": signature_fields(recipe, environment, scored, len(splits[scored].rows)),
         }
         folder.write("progress.json", progress)
     finish(folder, terminal)
@@ -166,8 +169,7 @@ def _after_step(tuning: Tuning, step: int) -> None:
     if due and not any(entry["step"] == step for entry in tuning.epochs):
         _score_checkpoint(tuning, step)
         if tuning.schedule.saves(step):
-            best = choose(tuning.scores, load_best_model_at_end=True)["step"] if tuning.scores else step
-            remove_old_checkpoints(path, settings.save_total_limit, keep=[best, step])
+            remove_old_checkpoints(path, settings.save_total_limit, keep=[*contenders(tuning.scores), step])
 
 
 def _score_checkpoint(tuning: Tuning, step: int) -> None:

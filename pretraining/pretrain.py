@@ -1,0 +1,202 @@
+"""Pretrain the small base on one GPU, in minutes.
+
+    python pretraining/pretrain.py --text FOLDER --tokenizer FOLDER --out FOLDER --minutes 5
+
+Shapes: B rows in a batch, T tokens in a row, V vocabulary.
+"""
+
+from __future__ import annotations
+
+import argparse
+import math
+import shutil
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from corpus import END_OF_TEXT, Rows, build
+from safetensors.torch import save_file
+from torch import Tensor, nn
+from torch.nn import functional
+from transformers import AutoTokenizer, PhiConfig, PhiForCausalLM
+
+# share of the training tokens that each source gives
+MIX = {"books": 0.2, "captions": 0.05, "explanations": 0.07, "mnli": 0.06, "wanli": 0.04, "generated": 0.58}
+WARMUP, COOLDOWN = 0.02, 0.4  # shares of the run in which the rate rises, and in which it falls to 0
+
+
+@dataclass(frozen=True)
+class Budget:
+    """The run ends when either is spent; the learning rate follows the larger share."""
+
+    tokens: int
+    seconds: float
+
+    def spent(self, tokens: int, elapsed_s: float) -> float:
+        """
+        >>> Budget(tokens=100, seconds=60.0).spent(50, 15.0)
+        0.5
+        """
+        return max(tokens / self.tokens, elapsed_s / self.seconds)
+
+
+def rate(spent: float) -> float:
+    """Factor on the learning rate: a rise, a plateau, a straight fall to 0.
+
+    >>> [round(rate(spent), 2) for spent in (0.01, 0.3, 0.8, 1.0)]
+    [0.5, 1.0, 0.5, 0.0]
+    """
+    return min(spent / WARMUP, 1.0, max(1.0 - spent, 0.0) / COOLDOWN)
+
+
+def small_config(end_of_text: int) -> PhiConfig:
+    return PhiConfig(
+        vocab_size=8192,
+        hidden_size=256,
+        intermediate_size=1024,
+        num_hidden_layers=6,
+        num_attention_heads=8,
+        max_position_embeddings=512,
+        partial_rotary_factor=0.5,
+        tie_word_embeddings=True,
+        bos_token_id=end_of_text,
+        eos_token_id=end_of_text,
+    )
+
+
+def document_mask(tokens_BT: Tensor, end_of_text: int) -> Tensor:
+    """(B, 1, T, T), true where a token may look: at earlier tokens of its own document."""
+    ends_BT = (tokens_BT == end_of_text).int()
+    document_BT = ends_BT.cumsum(1) - ends_BT
+    same_BTT = document_BT[:, :, None] == document_BT[:, None, :]
+    return (same_BTT & torch.ones_like(same_BTT[0]).tril())[:, None]
+
+
+def loss_of(model: PhiForCausalLM, tokens_BT: Tensor, weights_BT: Tensor, end_of_text: int) -> Tensor:
+    """Weighted mean cross-entropy of each next token, in nats. No document predicts the next one's first token."""
+    hidden_BTH = model.model(
+        input_ids=tokens_BT, attention_mask=document_mask(tokens_BT, end_of_text)
+    ).last_hidden_state
+    logits_BTV = model.lm_head(hidden_BTH[:, :-1])
+    targets_BT = tokens_BT[:, 1:]
+    nats_BT = functional.cross_entropy(logits_BTV.flatten(0, 1).float(), targets_BT.flatten(), reduction="none")
+    kept_BT = weights_BT[:, 1:] * (tokens_BT[:, :-1] != end_of_text)
+    return (nats_BT.view_as(targets_BT) * kept_BT).sum() / kept_BT.sum()
+
+
+def mixed_order(rows: dict[str, Rows], mix: dict[str, float], total: int, seed: int) -> np.ndarray:
+    """Row numbers into the sources laid end to end, `total` of them, each source by its share, shuffled."""
+    rng = np.random.default_rng(seed)
+    parts, first = [], 0
+    for source, (tokens_RT, _) in rows.items():
+        count, wanted = len(tokens_RT), round(total * mix[source])
+        passes = [rng.permutation(count) for _ in range(math.ceil(wanted / count))]
+        if passes:
+            parts.append(first + np.concatenate(passes)[:wanted])
+            print(f"{source:14} {count:9,} rows, {wanted / count:5.1f} passes")
+        first += count
+    return rng.permutation(np.concatenate(parts))
+
+
+def optimisers(model: nn.Module, learning_rate: float) -> list[torch.optim.Optimizer]:
+    """Muon for the matrices inside the layers, AdamW for the rest."""
+    inner = [p for name, p in model.named_parameters() if p.ndim == 2 and "embed" not in name and "lm_head" not in name]
+    chosen = {id(p) for p in inner}
+    rest = [p for p in model.parameters() if id(p) not in chosen]
+    groups = [
+        {"params": [p for p in rest if p.ndim == 2], "weight_decay": 0.01},
+        {"params": [p for p in rest if p.ndim < 2], "weight_decay": 0.0},
+    ]
+    fused = all(p.is_cuda for p in rest)
+    return [
+        torch.optim.Muon(inner, lr=learning_rate, weight_decay=0.05, adjust_lr_fn="match_rms_adamw"),
+        torch.optim.AdamW(groups, lr=learning_rate, betas=(0.9, 0.95), fused=fused),
+    ]
+
+
+def train(model: PhiForCausalLM, rows: dict[str, Rows], end_of_text: int, args: argparse.Namespace) -> None:
+    device = torch.device(args.device)
+    tokens_RT = torch.from_numpy(np.concatenate([found[0] for found in rows.values()])).to(device)
+    weights_RT = torch.from_numpy(np.concatenate([found[1] for found in rows.values()])).to(device)
+    row_tokens = tokens_RT.shape[1]
+    order = torch.from_numpy(mixed_order(rows, MIX, math.ceil(args.tokens / row_tokens) + args.batch_rows, args.seed))
+    order = order.to(device)
+    step_loss = torch.compile(loss_of) if args.compile else loss_of
+    optims = optimisers(model, args.learning_rate)
+    budget = Budget(args.tokens, args.minutes * 60)
+    step, seen_tokens, started_s = 0, 0, 0.0
+    while (spent := budget.spent(seen_tokens, time.perf_counter() - started_s if step else 0.0)) < 1:
+        for optimiser in optims:
+            for group in optimiser.param_groups:
+                group["lr"] = args.learning_rate * rate(max(spent, 1e-4))
+        chosen = order[step * args.batch_rows : (step + 1) * args.batch_rows]
+        with torch.autocast(device.type, torch.bfloat16):
+            loss = step_loss(model, tokens_RT[chosen].long(), weights_RT[chosen].float(), end_of_text)
+        loss.backward()
+        nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+        for optimiser in optims:
+            optimiser.step()
+            optimiser.zero_grad(set_to_none=True)
+        step, seen_tokens = step + 1, seen_tokens + len(chosen) * row_tokens
+        if step == 1:
+            loss.item()
+            started_s = time.perf_counter()  # compiling is not part of the budget
+        if step % args.log_steps == 0:
+            speed = seen_tokens / (time.perf_counter() - started_s)
+            print(f"step {step:6} loss {loss.item():.4f} {seen_tokens / 1e6:7.1f} M tokens {speed / 1e3:7.0f} k/s "
+                  f"{spent:4.0%}", flush=True)  # fmt: skip
+            if not math.isfinite(loss.item()):
+                raise SystemExit(f"the loss is {loss.item()} at step {step}; lower --learning_rate")
+    print(f"{step} steps, {seen_tokens / 1e6:.1f} M tokens, {time.perf_counter() - started_s:.0f} s")
+
+
+def save(model: PhiForCausalLM, out: Path) -> None:
+    """Config and weights in float16. The output matrix is the embedding, so it is stored once."""
+    out.mkdir(parents=True, exist_ok=True)
+    model.config.dtype = torch.float16
+    model.config.architectures = ["PhiForCausalLM"]
+    model.config.save_pretrained(out)
+    state = {name: value.detach().half().contiguous().cpu() for name, value in model.state_dict().items()}
+    del state["lm_head.weight"]
+    save_file(state, out / "model.safetensors", metadata={"format": "pt"})
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--text", type=Path, required=True, help="folder that prepare.py wrote")
+    parser.add_argument("--tokenizer", type=Path, required=True, help="folder that train_tokenizer.py wrote")
+    parser.add_argument("--out", type=Path, required=True)
+    parser.add_argument("--minutes", type=float, default=5.0, help="training time at most, without preparation")
+    parser.add_argument("--tokens", type=int, default=800_000_000, help="training tokens at most")
+    parser.add_argument("--pairs", type=int, default=4_000_000, help="generated pairs")
+    parser.add_argument("--learning_rate", type=float, default=3e-3)
+    parser.add_argument("--batch_rows", type=int, default=256)
+    parser.add_argument("--row_tokens", type=int, default=256)
+    parser.add_argument("--processes", type=int, default=14)
+    parser.add_argument("--log_steps", type=int, default=250)
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--device", default="cuda")
+    parser.add_argument("--compile", action=argparse.BooleanOptionalAction, default=True)
+    args = parser.parse_args()
+
+    started_s = time.perf_counter()
+    rows = build(args.text, args.tokenizer / "tokenizer.json", args.pairs, args.row_tokens, args.processes)
+    print(f"texts made in {time.perf_counter() - started_s:.0f} s", flush=True)
+
+    torch.manual_seed(args.seed)
+    torch.set_float32_matmul_precision("high")
+    tokenizer = AutoTokenizer.from_pretrained(args.tokenizer)
+    end_of_text = tokenizer.convert_tokens_to_ids(END_OF_TEXT)
+    model = PhiForCausalLM(small_config(end_of_text)).to(args.device)
+    print(f"{sum(p.numel() for p in model.parameters()):,} parameters", flush=True)
+    train(model, rows, end_of_text, args)
+    save(model, args.out)
+    if args.out.resolve() != args.tokenizer.resolve():
+        for name in ("tokenizer.json", "tokenizer_config.json"):
+            shutil.copyfile(args.tokenizer / name, args.out / name)
+
+
+if __name__ == "__main__":
+    main()
