@@ -21,7 +21,6 @@ SHAPE = {
     "vocab_size": 51200,
     "hidden_size": 2560,
     "intermediate_size": 10240,
-    "num_hidden_layers": 32,
     "num_attention_heads": 32,
     "max_position_embeddings": 2048,
     "partial_rotary_factor": 0.4,
@@ -36,6 +35,7 @@ def main() -> None:
     parser.add_argument("--tokenizer", type=Path, required=True)
     parser.add_argument("--work", type=Path, required=True, help="a folder for the base and the runs")
     parser.add_argument("--steps", type=int, default=50)
+    parser.add_argument("--layers", type=int, default=32, help="fewer than Phi-2's 32 to try the script itself")
     parser.add_argument("--peer", action="store_true", help=argparse.SUPPRESS)
     options = parser.parse_args()
     base = options.work / "base"
@@ -43,7 +43,7 @@ def main() -> None:
         print(json.dumps(hf_trainer(base, options.train, options.steps)))
         return
     if not (base / "config.json").is_file():
-        make_base(base, options.tokenizer)
+        make_base(base, options.tokenizer, options.layers)
     rows = [ours(options, base, name) for name in ("snli-phi2", "snli-phi2-best")]
     rows.append(json.loads(subprocess.check_output([sys.executable, *sys.argv, "--peer"], text=True).splitlines()[-1]))
     print(f"\n{'stack':<46}{'s per step':>12}{'peak allocated, MiB':>22}{'GPU load, %':>14}{'mean power, W':>16}")
@@ -53,7 +53,7 @@ def main() -> None:
         print(f"{row['stack']:<46}{shown[0]:>12}{shown[1]:>22}{shown[2]:>14}{shown[3]:>16}")
 
 
-def make_base(folder: Path, tokenizer_folder: Path) -> None:
+def make_base(folder: Path, tokenizer_folder: Path, layers: int) -> None:
     """Save a Phi of Phi-2's shape with random weights and GPT-2's vocabulary, which Phi-2 shares."""
     import torch
     from tokenizers import ByteLevelBPETokenizer
@@ -64,8 +64,8 @@ def make_base(folder: Path, tokenizer_folder: Path) -> None:
     end = dict.fromkeys(("bos_token", "eos_token", "unk_token"), "<|endoftext|>")
     PreTrainedTokenizerFast(tokenizer_object=bpe._tokenizer, **end).save_pretrained(folder)
     torch.manual_seed(0)
-    with torch.device("cuda"):
-        model = PhiForCausalLM._from_config(PhiConfig(**SHAPE), dtype=torch.float16)
+    with torch.device("cuda" if torch.cuda.is_available() else "cpu"):
+        model = PhiForCausalLM._from_config(PhiConfig(**SHAPE, num_hidden_layers=layers), dtype=torch.float16)
     model.save_pretrained(folder)
 
 
@@ -122,7 +122,7 @@ def hf_trainer(base: Path, train: Path, steps: int) -> dict[str, object]:
         bnb_4bit_compute_dtype=torch.float16,
     )
     model = AutoModelForCausalLM.from_pretrained(
-        base, dtype=torch.float16, device_map={"": 0}, quantization_config=quantization
+        base, dtype=torch.float16, device_map="auto", quantization_config=quantization
     )
     model = prepare_model_for_kbit_training(model)
     targets = list(recipe.adapter.target_modules)

@@ -17,8 +17,8 @@ def test_the_experiment_is_spelled_as_published():
     recipe = load_recipe("snli-phi2")
     assert recipe.prompt.template == (
         "Given the premise {premise} and the hypothesis {hypothesis}, determine whether the hypothesis "
-        "entails the premise. Output 0 in case of entailment, 1 in case the statements are unrealted or not directly implied, 2 in "
-        "case of a contradiction. Please answer with only the number: 0, 1, or 2."
+        "entails the premise. Output 0 in case of entailment, 1 in case the statements are unrealted or "
+        "not directly implied, 2 in case of a contradiction. Please answer with only the number: 0, 1, or 2."
     )
     adapter, train, score = recipe.adapter, recipe.train, recipe.score
     assert (adapter.r, adapter.lora_alpha, adapter.lora_dropout, adapter.bias) == (32, 32, 0.05, "none")

@@ -42,7 +42,8 @@ def test_every_file_of_the_run_folder_is_there_and_true(finished):
     assert {path.name for path in (folder / "predictions").iterdir()} == {
         f"{name}.jsonl"
         for name in (
-            "base-validation", "epoch-1-validation", "epoch-2-validation", "epoch-3-validation", "base-test", "tuned-test"
+            "base-validation", "epoch-1-validation", "epoch-2-validation", "epoch-3-validation",
+            "base-test", "tuned-test",
         )
     }  # fmt: skip
     assert [line["step"] for line in lines(folder / "steps.jsonl")] == list(range(3, 28, 3))

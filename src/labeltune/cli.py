@@ -125,14 +125,17 @@ def predict(
     run_folder: Annotated[Path, typer.Argument(metavar="RUN", help="A finished run.")],
     source: Annotated[Path, typer.Argument(metavar="INPUT", help="CSV, TSV, JSONL or Parquet with the text columns.")],
     target: Annotated[Path, typer.Argument(metavar="OUTPUT", help="The same rows with label and probabilities.")],
+    as_json: Json = False,
 ) -> None:
     """Label new rows with a tuned model."""
     _quiet_libraries()
     from labeltune.predict import predict_file
     from labeltune.terminal import Terminal
 
-    terminal = Terminal()
+    terminal = Terminal(quiet=as_json)
     rows = predict_file(run_folder, source, target, terminal)
+    if as_json:
+        _print_json({"rows": rows, "output": str(target)})
     terminal.say(f"{rows:,} rows written to {target}")
 
 

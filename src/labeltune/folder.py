@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -72,7 +73,7 @@ def choose_folder(recipe: Recipe, out: Path | None, resume: bool) -> RunFolder:
     """The folder that a run will write to; nothing is written yet.
 
     Raises:
-        ValueError: it is in use, or there is nothing in it to resume.
+        ValueError: it is in use, cannot be written, or there is nothing in it to resume.
     """
     if resume:
         return _reopen(recipe, out)
@@ -81,6 +82,9 @@ def choose_folder(recipe: Recipe, out: Path | None, resume: bool) -> RunFolder:
         raise ValueError(f"{path} is a file; name another folder with --out")
     if path.is_dir() and any(path.iterdir()):
         raise ValueError(f"output folder {path} is in use; name another with --out, or go on with its run by --resume")
+    above = next(folder for folder in (path, *path.absolute().parents) if folder.exists())
+    if not os.access(above, os.W_OK | os.X_OK):
+        raise ValueError(f"output folder {path} cannot be made: {above} is not writable; name another with --out")
     return RunFolder(path)
 
 

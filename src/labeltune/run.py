@@ -91,13 +91,11 @@ def run(recipe: Recipe, terminal: Terminal, out: Path | None = None, resume: boo
         with monitor.phase("load"):
             splits, data_report = load_and_audit(recipe, terminal)
             check_leakage(data_report, recipe.data)
-            create_folder(folder, recipe)
-            monitor.record_to(folder.hardware)
             classifier, base = load_classifier(recipe, terminal)
             encoded = encode_splits(classifier, splits, terminal)
-            for name, rows in encoded.items():
-                data_report["splits"][name]["cut_share"] = rows.cut_share
-            folder.write("data.json", data_report)
+            create_folder(folder, recipe)
+            monitor.record_to(folder.hardware)
+            folder.write("data.json", _with_cuts(data_report, encoded, classifier.prompter.max_prompt_tokens))
             environment = write_environment(folder, recipe, classifier, base, splits)
             classifier = replace(classifier, model=add_adapter(base.model, recipe.adapter, recipe.train.seed))
         parameters = count_parameters(classifier.model)
@@ -280,6 +278,15 @@ def _progress(tuning: Tuning, choice: Mapping[str, Any] | None) -> dict[str, Any
 def _time(monitor: Monitor) -> dict[str, float]:
     phases = {f"{name}_s": round(monitor.elapsed_s.get(name, 0.0), 3) for name in ("load", "score", "train")}
     return phases | {"total_s": round(monitor.total_s(), 3)}
+
+
+def _with_cuts(report: dict[str, Any], encoded: Mapping[str, EncodedRows], limit: int) -> dict[str, Any]:
+    """The audit, with what only the tokenizer could tell: the share of rows that were cut to fit."""
+    for name, rows in encoded.items():
+        report["splits"][name]["cut_share"] = rows.cut_share
+        if rows.cut_share:
+            report["warnings"].append(f"{100 * rows.cut_share:.1f} % of the {name} rows were cut to {limit} tokens.")
+    return report
 
 
 def _reset_peak_memory(device: Any) -> None:
