@@ -1,3 +1,6 @@
+import runpy
+from pathlib import Path
+
 import pytest
 from pydantic import ValidationError
 
@@ -111,3 +114,11 @@ def test_settings_are_frozen():
     settings = TrainSettings()
     with pytest.raises(ValidationError):
         settings.seed = 3
+
+
+def test_the_page_of_settings_is_up_to_date():
+    page = Path(__file__).parents[1] / "docs"
+    module = runpy.run_path(str(page / "settings.py"))
+    assert module["settings_page"]() == (page / "settings.md").read_text(encoding="utf-8"), (
+        "run python docs/settings.py"
+    )
