@@ -16,7 +16,7 @@ def settings_page() -> str:
     """Every section of a recipe as a table of key, default and meaning."""
     parts = [
         "# Every setting of a recipe",
-        "Written by `python docs/settings.py`. Keys that Hugging Face has keep its names, meanings and defaults.",
+        "Written by `python docs/settings.py`. Keys that Hugging Face has keep its names and meanings.",
     ]
     sections = {name: field.annotation for name, field in Recipe.model_fields.items() if is_section(field.annotation)}
     for name, section in {**sections, "data.pairs": PairSettings}.items():

@@ -174,7 +174,7 @@ class AdapterSettings(Settings):
 
 
 class TrainSettings(Settings):
-    """The tuning. Names, meanings and defaults are those of transformers' TrainingArguments where it has them."""
+    """The tuning. Names and meanings are those of transformers' TrainingArguments where it has them."""
 
     num_train_epochs: float = Field(3, gt=0)
     """Passes over the training rows."""
@@ -184,8 +184,8 @@ class TrainSettings(Settings):
     """Rows in one forward and backward pass."""
     gradient_accumulation_steps: int = Field(1, ge=1)
     """Passes before each optimiser step."""
-    group_by_length: bool = False
-    """Put rows of like length into the same batch: less padding."""
+    train_sampling_strategy: Literal["random", "group_by_length"] = "random"
+    """The order of rows; `group_by_length` puts rows of like length into the same batch, which saves padding."""
     learning_rate: float = Field(5e-5, gt=0)
     """Peak learning rate of AdamW."""
     lr_scheduler_type: Literal["linear", "cosine", "constant"] = "linear"

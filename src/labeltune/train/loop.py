@@ -76,7 +76,8 @@ def train(
         epoch, index = divmod(step - 1, schedule.steps_per_epoch)
         if epoch != order_epoch:
             size = settings.per_device_train_batch_size
-            order = epoch_order(encoded.lengths, size, settings.seed, epoch, settings.group_by_length)
+            by_length = settings.train_sampling_strategy == "group_by_length"
+            order = epoch_order(encoded.lengths, size, settings.seed, epoch, by_length)
             order_epoch = epoch
         rows = list(
             batches_of_step(order, settings.per_device_train_batch_size, settings.gradient_accumulation_steps, index)
