@@ -10,6 +10,7 @@ from peft import PeftModel
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from labeltune import run as pipeline
+from labeltune import tuning
 from labeltune.predict import find_subject, predict_file, score_split
 from labeltune.recipes import load_recipe
 from labeltune.rows import read_predictions
@@ -128,17 +129,16 @@ def test_a_resumed_run_leaves_what_an_unbroken_one_leaves(recipe_file, tmp_path,
     class Killed(Exception):
         pass
 
-    real, calls = pipeline.score_to_file, []
+    real = tuning.score_to_file
 
     def score_and_die(job, examples, encoded, path, **options):
-        calls.append(path.stem)
         if stop_after == "scoring" and path.stem == "epoch-2-validation":
             raise Killed
         real(job, examples, encoded, path, **options)
         if stop_after == "base-test" and path.stem == "base-test":
             raise Killed
 
-    real_save = pipeline.save_checkpoint
+    real_save = tuning.save_checkpoint
 
     def save_and_die(folder, classifier, optimizer, step, losses=()):
         path = real_save(folder, classifier, optimizer, step, losses)
@@ -147,7 +147,8 @@ def test_a_resumed_run_leaves_what_an_unbroken_one_leaves(recipe_file, tmp_path,
         return path
 
     monkeypatch.setattr(pipeline, "score_to_file", score_and_die)
-    monkeypatch.setattr(pipeline, "save_checkpoint", save_and_die)
+    monkeypatch.setattr(tuning, "score_to_file", score_and_die)
+    monkeypatch.setattr(tuning, "save_checkpoint", save_and_die)
     settings = ("train.save_strategy=steps", "train.save_steps=4")
     with pytest.raises(Killed):
         run(recipe_file, tmp_path / "broken", *settings)
@@ -189,6 +190,23 @@ def test_early_stopping_stops_and_keeps_a_checkpoint(recipe_file, tmp_path):
     summary = folder.read("summary.json")
     assert 3 <= len(summary["epochs"]) < 30
     assert (folder.path / f"checkpoint-{summary['choice']['step']}").is_dir()
+
+
+def test_a_run_stopped_early_is_resumed_without_another_step(recipe_file, tmp_path):
+    settings = ["train.num_train_epochs=30", "train.early_stopping_patience=2"]
+    stopped = run(recipe_file, tmp_path / "run", *settings)
+    before = sorted(path.name for path in stopped.path.glob("checkpoint-*"))
+    summary = stopped.read("summary.json")
+    resumed = run(recipe_file, tmp_path / "run", *settings, resume=True)
+    assert sorted(path.name for path in resumed.path.glob("checkpoint-*")) == before
+    assert resumed.read("summary.json")["after"] == summary["after"]
+
+
+def test_rotation_leaves_the_best_and_the_last(recipe_file, tmp_path):
+    folder = run(recipe_file, tmp_path / "run", "train.num_train_epochs=6", "train.save_total_limit=1")
+    kept = {int(path.name.removeprefix("checkpoint-")) for path in folder.path.glob("checkpoint-*")}
+    assert {54, folder.read("summary.json")["choice"]["step"]} <= kept
+    assert len(kept) < 6
 
 
 def test_without_validation_or_test_rows_the_run_still_ends(recipe_file, tmp_path):

@@ -20,6 +20,7 @@ LAYERS = (
     {"judge"},
     {"explain", "report"},
     {"job", "finish", "show", "doctor"},
+    {"tuning"},
     {"run", "predict"},
     {"cli"},
     {"__main__"},

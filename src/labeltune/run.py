@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -21,45 +20,15 @@ from labeltune.job import (
     signature_fields,
     write_environment,
 )
-from labeltune.judge.choice import EpochScore, choose, contenders, score_epoch
+from labeltune.judge.choice import choose
 from labeltune.model.adapter import add_adapter, count_parameters
 from labeltune.model.base import choose_device
+from labeltune.model.memory import peak_allocated_mib
 from labeltune.monitor import Monitor
 from labeltune.prompt import EncodedRows
 from labeltune.recipe import Recipe
-from labeltune.rows import read_predictions
 from labeltune.terminal import Terminal
-from labeltune.train.checkpoint import (
-    checkpoint_folder,
-    copy_adapter,
-    load_adapter_weights,
-    load_checkpoint,
-    newest_checkpoint,
-    remove_old_checkpoints,
-    save_checkpoint,
-)
-from labeltune.train.loop import Step, prepare, train
-from labeltune.train.schedule import Schedule, make_schedule
-from labeltune.train.step import Optimizer
-
-MIB = 1024 * 1024
-
-
-@dataclass(slots=True)
-class Tuning:
-    """A job in training: what has been seen so far."""
-
-    job: Job
-    folder: RunFolder
-    splits: Mapping[str, Split]
-    encoded: Mapping[str, EncodedRows]
-    schedule: Schedule
-    optimizer: Optimizer
-    epochs: list[dict[str, Any]] = field(default_factory=list)
-    """One entry per scored checkpoint, as progress.json has them."""
-    scores: list[EpochScore] = field(default_factory=list)
-    losses: list[float] = field(default_factory=list)
-    """Training losses since the last scored checkpoint."""
+from labeltune.tuning import keep_chosen, progress_so_far, tune
 
 
 def load_and_audit(recipe: Recipe, terminal: Terminal) -> tuple[dict[str, Split], dict[str, Any]]:
@@ -98,186 +67,42 @@ def run(recipe: Recipe, terminal: Terminal, out: Path | None = None, resume: boo
             folder.write("data.json", _with_cuts(data_report, encoded, classifier.prompter.max_prompt_tokens))
             environment = write_environment(folder, recipe, classifier, base, splits)
             classifier = replace(classifier, model=add_adapter(base.model, recipe.adapter, recipe.train.seed))
-        parameters = count_parameters(classifier.model)
-        terminal.say(f"LoRA adapter: {parameters}")
+        terminal.say(f"LoRA adapter: {count_parameters(classifier.model)}")
         job = Job(recipe, terminal, monitor, classifier)
-
-        for name in ("validation", "test"):
-            if name in splits:
-                path = folder.predictions(f"base-{name}")
-                title = f"base, {name} rows"
-                score_to_file(job, splits[name].rows, encoded[name], path, title=title, use_adapter=False)
-        tuning = _tune(job, folder, splits, encoded)
+        _score_base(job, folder, splits, encoded)
+        tuning = tune(job, folder, splits, encoded)
         choice = choose(tuning.scores, recipe.train.load_best_model_at_end)
-        _keep(tuning, choice)
-        scored = "test" if "test" in splits else "validation"
-        if scored == "test":
-            score_to_file(
-                job, splits["test"].rows, encoded["test"], folder.predictions("tuned-test"), title="tuned, test rows"
-            )
-        progress = _progress(tuning, choice) | {
-            "parameters": {**parameters._asdict(), "trainable_percent": parameters.trainable_percent},
-            "time": _time(monitor),
-            "hardware": {"device": devices_name(device), **monitor.summary(), **_allocated(device)},
-            "signature_fields": signature_fields(recipe, environment, scored, len(splits[scored].rows)),
-        }
-        folder.write("progress.json", progress)
+        keep_chosen(tuning, choice)
+        scored = "validation"  # stands in where there are no test rows, and was scored during training
+        if "test" in splits:
+            scored = "test"
+            path = folder.predictions("tuned-test")
+            score_to_file(job, splits["test"].rows, encoded["test"], path, title="tuned, test rows")
+        fields = signature_fields(recipe, environment, scored, len(splits[scored].rows))
+        folder.write("progress.json", progress_so_far(tuning, choice) | _facts(job) | {"signature_fields": fields})
     finish(folder, terminal)
     return folder
 
 
-def _tune(job: Job, folder: RunFolder, splits: Mapping[str, Split], encoded: Mapping[str, EncodedRows]) -> Tuning:
-    """Train, scoring and saving as the schedule says; goes on from the newest checkpoint if there is one."""
-    settings = job.recipe.train
-    schedule = make_schedule(settings, len(encoded["train"]))
-    prepare(job.classifier, settings)
-    tuning = Tuning(job, folder, splits, encoded, schedule, Optimizer(job.classifier, settings, schedule))
-    begun = _resume(tuning)
-    if begun:
-        job.events.append(
-            f"resumed after step {begun} of {schedule.total_steps}; time and hardware are of the last part"
-        )
-        job.terminal.say(job.events[-1])
-        _after_step(tuning, begun)
-    _reset_peak_memory(job.classifier.device)
-    rows = (
-        len(encoded["train"]) * settings.num_train_epochs
-        if settings.max_steps < 1
-        else schedule.total_steps * (settings.per_device_train_batch_size * settings.gradient_accumulation_steps)
-    )
-    with job.monitor.phase("train"), job.terminal.bar("training", int(rows)) as bar:
-        bar.advance(begun * settings.per_device_train_batch_size * settings.gradient_accumulation_steps)
-        for step in train(job.classifier, tuning.optimizer, encoded["train"], schedule, begun + 1):
-            tuning.losses.append(step.loss)
-            bar.advance(step.rows, f"loss {step.loss:.3f}")
-            _log(tuning, step)
-            _after_step(tuning, step.step)
-            if _out_of_patience(tuning):
-                _stop_early(tuning, step.step)
-                break
-    return tuning
+def _score_base(job: Job, folder: RunFolder, splits: Mapping[str, Split], encoded: Mapping[str, EncodedRows]) -> None:
+    """Score validation and test rows with the adapter off."""
+    for name in ("validation", "test"):
+        if name in splits:
+            path, title = folder.predictions(f"base-{name}"), f"base, {name} rows"
+            score_to_file(job, splits[name].rows, encoded[name], path, title=title, use_adapter=False)
 
 
-def _after_step(tuning: Tuning, step: int) -> None:
-    """Save and score where due and not yet done; a resumed run calls this again for the step that it resumes from."""
-    path, settings = tuning.folder.path, tuning.schedule.settings
-    if tuning.schedule.saves(step) and not checkpoint_folder(path, step).is_dir():
-        save_checkpoint(path, tuning.job.classifier, tuning.optimizer, step, tuning.losses)
-    due = tuning.schedule.scores(step) or step == tuning.schedule.total_steps
-    if due and not any(entry["step"] == step for entry in tuning.epochs):
-        _score_checkpoint(tuning, step)
-        if tuning.schedule.saves(step):
-            remove_old_checkpoints(path, settings.save_total_limit, keep=[*contenders(tuning.scores), step])
-
-
-def _score_checkpoint(tuning: Tuning, step: int) -> None:
-    """Score the validation rows, if there are any, and note how training stands."""
-    epoch = tuning.schedule.epoch(step)
-    name = (
-        f"epoch-{epoch:g}-validation"
-        if tuning.schedule.settings.eval_strategy == "epoch"
-        else f"step-{step}-validation"
-    )
-    scored = "validation" in tuning.splits and tuning.schedule.scores(step)
-    if scored:
-        rows, encoded = tuning.splits["validation"].rows, tuning.encoded["validation"]
-        title = f"epoch {epoch:g}, validation rows"
-        score_to_file(tuning.job, rows, encoded, tuning.folder.predictions(name), title=title)
-    tuning.epochs.append(
-        {
-            "epoch": epoch,
-            "step": step,
-            "train_loss": sum(tuning.losses) / len(tuning.losses) if tuning.losses else None,
-            "predictions": f"{name}.jsonl" if scored else None,
-        }
-    )
-    tuning.losses.clear()
-    _judge_entry(tuning, tuning.epochs[-1])
-    latest = tuning.scores[-1]
-    accuracy = (
-        "" if latest.validation_accuracy is None else f", validation accuracy {100 * latest.validation_accuracy:.1f} %"
-    )
-    loss = "" if latest.train_loss is None else f" training loss {latest.train_loss:.3f}"
-    tuning.job.terminal.say(f"epoch {epoch:g}, step {step}:{loss}{accuracy}")
-    tuning.folder.write("progress.json", _progress(tuning, None))
-
-
-def _judge_entry(tuning: Tuning, entry: Mapping[str, Any]) -> None:
-    file = entry["predictions"]
-    predictions = list(read_predictions(tuning.folder.path / "predictions" / file)) if file else []
-    tuning.scores.append(score_epoch(entry["epoch"], entry["step"], entry["train_loss"], predictions))
-
-
-def _keep(tuning: Tuning, choice: Mapping[str, Any]) -> None:
-    """Copy the chosen checkpoint's adapter to `adapter/`, and load it for the test rows."""
-    checkpoint = checkpoint_folder(tuning.folder.path, choice["step"])
-    copy_adapter(checkpoint, tuning.folder.adapter)
-    load_adapter_weights(checkpoint, tuning.job.classifier)
-
-
-def _resume(tuning: Tuning) -> int:
-    """Restore the newest checkpoint and forget what came after it. Returns its step; 0 to begin at the beginning."""
-    folder = tuning.folder
-    checkpoint = newest_checkpoint(folder.path)
-    begun = 0
-    if checkpoint is not None:
-        begun, tuning.losses = load_checkpoint(checkpoint, tuning.job.classifier, tuning.optimizer)
-    known = folder.read("progress.json") if folder.exists("progress.json") else {"epochs": [], "events": []}
-    tuning.job.events.extend(known["events"])
-    for entry in known["epochs"]:
-        if entry["step"] <= begun:
-            tuning.epochs.append(entry)
-            _judge_entry(tuning, entry)
-        elif entry["predictions"]:
-            (folder.path / "predictions" / entry["predictions"]).unlink(missing_ok=True)
-    if any(entry["step"] == begun for entry in tuning.epochs):
-        tuning.losses.clear()
-    if folder.steps.is_file():
-        lines = folder.steps.read_text(encoding="utf-8").splitlines(keepends=True)
-        kept = [line for line in lines if line.endswith("\n") and json.loads(line)["step"] <= begun]
-        folder.steps.write_text("".join(kept), encoding="utf-8")
-    return begun
-
-
-def _out_of_patience(tuning: Tuning) -> bool:
-    """True when so many scorings in a row have brought no better accuracy."""
-    patience = tuning.schedule.settings.early_stopping_patience
-    accuracies = [score.validation_accuracy for score in tuning.scores if score.validation_accuracy is not None]
-    if patience is None or not accuracies:
-        return False
-    return len(accuracies) - 1 - accuracies.index(max(accuracies)) >= patience
-
-
-def _stop_early(tuning: Tuning, step: int) -> None:
-    """The last step is always saved, also when it comes early."""
-    tuning.job.terminal.say(f"stopped early after step {step}: validation accuracy no longer rises")
-    if not checkpoint_folder(tuning.folder.path, step).is_dir():
-        save_checkpoint(tuning.folder.path, tuning.job.classifier, tuning.optimizer, step)
-
-
-def _log(tuning: Tuning, step: Step) -> None:
-    if tuning.schedule.logs(step.step):
-        line: dict[str, Any] = {
-            "step": step.step,
-            "epoch": step.epoch,
-            "loss": step.loss,
-            "learning_rate": step.learning_rate,
-            "grad_norm": step.grad_norm,
-            "skipped": step.skipped,
-            "rows": step.rows,
-            "tokens": step.tokens,
-            "elapsed_s": round(tuning.job.monitor.total_s(), 3),
-        }
-        tuning.folder.append_step(line)
-
-
-def _progress(tuning: Tuning, choice: Mapping[str, Any] | None) -> dict[str, Any]:
-    return {"epochs": tuning.epochs, "events": tuning.job.events, "choice": choice}
-
-
-def _time(monitor: Monitor) -> dict[str, float]:
+def _facts(job: Job) -> dict[str, Any]:
+    """What only the run itself knows: parameters, times in seconds by phase, and the hardware's load."""
+    monitor, device = job.monitor, job.classifier.device
+    parameters = count_parameters(job.classifier.model)
     phases = {f"{name}_s": round(monitor.elapsed_s.get(name, 0.0), 3) for name in ("load", "score", "train")}
-    return phases | {"total_s": round(monitor.total_s(), 3)}
+    allocated = {"gpu_allocated_mib_peak": peak_allocated_mib(device)}
+    return {
+        "parameters": {**parameters._asdict(), "trainable_percent": parameters.trainable_percent},
+        "time": phases | {"total_s": round(monitor.total_s(), 3)},
+        "hardware": {"device": devices_name(device), **monitor.summary(), **allocated},
+    }
 
 
 def _with_cuts(report: dict[str, Any], encoded: Mapping[str, EncodedRows], limit: int) -> dict[str, Any]:
@@ -287,19 +112,3 @@ def _with_cuts(report: dict[str, Any], encoded: Mapping[str, EncodedRows], limit
         if rows.cut_share:
             report["warnings"].append(f"{100 * rows.cut_share:.1f} % of the {name} rows were cut to {limit} tokens.")
     return report
-
-
-def _reset_peak_memory(device: Any) -> None:
-    if device.type == "cuda":
-        import torch
-
-        torch.cuda.reset_peak_memory_stats(device)
-
-
-def _allocated(device: Any) -> dict[str, float | None]:
-    """torch's peak of allocated GPU memory since training began."""
-    if device.type != "cuda":
-        return {"gpu_allocated_mib_peak": None}
-    import torch
-
-    return {"gpu_allocated_mib_peak": round(torch.cuda.max_memory_allocated(device) / MIB, 1)}

@@ -1,15 +1,10 @@
-"""From a row to token ids: the rendered template, the answer's position, and label words checked with the tokenizer.
-
-The template is trusted and may hold the tokenizer's special tokens; the data is not, and its text always stays text.
-"""
+"""Rows to token ids: rendered, tokenised many at a time, and cut where they are too long."""
 
 from __future__ import annotations
 
 import hashlib
 import itertools
 import json
-import re
-import string
 import tempfile
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -18,50 +13,22 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from labeltune.prompt.template import (
+    Literal,
+    closing_text,
+    parse_template,
+    prefix_ids,
+    settle_end,
+    token_ends,
+    tokenize,
+)
+from labeltune.prompt.words import label_words
 from labeltune.recipe import PromptSettings
 from labeltune.rows import Example
 
 # N rows, K labels
 
 ROWS_PER_CALL = 1000
-
-
-@dataclass(frozen=True, slots=True)
-class LabelWords:
-    """The K labels as this tokenizer spells them after the prompt."""
-
-    names: tuple[str, ...]
-    words: tuple[str, ...]
-    token_ids: tuple[tuple[int, ...], ...]
-    """Token ids per label; all different, and none the beginning of another."""
-
-    @property
-    def single(self) -> bool:
-        """True when every word is one token."""
-        return all(len(ids) == 1 for ids in self.token_ids)
-
-    @property
-    def longest(self) -> int:
-        """Tokens in the longest word."""
-        return max(len(ids) for ids in self.token_ids)
-
-
-@dataclass(frozen=True, slots=True)
-class Literal:
-    """Template text; a special token of the tokenizer when `token_id` is set."""
-
-    text: str
-    token_id: int | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class Column:
-    """The place of a text column."""
-
-    name: str
-
-
-Part = Literal | Column
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,10 +86,10 @@ class Prompter:
             )
         self.tokenizer = tokenizer
         self.settings = settings
-        parts, self.answer_prefix = _settle_end(tokenizer, _parse(settings.template, tokenizer), settings)
+        parts, self.answer_prefix = settle_end(tokenizer, parse_template(settings.template, tokenizer), settings)
         self.parts = parts
-        self.prefix_ids = _prefix_ids(tokenizer, parts)
-        self.words = _label_words(tokenizer, settings, labels, _tail(parts), self.answer_prefix)
+        self.prefix_ids = prefix_ids(tokenizer, parts)
+        self.words = label_words(tokenizer, settings, labels, closing_text(parts), self.answer_prefix)
         self.max_prompt_tokens = limit - self.words.longest
         template_tokens = len(self._encode_texts([dict.fromkeys(settings.template_columns, "")])[0])
         if template_tokens >= self.max_prompt_tokens:
@@ -183,7 +150,7 @@ class Prompter:
                     ids.extend([special] * len(pieces))
                 continue
             texts = ["".join(p.text if isinstance(p, Literal) else row[p.name] for p in pieces) for row in rows]
-            for ids, more in zip(encoded, _tokenize(self.tokenizer, texts), strict=True):
+            for ids, more in zip(encoded, tokenize(self.tokenizer, texts), strict=True):
                 ids.extend(more)
         return encoded
 
@@ -191,7 +158,7 @@ class Prompter:
         """Shorten the longest text columns from their end, evenly, until the prompt fits."""
         texts = {name: columns[name] for name in self.settings.template_columns}
         while tokens > self.max_prompt_tokens:
-            ends = {name: _token_ends(self.tokenizer, text) for name, text in texts.items()}
+            ends = {name: token_ends(self.tokenizer, text) for name, text in texts.items()}
             level = _level({name: len(end) for name, end in ends.items()}, tokens - self.max_prompt_tokens)
             for name, end in ends.items():
                 if len(end) > level:
@@ -211,118 +178,6 @@ def _level(counts: Mapping[str, int], excess: int) -> int:
     while level and sum(max(0, count - level) for count in counts.values()) < excess:
         level -= 1
     return level
-
-
-def parse_answer(text: str, words: LabelWords) -> str | None:
-    """The label whose word comes first in generated text, or None when none does (an invalid output).
-
-    A word counts when no letter or digit touches it; upper and lower case are the same.
-
-    >>> words = LabelWords(("entailment", "neutral"), ("0", "1"), ((15,), (16,)))
-    >>> parse_answer(" 1. Since 0 is", words), parse_answer("10 of them", words)
-    ('neutral', None)
-    """
-    by_word = {word.casefold(): name for name, word in zip(words.names, words.words, strict=True)}
-    longest_first = sorted(by_word, key=len, reverse=True)
-    found = re.search(r"(?<!\w)(" + "|".join(map(re.escape, longest_first)) + r")(?!\w)", text.casefold())
-    return by_word[found.group(1)] if found else None
-
-
-def _parse(template: str, tokenizer: Any) -> list[Part]:
-    """Split a template into columns, special tokens and text."""
-    specials = sorted(tokenizer.all_special_tokens, key=len, reverse=True)
-    pattern = "(" + "|".join(map(re.escape, specials)) + ")" if specials else r"(?!)"
-    parts: list[Part] = []
-    for literal, field, _, _ in string.Formatter().parse(template):
-        for piece in re.split(pattern, literal):
-            if piece:
-                parts.append(Literal(piece, tokenizer.convert_tokens_to_ids(piece) if piece in specials else None))
-        if field is not None:
-            parts.append(Column(field))
-    return parts
-
-
-def _settle_end(tokenizer: Any, parts: list[Part], settings: PromptSettings) -> tuple[list[Part], str]:
-    """Decide what stands between prompt and answer, and on which side of the border it belongs.
-
-    Most tokenizers join a space with the word after it. So a template's closing blanks move to the answer, unless the
-    tokenizer keeps them apart anyway (a line break, say); and without any, a space is put before the answer.
-    """
-    last = parts[-1]
-    if not isinstance(last, Literal) or last.token_id is not None:
-        return parts, " " if isinstance(last, Column) else ""
-    kept = last.text.rstrip()
-    blanks = last.text[len(kept) :]
-    if not blanks:
-        return parts, " "
-    if all(_continues(tokenizer, last.text, word) is not None for word in settings.answers.values()):
-        return parts, ""
-    return [*parts[:-1], *([Literal(kept)] if kept else [])], blanks
-
-
-def _tail(parts: Sequence[Part]) -> str:
-    """The template's closing text, against which answers are tokenised."""
-    last = parts[-1]
-    return last.text if isinstance(last, Literal) and last.token_id is None else ""
-
-
-def _continues(tokenizer: Any, tail: str, answer: str) -> tuple[int, ...] | None:
-    """The answer's token ids after this tail, or None when the tokenizer merges across the border."""
-    before, whole = _tokenize(tokenizer, [tail, tail + answer])
-    return tuple(whole[len(before) :]) if whole[: len(before)] == before and len(whole) > len(before) else None
-
-
-def _label_words(
-    tokenizer: Any, settings: PromptSettings, labels: Sequence[str], tail: str, answer_prefix: str
-) -> LabelWords:
-    """Tokenise each label's word in its place and check that they can be told apart."""
-    words = [settings.answers[name] for name in labels]
-    spelled: list[tuple[int, ...]] = []
-    for word in words:
-        ids = _continues(tokenizer, tail, answer_prefix + word)
-        if not word.strip() or ids is None or tokenizer.unk_token_id in ids:
-            raise ValueError(
-                f"label word {word!r} cannot be told from the prompt before it with this tokenizer; choose another"
-            )
-        if settings.single_token_answers and len(ids) > 1:
-            tokens = " ".join(map(repr, tokenizer.convert_ids_to_tokens(list(ids))))
-            raise ValueError(
-                f"label word {word!r} is {len(ids)} tokens with this tokenizer ({tokens}); choose one that is a single "
-                "token, or set prompt.single_token_answers to false"
-            )
-        spelled.append(ids)
-    for (word, ids), (other, other_ids) in itertools.permutations(zip(words, spelled, strict=True), 2):
-        if other_ids[: len(ids)] == ids:
-            raise ValueError(
-                f"label word {word!r} is the beginning of {other!r} for this tokenizer; choose words that differ"
-            )
-    return LabelWords(tuple(labels), tuple(words), tuple(spelled))
-
-
-def _prefix_ids(tokenizer: Any, parts: Sequence[Part]) -> tuple[int, ...]:
-    """What the tokenizer puts before any text (a beginning-of-text token), unless the template begins with it."""
-    plain = tokenizer("x", add_special_tokens=False).input_ids
-    whole = tokenizer("x").input_ids
-    start = next(i for i in range(len(whole)) if whole[i : i + len(plain)] == plain)
-    prefix = tuple(whole[:start])
-    first = parts[0]
-    return () if isinstance(first, Literal) and prefix[-1:] == (first.token_id,) else prefix
-
-
-def _tokenize(tokenizer: Any, texts: Sequence[str]) -> list[list[int]]:
-    """Token ids of each text, in which nothing is ever read as a special token."""
-    ids: list[list[int]] = tokenizer(
-        list(texts), add_special_tokens=False, split_special_tokens=True, return_attention_mask=False, verbose=False
-    ).input_ids
-    return ids
-
-
-def _token_ends(tokenizer: Any, text: str) -> list[int]:
-    """Where each token of the text ends, in characters."""
-    encoded = tokenizer(
-        text, add_special_tokens=False, split_special_tokens=True, return_offsets_mapping=True, verbose=False
-    )
-    return [end for _, end in encoded.offset_mapping]
 
 
 def _batched(rows: Iterable[Example], size: int) -> Iterator[list[Example]]:

@@ -1,0 +1,9 @@
+"""From a row to token ids: the rendered template, the answer's position, and label words checked with the tokenizer.
+
+The template is trusted and may hold the tokenizer's special tokens; the data is not, and its text always stays text.
+"""
+
+from labeltune.prompt.encode import EncodedRows, Prompter
+from labeltune.prompt.words import LabelWords, parse_answer
+
+__all__ = ["EncodedRows", "LabelWords", "Prompter", "parse_answer"]
