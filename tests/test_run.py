@@ -238,3 +238,35 @@ def test_prediction_names_every_bad_row_and_writes_nothing(finished, tmp_path):
     assert "new.jsonl:1" in str(caught.value)
     assert "new.jsonl:2" in str(caught.value)
     assert not (tmp_path / "out.csv").exists()
+
+
+@pytest.mark.parametrize("name", ["snli-phi2", "snli-phi2-best", "imdb"])
+def test_a_bundled_recipe_runs_with_all_its_own_arguments(tiny_model, tmp_path, name):
+    """Another base and other rows; all else as the recipe has it: NF4, float16, checkpointing, generation."""
+    recipe = load_recipe(name)
+    columns, values = recipe.data.text_columns, list(recipe.data.labels)
+    texts = {split: make_rows(count, count) for split, count in (("train", 24), ("validation", 6), ("test", 6))}
+    for split, rows in texts.items():
+        named = [{column: f"{row['first']} {i} {column}" for column in columns} for i, row in enumerate(rows)]
+        labelled = [row | {"label": values[i % len(values)]} for i, row in enumerate(named)]
+        write_jsonl(tmp_path / f"{split}.jsonl", labelled)
+    settings = [
+        "data.hub=null",
+        *(f"data.files.{split}={tmp_path}/{split}.jsonl" for split in texts),
+        "data.allow_leakage=true",
+        f"model.name_or_path={tiny_model}",
+        "model.device=cpu",
+        "prompt.max_length=null",
+        f"prompt.template='{' '.join('{' + c + '}' for c in columns)} 0, 1 or 2?'",
+        "train.max_steps=4",
+        "score.max_new_tokens=3",
+    ]
+    folder = pipeline.run(load_recipe(name, settings), QUIET, tmp_path / "run")
+    summary, environment = folder.read("summary.json"), folder.read("environment.json")
+    assert summary["epochs"][-1]["step"] == 4
+    assert summary["after"]["rows"] == 6
+    if name == "snli-phi2":
+        assert environment["compute_dtype"] == "float16"
+        assert environment["attention"] == "sdpa_fp32"
+    base = AutoModelForCausalLM.from_pretrained(tiny_model)
+    assert PeftModel.from_pretrained(base, str(folder.adapter)).peft_config["default"].r == recipe.adapter.r

@@ -6,14 +6,18 @@ import pytest
 import torch
 
 from labeltune.model.adapter import add_adapter, trainable_parameters
-from labeltune.recipe import AdapterSettings, TrainSettings
+from labeltune.model.base import load_base
+from labeltune.model.classifier import Classifier
+from labeltune.prompt import Prompter
+from labeltune.recipe import AdapterSettings, ModelSettings, PromptSettings, ScoreSettings, TrainSettings
+from labeltune.score import score_batches
 from labeltune.train import loop
 from labeltune.train.batches import batches_of_step, class_weights, epoch_order, make_batch
 from labeltune.train.checkpoint import load_checkpoint, newest_checkpoint, remove_old_checkpoints, save_checkpoint
 from labeltune.train.loop import check_loss_bearing, prepare, train
 from labeltune.train.schedule import make_schedule
 from labeltune.train.step import NotFiniteLossError, Optimizer, row_losses, run_step
-from tiny import ANSWERS, make_classifier
+from tiny import ANSWERS, TEMPLATE, make_classifier
 
 ADAPTER = AdapterSettings(r=4, lora_dropout=0.1, target_modules=["q_proj", "v_proj"])
 
@@ -65,6 +69,23 @@ def test_loss_and_gradient_equal_those_of_the_plain_masked_model(tiny_model, exa
     torch.testing.assert_close(losses, torch.stack(expected), atol=1e-5, rtol=1e-5)
     for one, other in zip(ours, theirs, strict=True):
         torch.testing.assert_close(one, other, atol=1e-6, rtol=1e-4)
+
+
+def test_scoring_before_training_changes_no_gradient_of_a_quantised_base(tiny_model, examples):
+    def gradients(score_first):
+        base = load_base(ModelSettings(name_or_path=str(tiny_model), device="cpu", quantization="nf4"))
+        settings = PromptSettings(template=TEMPLATE, answers=ANSWERS)
+        prompter = Prompter(base.tokenizer, settings, list(ANSWERS), base.max_length)
+        classifier = Classifier(add_adapter(base.model, ADAPTER, 0), prompter, base.device, torch.float32)
+        encoded = prompter.encode_rows(examples[:8])
+        if score_first:
+            list(score_batches(classifier, encoded, ScoreSettings()))
+        batch = make_batch(classifier, encoded, np.arange(8), [1.0] * 3)
+        loss = row_losses(classifier, batch, smoothing=0.0).mean()
+        return torch.autograd.grad(loss, list(trainable_parameters(classifier.model).values()))
+
+    for one, other in zip(gradients(False), gradients(True), strict=True):
+        assert torch.equal(one, other)
 
 
 def test_training_lowers_the_loss_and_touches_the_adapter_alone(tiny_model, examples):

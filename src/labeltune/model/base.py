@@ -82,6 +82,7 @@ def load_base(settings: ModelSettings) -> Base:
     model = _load(AutoModelForCausalLM, settings, path, **options)
     model.requires_grad_(False)
     model.config.use_cache = False
+    _keep_packing(model)
     return Base(model.eval(), tokenizer, device, dtype, max_length(config), notes)
 
 
@@ -130,6 +131,18 @@ def weights_fingerprint(settings: ModelSettings) -> str:
 def tokenizer_fingerprint(tokenizer: Any) -> str:
     """SHA-256 over the tokenizer's whole definition."""
     return hashlib.sha256(tokenizer.backend_tokenizer.to_str().encode()).hexdigest()
+
+
+def _keep_packing(model: Any) -> None:
+    """Stop bitsandbytes from repacking 4-bit weights on some CPUs.
+
+    Where the processor has AVX512-BF16, the first forward pass in evaluation mode rewrites the weights for a kernel
+    that rounds their scales to bfloat16 and has no backward pass. Scoring the base would change it, and training after
+    scoring would silently lose the gradient behind every quantised layer.
+    """
+    for module in model.modules():
+        if hasattr(module, "support_avx512bf16_for_cpu"):
+            module.support_avx512bf16_for_cpu = False
 
 
 def _choose_attention(
