@@ -54,6 +54,8 @@ def test_prompt_shows_tokens_and_which_carry_loss(verb, recipe_file):
     code, _, err = verb("prompt", recipe_file)
     assert "loss on 1:" in err
     assert verb("prompt", recipe_file, "--row", "90")[0] == 2
+    code, _, err = verb("prompt", recipe_file, "--split", "dev")
+    assert (code, "no split 'dev'" in err) == (2, True)
 
 
 def test_doctor_says_what_is_here(verb):

@@ -4,7 +4,7 @@ from transformers import AutoModelForCausalLM, LlamaConfig, LlamaForCausalLM, Ph
 
 from labeltune.model.adapter import adapter_off, add_adapter, count_parameters, load_adapter, save_adapter
 from labeltune.model.attention import FP32_ATTENTION
-from labeltune.model.base import choose_device, load_base, tokenizer_fingerprint, weights_fingerprint
+from labeltune.model.base import choose_device, choose_dtype, load_base, tokenizer_fingerprint, weights_fingerprint
 from labeltune.recipe import AdapterSettings, ModelSettings
 from labeltune.recipes import load_recipe
 
@@ -154,3 +154,13 @@ def test_fingerprints_tell_weights_and_tokenizers_apart(tiny_model, tmp_path):
     before = tokenizer_fingerprint(base.tokenizer)
     base.tokenizer.add_tokens(["brandnew"])
     assert tokenizer_fingerprint(base.tokenizer) != before
+
+
+@pytest.mark.parametrize(("bf16", "expected"), [(True, torch.bfloat16), (False, torch.float16)])
+def test_auto_takes_bfloat16_where_the_gpu_has_it(monkeypatch, bf16, expected):
+    monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda including_emulation: bf16)
+    settings = ModelSettings(name_or_path="x")
+    assert choose_dtype(settings, torch.device("cuda")) == expected
+    assert choose_dtype(settings, torch.device("cpu")) == torch.float32
+    asked = ModelSettings(name_or_path="x", dtype="float16")
+    assert choose_dtype(asked, torch.device("cpu")) == torch.float16

@@ -82,6 +82,9 @@ def load_rows(settings: DataSettings, splits: Sequence[str] = SPLITS) -> dict[st
         ValueError: the recipe has no training rows, a source is damaged, a column is missing, an id appears twice, none
             of a split's rows can be used, or some cannot and `data.bad_rows` is `error`.
     """
+    for name in splits:
+        if name not in SPLITS:
+            raise ValueError(f"there is no split {name!r}; choose one of {', '.join(SPLITS)}")
     sources = _sources(settings, splits)
     if "train" in splits and "train" not in sources:
         raise ValueError("the recipe's data has no train split; name one under data.files or data.splits")
