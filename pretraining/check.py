@@ -2,6 +2,8 @@
 
     python pretraining/check.py --model FOLDER --text FOLDER
 
+On a CPU, `--rows 300 --train_rows 501 --epochs 3 --words 20000 --prompts experiment` takes a few minutes.
+
 Shapes: N rows, T tokens, V vocabulary, K labels.
 """
 
@@ -109,15 +111,36 @@ def perplexity(model: nn.Module, tokenizer: Any, text: str, device: str) -> tupl
     return math.exp(per_token), math.exp(per_token * len(ids) / len(text.split()))
 
 
-def main() -> None:
+def tasks(args: argparse.Namespace) -> dict[str, tuple[list[dict[str, str]], list[dict[str, str]]]]:
+    """Training and held-out rows of each task."""
+    return {
+        "SNLI": (
+            read_rows(args.text / "check_train.jsonl.xz")[: args.train_rows],
+            read_rows(args.text / "check_dev.jsonl.xz")[: args.rows],
+        ),
+        "own pairs": (
+            list(generate_pairs("train", args.train_rows, 0)),
+            list(generate_pairs("test", min(args.rows, 600), 0)),
+        ),
+    }
+
+
+def argument_parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--model", type=Path, required=True)
     parser.add_argument("--text", type=Path, required=True, help="folder that prepare.py wrote")
-    parser.add_argument("--device", default="cuda")
+    parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
     parser.add_argument("--epochs", type=int, default=8)
     parser.add_argument("--learning_rate", type=float, default=3e-3)
     parser.add_argument("--rows", type=int, default=2000, help="held-out rows at most")
-    args = parser.parse_args()
+    parser.add_argument("--train_rows", type=int, default=1001, help="rows for tuning at most")
+    parser.add_argument("--words", type=int, default=200_000, help="words of WikiText-2 at most")
+    parser.add_argument("--prompts", nargs="+", choices=list(PROMPTS), default=list(PROMPTS))
+    return parser
+
+
+def main() -> None:
+    args = argument_parser().parse_args()
 
     started_s = time.perf_counter()
     tokenizer = AutoTokenizer.from_pretrained(args.model)
@@ -129,26 +152,16 @@ def main() -> None:
     print(f"{sum(p.numel() for p in model.parameters()):,} parameters; digits are single tokens")
     weights_file = args.model / "model.safetensors"
     print(f"{weights_file.stat().st_size:,} bytes, sha256 {hashlib.sha256(weights_file.read_bytes()).hexdigest()}")
-    text = wikitext(args.text, "test")[: 1_200_000 if args.device == "cuda" else 20_000]
-    print(
-        "WikiText-2 test: perplexity {:.1f} per token, {:.1f} per word".format(
-            *perplexity(model, tokenizer, text, args.device)
-        )
-    )
-    tasks = {
-        "SNLI": (
-            read_rows(args.text / "check_train.jsonl.xz"),
-            read_rows(args.text / "check_dev.jsonl.xz")[: args.rows],
-        ),
-        "own pairs": (list(generate_pairs("train", 1001, 0)), list(generate_pairs("test", min(args.rows, 600), 0))),
-    }
-    for task, (train_rows, held_out_rows) in tasks.items():
-        for name, template in PROMPTS.items():
-            train, held_out = encode(tokenizer, train_rows, template), encode(tokenizer, held_out_rows, template)
+    text = " ".join(wikitext(args.text, "test").split(" ")[: args.words])
+    per_token, per_word = perplexity(model, tokenizer, text, args.device)
+    print(f"WikiText-2 test: perplexity {per_token:.1f} per token, {per_word:.1f} per word")
+    for task, (train_rows, held_out_rows) in tasks(args).items():
+        for name in args.prompts:
+            train = encode(tokenizer, train_rows, PROMPTS[name])
+            held_out = encode(tokenizer, held_out_rows, PROMPTS[name])
             before, shares = score(model, held_out, answers, args.device)
-            epochs = tune(args.model, train, held_out, answers, args)
-            print(f"{task:9} {name:10} before {before:.1%} (answers {shares} %)  after each epoch "
-                  + " ".join(f"{100 * found:.1f}" for found in epochs), flush=True)  # fmt: skip
+            after = " ".join(f"{100 * found:.1f}" for found in tune(args.model, train, held_out, answers, args))
+            print(f"{task:9} {name:10} before {before:.1%} (answers {shares} %)  each epoch {after}", flush=True)
     print(f"checked in {time.perf_counter() - started_s:.0f} s")
 
 

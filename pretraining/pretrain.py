@@ -1,4 +1,4 @@
-"""Pretrain the small base on one GPU, in minutes.
+"""Pretrain the small base: minutes on one GPU, about an hour on two CPU cores.
 
     python pretraining/pretrain.py --text FOLDER --tokenizer FOLDER --out FOLDER --minutes 5
 
@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import argparse
 import math
+import os
 import shutil
 import time
 from dataclasses import dataclass
@@ -23,7 +24,7 @@ from torch.nn import functional
 from transformers import AutoTokenizer, PhiConfig, PhiForCausalLM
 
 # share of the training tokens that each source gives
-MIX = {"books": 0.2, "captions": 0.05, "explanations": 0.07, "mnli": 0.06, "wanli": 0.04, "generated": 0.58}
+MIX = {"books": 0.10, "captions": 0.12, "explanations": 0.08, "mnli": 0.10, "wanli": 0.06, "generated": 0.54}
 WARMUP, COOLDOWN = 0.02, 0.4  # shares of the run in which the rate rises, and in which it falls to 0
 
 
@@ -51,13 +52,20 @@ def rate(spent: float) -> float:
     return min(spent / WARMUP, 1.0, max(1.0 - spent, 0.0) / COOLDOWN)
 
 
-def small_config(end_of_text: int) -> PhiConfig:
+def small_config(end_of_text: int, layers: int, hidden: int) -> PhiConfig:
+    """Phi's shape with heads of 32 channels.
+
+    Raises:
+        ValueError: `hidden` is no multiple of 32.
+    """
+    if hidden % 32:
+        raise ValueError(f"--hidden is {hidden}; choose a multiple of 32")
     return PhiConfig(
         vocab_size=8192,
-        hidden_size=256,
-        intermediate_size=1024,
-        num_hidden_layers=6,
-        num_attention_heads=8,
+        hidden_size=hidden,
+        intermediate_size=4 * hidden,
+        num_hidden_layers=layers,
+        num_attention_heads=hidden // 32,
         max_position_embeddings=512,
         partial_rotary_factor=0.5,
         tie_word_embeddings=True,
@@ -117,13 +125,15 @@ def optimisers(model: nn.Module, learning_rate: float) -> list[torch.optim.Optim
 
 
 def train(model: PhiForCausalLM, rows: dict[str, Rows], end_of_text: int, args: argparse.Namespace) -> None:
+    """Until the budget is spent, printing the loss and the speed as it goes."""
     device = torch.device(args.device)
+    compiled = device.type == "cuda" if args.compile is None else args.compile
     tokens_RT = torch.from_numpy(np.concatenate([found[0] for found in rows.values()])).to(device)
     weights_RT = torch.from_numpy(np.concatenate([found[1] for found in rows.values()])).to(device)
     row_tokens = tokens_RT.shape[1]
     order = torch.from_numpy(mixed_order(rows, MIX, math.ceil(args.tokens / row_tokens) + args.batch_rows, args.seed))
     order = order.to(device)
-    step_loss = torch.compile(loss_of) if args.compile else loss_of
+    step_loss = torch.compile(loss_of) if compiled else loss_of
     optims = optimisers(model, args.learning_rate)
     budget = Budget(args.tokens, args.minutes * 60)
     step, seen_tokens, started_s = 0, 0, 0.0
@@ -163,7 +173,7 @@ def save(model: PhiForCausalLM, out: Path) -> None:
     save_file(state, out / "model.safetensors", metadata={"format": "pt"})
 
 
-def main() -> None:
+def argument_parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--text", type=Path, required=True, help="folder that prepare.py wrote")
     parser.add_argument("--tokenizer", type=Path, required=True, help="folder that train_tokenizer.py wrote")
@@ -174,13 +184,18 @@ def main() -> None:
     parser.add_argument("--learning_rate", type=float, default=3e-3)
     parser.add_argument("--batch_rows", type=int, default=256)
     parser.add_argument("--row_tokens", type=int, default=256)
-    parser.add_argument("--processes", type=int, default=14)
+    parser.add_argument("--processes", type=int, default=os.cpu_count() or 1)
     parser.add_argument("--log_steps", type=int, default=250)
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--device", default="cuda")
-    parser.add_argument("--compile", action=argparse.BooleanOptionalAction, default=True)
-    args = parser.parse_args()
+    parser.add_argument("--layers", type=int, default=6)
+    parser.add_argument("--hidden", type=int, default=256, help="width; a multiple of 32")
+    parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
+    parser.add_argument("--compile", action=argparse.BooleanOptionalAction, help="on by default on a GPU only")
+    return parser
 
+
+def main() -> None:
+    args = argument_parser().parse_args()
     started_s = time.perf_counter()
     rows = build(args.text, args.tokenizer / "tokenizer.json", args.pairs, args.row_tokens, args.processes)
     print(f"texts made in {time.perf_counter() - started_s:.0f} s", flush=True)
@@ -189,7 +204,7 @@ def main() -> None:
     torch.set_float32_matmul_precision("high")
     tokenizer = AutoTokenizer.from_pretrained(args.tokenizer)
     end_of_text = tokenizer.convert_tokens_to_ids(END_OF_TEXT)
-    model = PhiForCausalLM(small_config(end_of_text)).to(args.device)
+    model = PhiForCausalLM(small_config(end_of_text, args.layers, args.hidden)).to(args.device)
     print(f"{sum(p.numel() for p in model.parameters()):,} parameters", flush=True)
     train(model, rows, end_of_text, args)
     save(model, args.out)

@@ -51,6 +51,9 @@ SAYINGS = {
 KEYS = ("Write {e} if it follows, {n} if it is open, {c} if it is ruled out.",
         "{c} means that both cannot be true, {n} that nothing can be said, {e} that the second follows.",
         "Choose {n} for maybe, {e} for yes, {c} for no.")  # fmt: skip
+# what comes before a reason
+LEADS = ("{p} {h} Because:", "{p}\n{h}\nReason:", "Premise: {p} Hypothesis: {h} Why?", "{p} And {h} Note:",
+         "Take the premise {p} and the hypothesis {h}, and say what is the matter with them.")  # fmt: skip
 LETTERS = ("A", "B", "C", "X", "Y", "Z", "P", "Q", "R")
 
 
@@ -93,8 +96,7 @@ def judged(rng: Random, premise: str, hypothesis: str, label: str) -> Text:
 
 def explained(rng: Random, premise: str, hypothesis: str, reasons: list[str]) -> Text:
     """Two sentences and the reason that someone gave for how they stand to each other."""
-    lead = rng.choice(("{p} {h} Because:", "{p}\n{h}\nReason:", "Premise: {p} Hypothesis: {h} Why?", "{p} And {h} Note:",
-                       "Take the premise {p} and the hypothesis {h}, and say what is the matter with them."))  # fmt: skip
+    lead = rng.choice(LEADS)
     return [(lead.format(p=premise, h=hypothesis), False), (" " + rng.choice(reasons), True)]
 
 

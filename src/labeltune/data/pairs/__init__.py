@@ -1,5 +1,10 @@
-"""Premise/hypothesis pairs that the package makes itself, with labels that are right by construction."""
+"""Premise/hypothesis pairs that the package makes itself, with labels that are right by construction.
 
-from .kinds import KINDS, LABELS, generate_pairs
+Subjects, activities and places are tables; facts.py says what excludes what; scene.py changes one detail of a scene;
+wording.py says a scene in a sentence; claims.py and kinds.py make a pair of each kind; generate.py balances and splits.
+"""
+
+from .generate import LABELS, generate_pairs
+from .kinds import KINDS
 
 __all__ = ["KINDS", "LABELS", "generate_pairs"]

@@ -9,12 +9,14 @@ from typing import TypeVar
 IRREGULAR_PLURALS = {
     "man": "men", "woman": "women", "child": "children", "person": "people", "businessman": "businessmen",
     "businesswoman": "businesswomen", "gentleman": "gentlemen", "lady": "ladies", "goose": "geese", "sheep": "sheep",
-    "deer": "deer", "scarf": "scarves", "baby": "babies", "puppy": "puppies", "pony": "ponies", "bunny": "bunnies",
+    "deer": "deer", "scarf": "scarves", "pony": "ponies", "bunny": "bunnies",
 }  # fmt: skip
-DOUBLED = {"run", "swim", "sit", "jog", "nap", "dig", "chop", "mop", "shop", "chat", "stir", "hit", "get", "put"}
+DOUBLED = {
+    "run", "swim", "sit", "nap", "dig", "chop", "mop", "shop", "chat", "stir", "drag", "scrub",
+}  # fmt: skip
 T = TypeVar("T")
 VOWEL_SOUND = ("a", "e", "i", "o", "u")
-CONSONANT_DESPITE_VOWEL = ("unicycle", "unif", "university", "one", "used", "ukulele", "european")
+CONSONANT_DESPITE_VOWEL = ("unicycle", "uniform")
 
 
 def pick(rng: Random, items: Sequence[T]) -> T:
@@ -33,7 +35,8 @@ def article(phrase: str) -> str:
 
 
 def plural(noun: str) -> str:
-    """
+    """The noun, or the phrase that ends in one, in its plural.
+
     >>> [plural(noun) for noun in ("dog", "dress", "woman", "police officer")]
     ['dogs', 'dresses', 'women', 'police officers']
     """
