@@ -178,6 +178,7 @@ def argument_parser() -> argparse.ArgumentParser:
     parser.add_argument("--text", type=Path, required=True, help="folder that prepare.py wrote")
     parser.add_argument("--tokenizer", type=Path, required=True, help="folder that train_tokenizer.py wrote")
     parser.add_argument("--out", type=Path, required=True)
+    parser.add_argument("--init", type=Path, help="go on from the weights in this folder")
     parser.add_argument("--minutes", type=float, default=5.0, help="training time at most, without preparation")
     parser.add_argument("--tokens", type=int, default=800_000_000, help="training tokens at most")
     parser.add_argument("--pairs", type=int, default=4_000_000, help="generated pairs")
@@ -204,7 +205,12 @@ def main() -> None:
     torch.set_float32_matmul_precision("high")
     tokenizer = AutoTokenizer.from_pretrained(args.tokenizer)
     end_of_text = tokenizer.convert_tokens_to_ids(END_OF_TEXT)
-    model = PhiForCausalLM(small_config(end_of_text, args.layers, args.hidden)).to(args.device)
+    fresh = args.init is None
+    model = (
+        PhiForCausalLM(small_config(end_of_text, args.layers, args.hidden))
+        if fresh
+        else PhiForCausalLM.from_pretrained(args.init, dtype=torch.float32)
+    ).to(args.device)
     print(f"{sum(p.numel() for p in model.parameters()):,} parameters", flush=True)
     train(model, rows, end_of_text, args)
     save(model, args.out)

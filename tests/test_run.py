@@ -47,7 +47,9 @@ def test_every_file_of_the_run_folder_is_there_and_true(finished):
             "base-test", "tuned-test",
         )
     }  # fmt: skip
-    assert [line["step"] for line in lines(folder / "steps.jsonl")] == list(range(3, 28, 3))
+    logged = lines(folder / "steps.jsonl")
+    assert [line["step"] for line in logged] == list(range(3, 28, 3))
+    assert all(line["tokens_per_second"] > line["rows_per_second"] > 0 for line in logged)
     summary = finished.read("summary.json")
     base, tuned = (list(read_predictions(finished.predictions(f"{name}-test"))) for name in ("base", "tuned"))
     for side, predictions in (("before", base), ("after", tuned)):
@@ -192,9 +194,18 @@ def test_early_stopping_stops_and_keeps_a_checkpoint(recipe_file, tmp_path):
     assert (folder.path / f"checkpoint-{summary['choice']['step']}").is_dir()
 
 
+def test_resuming_a_finished_run_judges_it_again_and_changes_nothing(recipe_file, finished):
+    before = {path: path.read_bytes() for path in finished.path.rglob("*") if path.is_file()}
+    run(recipe_file, finished.path, resume=True)
+    assert {path: path.read_bytes() for path in finished.path.rglob("*") if path.is_file()} == before
+
+
 def test_a_run_stopped_early_is_resumed_without_another_step(recipe_file, tmp_path):
     settings = ["train.num_train_epochs=30", "train.early_stopping_patience=2"]
     stopped = run(recipe_file, tmp_path / "run", *settings)
+    progress = stopped.read("progress.json")
+    stopped.write("progress.json", progress | {"choice": None})  # as it was before the test rows were scored
+    stopped.predictions("tuned-test").unlink()
     before = sorted(path.name for path in stopped.path.glob("checkpoint-*"))
     summary = stopped.read("summary.json")
     resumed = run(recipe_file, tmp_path / "run", *settings, resume=True)

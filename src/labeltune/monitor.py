@@ -32,7 +32,7 @@ class Gpu:
                 import pynvml
 
                 pynvml.nvmlInit()
-                self._handle = pynvml.nvmlDeviceGetHandleByUUID(f"GPU-{uuid}")
+                self._handle = pynvml.nvmlDeviceGetHandleByUUID(f"GPU-{uuid.removeprefix('GPU-')}")
                 self._nvml = pynvml
 
     def read(self) -> dict[str, float | None]:

@@ -55,6 +55,10 @@ def run(recipe: Recipe, terminal: Terminal, out: Path | None = None, resume: boo
         ValueError: something that the user can put right; what was done so far is in the run folder.
     """
     folder = choose_folder(recipe, out, resume)
+    if resume and folder.exists("progress.json") and folder.read("progress.json")["choice"] is not None:
+        terminal.say(f"{folder.path} is finished; judging it again")
+        finish(folder, terminal)
+        return folder
     device = choose_device(recipe.model)
     with Monitor(gpu_uuid(device)) as monitor:
         with monitor.phase("load"):

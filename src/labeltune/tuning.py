@@ -43,6 +43,8 @@ class Tuning:
     scores: list[EpochScore] = field(default_factory=list)
     losses: list[float] = field(default_factory=list)
     """Training losses since the last scored checkpoint."""
+    unlogged: list[Step] = field(default_factory=list)
+    """Steps since the last line of steps.jsonl."""
 
 
 def tune(job: Job, folder: RunFolder, splits: Mapping[str, Split], encoded: Mapping[str, EncodedRows]) -> Tuning:
@@ -177,19 +179,23 @@ def _stop_early(tuning: Tuning, step: int) -> None:
 
 
 def _log(tuning: Tuning, step: Step) -> None:
+    """Add a line to steps.jsonl where one is due: loss and speed are means over the steps since the last one."""
+    tuning.unlogged.append(step)
     if tuning.schedule.logs(step.step):
+        steps = tuning.unlogged
         line: dict[str, Any] = {
             "step": step.step,
             "epoch": step.epoch,
-            "loss": step.loss,
+            "loss": sum(one.loss for one in steps) / len(steps),
             "learning_rate": step.learning_rate,
             "grad_norm": step.grad_norm,
-            "skipped": step.skipped,
-            "rows": step.rows,
-            "tokens": step.tokens,
+            "skipped_steps": sum(one.skipped for one in steps),
+            "rows_per_second": round(sum(one.rows for one in steps) / sum(one.elapsed_s for one in steps), 3),
+            "tokens_per_second": round(sum(one.tokens for one in steps) / sum(one.elapsed_s for one in steps), 1),
             "elapsed_s": round(tuning.job.monitor.total_s(), 3),
         }
         tuning.folder.append_step(line)
+        tuning.unlogged.clear()
 
 
 def progress_so_far(tuning: Tuning, choice: Mapping[str, Any] | None) -> dict[str, Any]:

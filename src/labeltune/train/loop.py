@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 import numpy.typing as npt
@@ -32,6 +33,9 @@ class Step:
     skipped: bool
     rows: int
     tokens: int
+    """Prompt and answer tokens, without padding."""
+    elapsed_s: float = field(compare=False)
+    """Time that the step took."""
 
 
 def prepare(classifier: Classifier, settings: TrainSettings) -> None:
@@ -74,6 +78,7 @@ def train(
     overflows = 0
     for step in range(first_step, schedule.total_steps + 1):
         epoch, index = divmod(step - 1, schedule.steps_per_epoch)
+        started_s = time.perf_counter()
         if epoch != order_epoch:
             size = settings.per_device_train_batch_size
             by_length = settings.train_sampling_strategy == "group_by_length"
@@ -101,6 +106,7 @@ def train(
             skipped=result.skipped,
             rows=sum(len(some) for some in rows),
             tokens=sum(batch.tokens for batch in batches),
+            elapsed_s=time.perf_counter() - started_s,
         )
 
 
