@@ -5,7 +5,7 @@ from __future__ import annotations
 import string
 from typing import Annotated, Literal, Self
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, PositiveFloat, model_validator
 
 from labeltune.rows import RESERVED
 
@@ -206,7 +206,7 @@ class TrainSettings(Settings):
     """Gradients are clipped to this norm; 0 leaves them alone."""
     label_smoothing_factor: float = Field(0.0, ge=0, lt=1)
     """Share of the target that is spread over the whole vocabulary."""
-    class_weights: dict[str, float] | Literal["balanced"] | None = None
+    class_weights: dict[str, PositiveFloat] | Literal["balanced"] | None = None
     """A weight per label name in the loss; `balanced` weighs each label by its rarity."""
     fp16: bool = False
     """Mixed precision in float16, with loss scaling."""
