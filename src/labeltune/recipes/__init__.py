@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import re
 import types
 from collections.abc import Iterable, Sequence
 from pathlib import Path
@@ -110,7 +111,8 @@ def _apply(content: dict[str, Any], override: str) -> None:
 
 def _explain(problem: Any) -> str:
     """One pydantic problem in words: where, what, which value, what to do."""
-    location = [part for part in problem["loc"] if part not in ("function-before", "str", "constrained-str")]
+    # pydantic names the alternatives of a type beside the keys, such as "dict[str,float]" or "function-before[...]"
+    location = [part for part in problem["loc"] if not re.fullmatch(r"[a-z-]+\[.*\]|str|constrained-\w+", str(part))]
     where = ".".join(str(part) for part in location)
     if problem["type"] == "extra_forbidden":
         section = _model_at(location[:-1])
