@@ -9,8 +9,8 @@ import torch
 from peft import PeftModel
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
+from labeltune import job, tuning
 from labeltune import run as pipeline
-from labeltune import tuning
 from labeltune.predict import find_subject, predict_file, score_split
 from labeltune.recipes import load_recipe
 from labeltune.rows import read_predictions
@@ -131,12 +131,12 @@ def test_a_resumed_run_leaves_what_an_unbroken_one_leaves(recipe_file, tmp_path,
     class Killed(Exception):
         pass
 
-    real = tuning.score_to_file
+    real = job.score_to_file
 
-    def score_and_die(job, examples, encoded, path, **options):
+    def score_and_die(work, examples, encoded, path, **options):
         if stop_after == "scoring" and path.stem == "epoch-2-validation":
             raise Killed
-        real(job, examples, encoded, path, **options)
+        real(work, examples, encoded, path, **options)
         if stop_after == "base-test" and path.stem == "base-test":
             raise Killed
 
@@ -148,7 +148,7 @@ def test_a_resumed_run_leaves_what_an_unbroken_one_leaves(recipe_file, tmp_path,
             raise Killed
         return path
 
-    monkeypatch.setattr(pipeline, "score_to_file", score_and_die)
+    monkeypatch.setattr(job, "score_to_file", score_and_die)
     monkeypatch.setattr(tuning, "score_to_file", score_and_die)
     monkeypatch.setattr(tuning, "save_checkpoint", save_and_die)
     settings = ("train.save_strategy=steps", "train.save_steps=4")

@@ -26,7 +26,7 @@ LAYERS = (
     {"__main__"},
 )
 LAYER = {name: level for level, names in enumerate(LAYERS) for name in names}
-TORCH_FREE = ("rows", "recipe", "recipes", "data", "judge", "report", "finish", "folder", "monitor", "cli")
+TORCH_FREE = ("run", "rows", "recipe", "recipes", "data", "judge", "report", "finish", "folder", "monitor", "cli")
 
 
 def imports(path: Path) -> set[str]:

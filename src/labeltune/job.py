@@ -13,9 +13,10 @@ from labeltune import __version__
 from labeltune.data import Split
 from labeltune.environment import devices, versions
 from labeltune.folder import RunFolder
-from labeltune.model.adapter import adapter_off
+from labeltune.model.adapter import adapter_off, count_parameters
 from labeltune.model.base import Base, load_base, tokenizer_fingerprint, weights_fingerprint
 from labeltune.model.classifier import Classifier, choose_compute_dtype
+from labeltune.model.memory import peak_allocated_mib
 from labeltune.monitor import Monitor
 from labeltune.prompt import EncodedRows, Prompter
 from labeltune.recipe import Recipe
@@ -134,6 +135,19 @@ def signature_fields(recipe: Recipe, environment: Mapping[str, Any], split: str,
         "device": environment["device"],
         "torch": packages["torch"],
         "transformers": packages["transformers"],
+    }
+
+
+def facts(job: Job) -> dict[str, Any]:
+    """What only the run itself knows: parameters, times in seconds by phase, and the hardware's load."""
+    monitor, device = job.monitor, job.classifier.device
+    parameters = count_parameters(job.classifier.model)
+    phases = {f"{name}_s": round(monitor.elapsed_s.get(name, 0.0), 3) for name in ("load", "score", "train")}
+    allocated = {"gpu_allocated_mib_peak": peak_allocated_mib(device)}
+    return {
+        "parameters": {**parameters._asdict(), "trainable_percent": parameters.trainable_percent},
+        "time": phases | {"total_s": round(monitor.total_s(), 3)},
+        "hardware": {"device": devices_name(device), **monitor.summary(), **allocated},
     }
 
 

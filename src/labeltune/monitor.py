@@ -62,16 +62,12 @@ class Monitor:
     ['load']
     """
 
-    def __init__(self, gpu_uuid: str | None = None, interval_s: float = 1.0) -> None:
-        """
-        Args:
-            gpu_uuid: the GPU to watch, if any.
-        """
+    def __init__(self, interval_s: float = 1.0) -> None:
         self.elapsed_s: dict[str, float] = {}
         self.samples: list[dict[str, Any]] = []
         self._path: Path | None = None
         self._interval_s = interval_s
-        self._gpu = Gpu(gpu_uuid)
+        self._gpu = Gpu(None)
         self._process = psutil.Process()
         self._phase = "start"
         self._start_s = time.perf_counter()
@@ -88,6 +84,10 @@ class Monitor:
         self._stopped.set()
         if self._thread is not None:
             self._thread.join(timeout=5)
+
+    def watch_gpu(self, uuid: str | None) -> None:
+        """From now on sample this GPU too; None where the run uses none."""
+        self._gpu = Gpu(uuid)
 
     def record_to(self, path: Path) -> None:
         """Append every sample, those so far included, to this file as a line of JSON."""

@@ -47,6 +47,14 @@ class Tuning:
     """Steps since the last line of steps.jsonl."""
 
 
+def score_base(job: Job, folder: RunFolder, splits: Mapping[str, Split], encoded: Mapping[str, EncodedRows]) -> None:
+    """Score validation and test rows with the adapter off."""
+    for name in ("validation", "test"):
+        if name in splits:
+            path, title = folder.predictions(f"base-{name}"), f"base, {name} rows"
+            score_to_file(job, splits[name].rows, encoded[name], path, title=title, use_adapter=False)
+
+
 def tune(job: Job, folder: RunFolder, splits: Mapping[str, Split], encoded: Mapping[str, EncodedRows]) -> Tuning:
     """Train, scoring and saving as the schedule says; goes on from the newest checkpoint if there is one."""
     settings = job.recipe.train
