@@ -138,7 +138,7 @@ def _keep_packing(model: Any) -> None:
 
     Where the processor has AVX512-BF16, the first forward pass in evaluation mode rewrites the weights for a kernel
     that rounds their scales to bfloat16 and has no backward pass. Scoring the base would change it, and training after
-    scoring would silently lose the gradient behind every quantised layer.
+    scoring fails.
     """
     for module in model.modules():
         if hasattr(module, "support_avx512bf16_for_cpu"):
