@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import contextlib
 import platform
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
+
+import torch
 
 from labeltune import __version__
 from labeltune.data import Split
@@ -20,9 +22,9 @@ from labeltune.model.memory import peak_allocated_mib
 from labeltune.monitor import Monitor
 from labeltune.prompt import EncodedRows, Prompter
 from labeltune.recipe import Recipe
-from labeltune.rows import Example, write_predictions
+from labeltune.rows import Example, Prediction, write_predictions
 from labeltune.score import collect, score_batches, to_predictions
-from labeltune.terminal import Terminal
+from labeltune.terminal import Bar, Terminal
 
 
 @dataclass(slots=True)
@@ -46,7 +48,7 @@ def load_classifier(recipe: Recipe, terminal: Terminal) -> tuple[Classifier, Bas
     base = load_base(recipe.model)
     prompter = Prompter(base.tokenizer, recipe.prompt, recipe.data.label_names, base.max_length)
     compute_dtype = choose_compute_dtype(recipe.train, base.dtype)
-    where = devices_name(base.device)
+    where = device_name(base.device)
     terminal.say(
         f"{recipe.model.name_or_path} on {where}: stored in {dtype_name(base.dtype)}, quantization "
         f"{recipe.model.quantization}, computing in {dtype_name(compute_dtype)}"
@@ -75,18 +77,24 @@ def score_to_file(
     """Score all rows into the file `path`. One that is there already was finished by an earlier run, and stays."""
     if path.is_file():
         return
-    settings, classifier = job.recipe.score, job.classifier
-    adapter = contextlib.nullcontext() if use_adapter else adapter_off(classifier.model)
+    adapter = contextlib.nullcontext() if use_adapter else adapter_off(job.classifier.model)
     with job.monitor.phase("score"), job.terminal.bar(title, len(encoded)) as bar, adapter:
-        batches = []
-        for batch in score_batches(classifier, encoded, settings):
-            batches.append(batch)
-            bar.advance(len(batch.rows))
-        scores = collect(batches, len(encoded), len(classifier.words.names))
-        write_predictions(path, to_predictions(classifier, examples, encoded, scores))
+        write_predictions(path, score_rows(job, examples, encoded, bar, title))
+
+
+def score_rows(
+    job: Job, examples: Sequence[Example], encoded: EncodedRows, bar: Bar, title: str
+) -> Iterator[Prediction]:
+    """Score all rows and return their predictions in order; notes it where the batch had to shrink on the way."""
+    batches = []
+    for batch in score_batches(job.classifier, encoded, job.recipe.score):
+        batches.append(batch)
+        bar.advance(len(batch.rows))
+    scores = collect(batches, len(encoded), len(job.classifier.words.names))
     if scores.shrunk:
         job.events.append(f"{title}: memory ran out, so the batch shrank to {scores.batch_size} rows")
         job.terminal.say(job.events[-1], style="yellow")
+    return to_predictions(job.classifier, examples, encoded, scores)
 
 
 def write_environment(
@@ -96,7 +104,7 @@ def write_environment(
     environment = {
         "versions": versions(),
         "devices": devices(),
-        "device": devices_name(base.device),
+        "device": device_name(base.device),
         "seed": recipe.train.seed,
         "dtype": dtype_name(base.dtype),
         "compute_dtype": dtype_name(classifier.compute_dtype),
@@ -147,18 +155,15 @@ def facts(job: Job) -> dict[str, Any]:
     return {
         "parameters": {**parameters._asdict(), "trainable_percent": parameters.trainable_percent},
         "time": phases | {"total_s": round(monitor.total_s(), 3)},
-        "hardware": {"device": devices_name(device), **monitor.summary(), **allocated},
+        "hardware": {"device": device_name(device), **monitor.summary(), **allocated},
     }
 
 
-def devices_name(device: Any) -> str:
+def device_name(device: torch.device) -> str:
     """The GPU's name, or the processor's architecture."""
-    if device.type != "cuda":
-        return f"cpu ({platform.machine()})"
-    import torch
-
-    return str(torch.cuda.get_device_name(device))
+    return torch.cuda.get_device_name(device) if device.type == "cuda" else f"cpu ({platform.machine()})"
 
 
-def dtype_name(dtype: Any) -> str:
+def dtype_name(dtype: torch.dtype) -> str:
+    """`float32` rather than `torch.float32`."""
     return str(dtype).removeprefix("torch.")

@@ -10,15 +10,14 @@ from typing import Any
 
 from labeltune.data import load_rows, read_table, text_of, write_table
 from labeltune.folder import open_finished
-from labeltune.job import Job, encode_splits, load_classifier, score_to_file
+from labeltune.job import Job, encode_splits, load_classifier, score_rows, score_to_file
 from labeltune.judge.metrics import evaluate
 from labeltune.model.adapter import load_adapter
 from labeltune.monitor import Monitor
 from labeltune.recipe import Recipe
 from labeltune.recipes import load_recipe
 from labeltune.rows import Example, Prediction, read_predictions
-from labeltune.score import collect, score_batches, to_predictions
-from labeltune.terminal import Terminal
+from labeltune.terminal import Bar, Terminal
 
 ROWS_AT_A_TIME = 4096
 BAD_ROWS_SHOWN = 20
@@ -111,18 +110,13 @@ def _check_table(source: Path, recipe: Recipe) -> int:
     return rows
 
 
-def _predicted_rows(job: Job, source: Path, bar: Any) -> Iterator[dict[str, Any]]:
+def _predicted_rows(job: Job, source: Path, bar: Bar) -> Iterator[dict[str, Any]]:
     columns = job.recipe.data.text_columns
     table = read_table(source, required=columns)
     while chunk := list(itertools.islice(table, ROWS_AT_A_TIME)):
         examples = [Example(str(line), _texts(row, job.recipe), None) for line, row in chunk]
         encoded = job.classifier.prompter.encode_rows(examples)
-        scored = []
-        for batch in score_batches(job.classifier, encoded, job.recipe.score):
-            scored.append(batch)
-            bar.advance(len(batch.rows))
-        scores = collect(scored, len(examples), len(job.classifier.words.names))
-        predictions = to_predictions(job.classifier, examples, encoded, scores)
+        predictions = score_rows(job, examples, encoded, bar, str(source))
         for (_, row), prediction in zip(chunk, predictions, strict=True):
             yield dict(row) | _columns(prediction)
 

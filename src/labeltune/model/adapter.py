@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import difflib
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -12,6 +11,7 @@ import torch
 from peft import LoraConfig, PeftModel, TaskType, get_peft_model
 
 from labeltune.recipe import AdapterSettings
+from labeltune.recipes import nearest
 
 
 class ParameterCounts(NamedTuple):
@@ -99,9 +99,7 @@ def _check_targets(model: Any, settings: AdapterSettings) -> None:
     for target in settings.target_modules:
         if not any(name == target or name.endswith("." + target) for name in linear):
             there = sorted({name.rsplit(".", 1)[-1] for name in linear})
-            close = difflib.get_close_matches(target, there, n=1)
-            hint = f"; did you mean {close[0]}?" if close else ""
             raise ValueError(
-                f"adapter.target_modules: {target!r} matches no linear module of this base{hint}; "
+                f"adapter.target_modules: {target!r} matches no linear module of this base{nearest(target, there)}; "
                 f"there are {', '.join(there)}"
             )

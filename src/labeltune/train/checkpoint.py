@@ -74,7 +74,7 @@ def load_checkpoint(folder: Path, classifier: Classifier, optimizer: Optimizer) 
         if any(value is None for value in moments.values()):
             continue  # a parameter that no step has touched yet
         optimizer.adamw.state[parameter] = {
-            moment: _like(value, parameter, moment) for moment, value in moments.items() if value is not None
+            moment: value.to(parameter.device) for moment, value in moments.items() if value is not None
         }
     _restore_schedule(optimizer, int(state["scheduler"]["last_epoch"]))
     optimizer.scaler.load_state_dict(state["scaler"])
@@ -121,10 +121,6 @@ def _checkpoints(run_folder: Path) -> list[Path]:
 
 def _step(folder: Path) -> int:
     return int(folder.name.removeprefix("checkpoint-"))
-
-
-def _like(value: torch.Tensor, parameter: torch.nn.Parameter, moment: str) -> torch.Tensor:
-    return value.to(parameter.device) if moment != "step" else value.float().to(parameter.device)
 
 
 def _restore_schedule(optimizer: Optimizer, last_epoch: int) -> None:
