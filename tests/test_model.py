@@ -1,6 +1,7 @@
 import pytest
 import torch
 from transformers import AutoModelForCausalLM, LlamaConfig, LlamaForCausalLM, PhiConfig
+from transformers.activations import NewGELUActivation
 
 from labeltune.model.adapter import adapter_off, add_adapter, count_parameters, load_adapter, save_adapter
 from labeltune.model.attention import FP32_ATTENTION
@@ -164,3 +165,12 @@ def test_auto_takes_bfloat16_where_the_gpu_has_it(monkeypatch, bf16, expected):
     assert choose_dtype(settings, torch.device("cpu")) == torch.float32
     asked = ModelSettings(name_or_path="x", dtype="float16")
     assert choose_dtype(asked, torch.device("cpu")) == torch.float16
+
+
+def test_the_fused_gelu_changes_nothing_but_speed(tiny_model):
+    plain = AutoModelForCausalLM.from_pretrained(tiny_model, dtype=torch.float32).eval()
+    fused = load(tiny_model).model
+    assert any(isinstance(module, NewGELUActivation) for module in plain.modules())
+    assert not any(isinstance(module, NewGELUActivation) for module in fused.modules())
+    ids = torch.arange(24)[None]
+    assert torch.allclose(fused(input_ids=ids).logits, plain(input_ids=ids).logits, atol=1e-6)

@@ -9,12 +9,15 @@ from typing import Any
 
 import psutil
 
-PACKAGES = ("labeltune", "torch", "transformers", "peft", "bitsandbytes", "datasets", "accelerate", "numpy")
+from labeltune import __version__
+
+PACKAGES = ("torch", "transformers", "peft", "bitsandbytes", "datasets", "accelerate", "numpy")
 
 
 def versions() -> dict[str, str | None]:
     """The version of Python and of each package that decides results; None where one is missing."""
-    return {"python": platform.python_version()} | {name: _version(name) for name in PACKAGES}
+    own = {"python": platform.python_version(), "labeltune": __version__}
+    return own | {name: _version(name) for name in PACKAGES}
 
 
 def devices() -> dict[str, Any]:

@@ -11,6 +11,7 @@ from typing import Any
 import torch
 from huggingface_hub import snapshot_download
 from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, BitsAndBytesConfig
+from transformers.activations import NewGELUActivation
 
 from labeltune.hub import hub_reachable
 from labeltune.model.attention import FP32_ATTENTION, OVERFLOWS_IN_FLOAT16
@@ -83,6 +84,7 @@ def load_base(settings: ModelSettings) -> Base:
     model.requires_grad_(False)
     model.config.use_cache = False
     _keep_packing(model)
+    _fuse_gelu(model)
     return Base(model.eval(), tokenizer, device, dtype, max_length(config), notes)
 
 
@@ -143,6 +145,14 @@ def _keep_packing(model: Any) -> None:
     for module in model.modules():
         if hasattr(module, "support_avx512bf16_for_cpu"):
             module.support_avx512bf16_for_cpu = False
+
+
+def _fuse_gelu(model: Any) -> None:
+    """Put torch's own kernel where transformers spells out GELU's tanh form in eight: the same function, much faster."""
+    for module in model.modules():
+        for name, child in module.named_children():
+            if isinstance(child, NewGELUActivation):
+                setattr(module, name, torch.nn.GELU(approximate="tanh"))
 
 
 def _choose_attention(
