@@ -148,7 +148,7 @@ def _keep_packing(model: Any) -> None:
 
 
 def _fuse_gelu(model: Any) -> None:
-    """Put torch's own kernel where transformers spells out GELU's tanh form in eight: the same function, much faster."""
+    """Put torch's own kernel where transformers spells out GELU's tanh form in eight: the same function, faster."""
     for module in model.modules():
         for name, child in module.named_children():
             if isinstance(child, NewGELUActivation):
