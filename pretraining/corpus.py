@@ -1,4 +1,4 @@
-"""From texts to packed rows of tokens with a weight for each.
+"""From texts to packed rows of tokens, with a weight for each and the sentence that ends at it.
 
 Shapes: R rows, T tokens in a row. A document ends with the end-of-text token; short documents share a row.
 """
@@ -8,20 +8,33 @@ from __future__ import annotations
 import gzip
 import json
 import lzma
+import re
 from collections.abc import Iterable, Iterator
+from functools import cache
 from multiprocessing import Pool
 from pathlib import Path
 from random import Random
+from typing import NamedTuple
 
 import numpy as np
 import wordings
 from tokenizers import Tokenizer
 
-from labeltune.data.pairs import generate_pairs
+from labeltune.data.pairs import LABELS, generate_pairs
 
 END_OF_TEXT = "<|endoftext|>"
 ANSWER_WEIGHT = 6
-Rows = tuple[np.ndarray, np.ndarray]  # tokens_RT int16, weights_RT uint8
+GUESSES, SENTENCES, VECTORS = "guesses.jsonl.xz", "sentences.json", "vectors.safetensors"
+NOTHING = -1
+
+
+class Rows(NamedTuple):
+    tokens_RT: np.ndarray
+    """int16"""
+    weights_RT: np.ndarray
+    """uint8, of each token in the loss"""
+    says_RT: np.ndarray
+    """int32, the number of the sentence that ends at this token, or NOTHING"""
 
 
 def read_rows(path: Path) -> list[dict]:
@@ -44,35 +57,37 @@ def wikitext(folder: Path, split: str) -> str:
     return text
 
 
-def pack(documents: Iterable[wordings.Text], tokenizer: Tokenizer, row_tokens: int) -> Rows:
+def split_sentences(text: str) -> list[str]:
+    """Sentences of 4 to 40 words out of running text."""
+    whole = re.sub(r"\s+", " ", text)
+    found = re.split(r"(?<=[.!?])[\"\u201d\u2019]? (?=[\"\u201c\u2018]?[A-Z])", whole)
+    return [sentence for sentence in found if 4 <= sentence.count(" ") + 1 <= 40]
+
+
+def pack(documents: Iterable[wordings.Text], tokenizer: Tokenizer, row_tokens: int, numbers: dict[str, int]) -> Rows:
     """Documents one after the other, none cut in two unless it is longer than a row.
 
-    What is left of a row is filled with end-of-text tokens of weight 0.
+    What is left of a row is filled with end-of-text tokens of weight 0. `numbers` are those of the sentences.
     """
     end = tokenizer.token_to_id(END_OF_TEXT)
-    texts = [part for document in documents for part in [*document, None]]
-    encoded = iter(tokenizer.encode_batch([part[0] for part in texts if part is not None]))
-    tokens_rows, weights_rows = [], []
-    row_ids: list[int] = []
-    row_weights: list[int] = []
-    ids: list[int] = []
-    weights: list[int] = []
-    for part in texts:
-        if part is not None:
-            piece = next(encoded).ids
-            ids += piece
-            weights += [ANSWER_WEIGHT if part[1] and len(piece) < 6 else 2 if part[1] else 1] * len(piece)
-            continue
-        ids, weights = [*ids[: row_tokens - 1], end], [*weights[: row_tokens - 1], 1]
-        if len(row_ids) + len(ids) > row_tokens:
-            gap = row_tokens - len(row_ids)
-            tokens_rows.append(row_ids + [end] * gap)
-            weights_rows.append(row_weights + [0] * gap)
-            row_ids, row_weights = [], []
-        row_ids, row_weights, ids, weights = row_ids + ids, row_weights + weights, [], []
-    return np.array(tokens_rows, dtype=np.int16).reshape(-1, row_tokens), np.array(
-        weights_rows, dtype=np.uint8
-    ).reshape(-1, row_tokens)
+    texts = list(documents)
+    encoded = iter(tokenizer.encode_batch_fast([part.text for text in texts for part in text]))
+    rows: list[list[tuple[int, int, int]]] = [[]]
+    for text in texts:
+        document = []
+        for part in text:
+            ids = next(encoded).ids
+            weight = (ANSWER_WEIGHT if len(ids) < 6 else 2) if part.answer else 1
+            document += [(token, weight, NOTHING) for token in ids]
+            if part.says is not None:
+                document[-1] = (ids[-1], weight, numbers.get(part.says, NOTHING))
+        document = [*document[: row_tokens - 1], (end, 1, NOTHING)]
+        if len(rows[-1]) + len(document) > row_tokens:
+            rows.append([])
+        rows[-1] += document
+    filled = np.array([row + [(end, 0, NOTHING)] * (row_tokens - len(row)) for row in rows], dtype=np.int32)
+    tokens_RT, weights_RT, says_RT = np.moveaxis(filled.reshape(-1, row_tokens, 3), 2, 0)
+    return Rows(tokens_RT.astype(np.int16), weights_RT.astype(np.uint8), says_RT.copy())
 
 
 def running(text: str, tokenizer: Tokenizer, row_tokens: int) -> Rows:
@@ -81,7 +96,7 @@ def running(text: str, tokenizer: Tokenizer, row_tokens: int) -> Rows:
     chunks = ["".join(lines[start : start + 200]) for start in range(0, len(lines), 200)]
     ids = np.concatenate([np.array(found.ids, dtype=np.int16) for found in tokenizer.encode_batch(chunks)])
     rows = ids[: len(ids) // row_tokens * row_tokens].reshape(-1, row_tokens)
-    return rows, np.ones_like(rows, dtype=np.uint8)
+    return Rows(rows, np.ones_like(rows, dtype=np.uint8), np.full_like(rows, NOTHING, dtype=np.int32))
 
 
 def generated_texts(seed: int, pairs: int) -> Iterator[wordings.Text]:
@@ -93,47 +108,73 @@ def generated_texts(seed: int, pairs: int) -> Iterator[wordings.Text]:
 def real_texts(folder: Path, source: str, seed: int) -> Iterator[wordings.Text]:
     """One pass over a source of rows, each in one wording."""
     rng = Random(f"{source} {seed}")
-    if source in ("mnli", "wanli"):
-        for row in read_rows(folder / f"{source}.jsonl.xz"):
-            yield wordings.judged(rng, row["premise"], row["hypothesis"], row["label"])
-    elif source == "explanations":
-        for row in read_rows(folder / "explanations.jsonl.xz"):
-            yield wordings.explained(rng, row["premise"], row["hypothesis"], row["reasons"])
-    else:
-        rows = read_rows(folder / "captions.jsonl.xz")
-        for row in rows:
-            if rng.random() < 0.4:
-                yield wordings.plain(rng, row["premise"], row["hypothesis"])
-            else:
-                other = rng.choice(rows)["hypothesis"]
-                yield wordings.same_picture(rng, row["premise"], row["hypothesis"], other)
+    if source == "sentences":
+        sentences = json.loads((folder / SENTENCES).read_text(encoding="utf-8"))
+        rng.shuffle(sentences)
+        while sentences:
+            taken = rng.randint(1, 4)
+            yield wordings.told(rng, sentences[: -taken - 1 : -1])
+            del sentences[-taken:]
+        return
+    rows = read_rows(folder / f"{source}.jsonl.xz")
+    rng.shuffle(rows)
+    for row in rows:
+        premise, hypothesis = row["premise"], row["hypothesis"]
+        if source == "explanations":
+            yield wordings.explained(rng, premise, hypothesis, row["reasons"])
+        elif source == "guesses":
+            yield wordings.judged(rng, premise, hypothesis, rng.choices(LABELS, row["guess"])[0])
+        elif source != "captions":
+            yield wordings.judged(rng, premise, hypothesis, row["label"])
+        elif rng.random() < 0.5:
+            yield wordings.told(rng, [premise, hypothesis])
+        else:
+            yield wordings.same_picture(rng, premise, hypothesis, rng.choice(rows)["hypothesis"])
+
+
+@cache
+def _tokenizer(path: Path) -> Tokenizer:
+    return Tokenizer.from_file(str(path))
+
+
+@cache
+def _numbers(folder: Path) -> dict[str, int]:
+    """The number of each sentence that has a vector; none where teach.py has not been run."""
+    if not (folder / SENTENCES).exists():
+        return {}
+    return {text: number for number, text in enumerate(json.loads((folder / SENTENCES).read_text(encoding="utf-8")))}
 
 
 def _job(job: tuple[str, Path, Path, int, int, int]) -> tuple[str, Rows]:
     source, folder, tokenizer_path, seed, amount, row_tokens = job
-    tokenizer = Tokenizer.from_file(str(tokenizer_path))
+    tokenizer = _tokenizer(tokenizer_path)
     if source == "generated":
-        return source, pack(generated_texts(seed, amount), tokenizer, row_tokens)
+        return source, pack(generated_texts(seed, amount), tokenizer, row_tokens, {})
     if source == "books":
         return source, running(books(folder) + wikitext(folder, "valid"), tokenizer, row_tokens)
-    return source, pack(real_texts(folder, source, seed), tokenizer, row_tokens)
+    return source, pack(real_texts(folder, source, seed), tokenizer, row_tokens, _numbers(folder))
 
 
-def build(folder: Path, tokenizer_path: Path, pairs: int, row_tokens: int, processes: int) -> dict[str, Rows]:
-    """Every source as packed rows, made by so many processes."""
-    copies, chunk = (12, 20_000) if pairs >= 100_000 else (1, 2_000)
+def build(
+    folder: Path, tokenizer_path: Path, pairs: int, copies: dict[str, int], row_tokens: int, processes: int
+) -> dict[str, Rows]:
+    """Every source as packed rows, made by so many processes; `copies` says how many passes of wordings each has.
+
+    What teach.py has not written is left out.
+    """
+    chunk = max(min(20_000, pairs), 1)
+    made = {"sentences": folder / SENTENCES, "guesses": folder / GUESSES}
+    copies = {source: passes for source, passes in copies.items() if source not in made or made[source].exists()}
     jobs = [("books", folder, tokenizer_path, 0, 0, row_tokens)]
     jobs += [
         (source, folder, tokenizer_path, seed, 0, row_tokens)
-        for source in ("mnli", "wanli", "explanations", "captions")
-        for seed in range(copies)
+        for seed in range(max(copies.values()))
+        for source, passes in copies.items()
+        if seed < passes
     ]
-    jobs += [("generated", folder, tokenizer_path, seed, chunk, row_tokens) for seed in range(max(pairs // chunk, 1))]
+    jobs += [("generated", folder, tokenizer_path, seed, chunk, row_tokens) for seed in range(pairs // chunk)]
     parts: dict[str, list[Rows]] = {}
     with Pool(processes) as pool:
-        for source, rows in pool.imap_unordered(_job, jobs):
+        for source, rows in pool.imap(_job, jobs):
             parts.setdefault(source, []).append(rows)
-    return {
-        source: (np.concatenate([tokens for tokens, _ in found]), np.concatenate([weights for _, weights in found]))
-        for source, found in parts.items()
-    }
+    return {source: Rows(*map(np.concatenate, zip(*found, strict=True))) for source, found in parts.items()}

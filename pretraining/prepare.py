@@ -1,6 +1,6 @@
 """Gather the texts for pretraining into one folder, small enough to travel: no SNLI label, no development sentence.
 
-python pretraining/prepare.py --data FOLDER --out FOLDER
+python pretraining/prepare.py --data FOLDER --encoder FOLDER --out FOLDER
 """
 
 from __future__ import annotations
@@ -14,6 +14,8 @@ import re
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
+
+import encoder
 
 LABELS = ("entailment", "neutral", "contradiction")
 LABEL_TALK = re.compile(r"entail|contradict|neutral", re.IGNORECASE)
@@ -70,6 +72,7 @@ def labelled(rows: Iterable[dict[str, Any]]) -> Iterator[dict[str, Any]]:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--data", type=Path, required=True, help="folder with snli/, other/ and pretrain/")
+    parser.add_argument("--encoder", type=Path, required=True, help="folder with all-MiniLM-L6-v2")
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--check_rows", type=int, default=2000, help="development rows for check.py")
     args = parser.parse_args()
@@ -90,6 +93,7 @@ def main() -> None:
     chosen = random.Random("check").sample(development, min(args.check_rows, len(development)))
     write_rows(out / "check_dev.jsonl.xz", labelled(chosen))
     write_rows(out / "check_train.jsonl.xz", labelled(snli[:1001]))
+    encoder.pack(args.encoder, out)
 
 
 if __name__ == "__main__":

@@ -26,9 +26,9 @@ def texts(folder: Path) -> Iterator[str]:
     yield wikitext(folder, "valid")
     for source in ("captions", "explanations", "mnli", "wanli"):
         for document in real_texts(folder, source, 0):
-            yield "".join(part for part, _ in document)
+            yield "".join(part.text for part in document)
     for document in generated_texts(0, 20_000):
-        yield "".join(part for part, _ in document)
+        yield "".join(part.text for part in document)
     for digit in "0123456789":  # rare in these texts, and each must be one token with its space
         yield f" {digit}" * 5000
 

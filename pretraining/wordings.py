@@ -1,14 +1,25 @@
 """Inference stated in words, in many wordings: a pair and its label become a short text that a language model can read.
 
-A text is a list of (part, is_answer); the answer parts carry more weight in the loss. No wording asks for a digit.
+The answer parts of a text carry more weight in the loss. No wording asks for a digit.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from random import Random
+from typing import NamedTuple
 
-Text = list[tuple[str, bool]]
+
+class Part(NamedTuple):
+    """A piece of a text."""
+
+    text: str
+    answer: bool = False
+    says: str | None = None
+    """The sentence that ends here and whose vector is to be learned."""
+
+
+Text = list[Part]
 ENTAILMENT, NEUTRAL, CONTRADICTION = "entailment", "neutral", "contradiction"
 
 # how a question about the second statement is answered, per label: entailment, neutral, contradiction
@@ -67,7 +78,7 @@ def _forms(premise: str, hypothesis: str) -> dict[str, str]:
 def question(rng: Random, premise: str, hypothesis: str, label: str) -> Text:
     """The pair, a question about it, and the answer in words.
 
-    >>> question(Random(1), "A man naps.", "A man sleeps.", "entailment")[-1][1]
+    >>> question(Random(1), "A man naps.", "A man sleeps.", "entailment")[-1].answer
     True
     """
     forms = _forms(premise, hypothesis)
@@ -76,16 +87,16 @@ def question(rng: Random, premise: str, hypothesis: str, label: str) -> Text:
         e, n, c = rng.sample(LETTERS, 3)
         meaning = rng.choice(KEYS).format(e=e, n=n, c=c)
         body = f"{forms['p']} {forms['h']}"
-        return [(f"{body} {meaning} Answer:" if rng.random() < 0.7 else f"{meaning} {body} Answer:", False),
-                (f" {(e, n, c)[place]}", True)]  # fmt: skip
+        asked = f"{body} {meaning} Answer:" if rng.random() < 0.7 else f"{meaning} {body} Answer:"
+        return [Part(asked), Part(f" {(e, n, c)[place]}", answer=True)]
     answers = ANSWERS[int(rng.random() ** 1.5 * len(ANSWERS))]
-    return [(rng.choice(QUESTIONS).format(**forms), False), (f" {answers[place]}", True)]
+    return [Part(rng.choice(QUESTIONS).format(**forms)), Part(f" {answers[place]}", answer=True)]
 
 
 def saying(rng: Random, premise: str, hypothesis: str, label: str) -> Text:
     """The premise, and a sentence that says what it does to the hypothesis, before saying the hypothesis."""
     forms = _forms(premise, hypothesis)
-    return [(f"{premise} {rng.choice(SAYINGS[label]).format(**forms)}", False)]
+    return [Part(f"{premise} {rng.choice(SAYINGS[label]).format(**forms)}")]
 
 
 def judged(rng: Random, premise: str, hypothesis: str, label: str) -> Text:
@@ -97,7 +108,7 @@ def judged(rng: Random, premise: str, hypothesis: str, label: str) -> Text:
 def explained(rng: Random, premise: str, hypothesis: str, reasons: list[str]) -> Text:
     """Two sentences and the reason that someone gave for how they stand to each other."""
     lead = rng.choice(LEADS)
-    return [(lead.format(p=premise, h=hypothesis), False), (" " + rng.choice(reasons), True)]
+    return [Part(lead.format(p=premise, h=hypothesis)), Part(" " + rng.choice(reasons), answer=True)]
 
 
 def same_picture(rng: Random, premise: str, hypothesis: str, other: str) -> Text:
@@ -105,11 +116,10 @@ def same_picture(rng: Random, premise: str, hypothesis: str, other: str) -> Text
     matched = rng.random() < 0.5
     second = hypothesis if matched else other
     lead = rng.choice(("{p} {h} Same picture?", "{p}\n{h}\nIs this about the same thing?", "{p} Also: {h} Together?"))
-    return [(lead.format(p=premise, h=second), False), (" Yes" if matched else " No", True)]
+    return [Part(lead.format(p=premise, h=second)), Part(" Yes" if matched else " No", answer=True)]
 
 
-def plain(rng: Random, premise: str, hypothesis: str) -> Text:
-    """One sentence after the other, or one alone."""
-    if rng.random() < 0.3:
-        return [(rng.choice((premise, hypothesis)), False)]
-    return [(f"{premise}{rng.choice((' ', chr(10)))}{hypothesis}", False)]
+def told(rng: Random, sentences: list[str]) -> Text:
+    """Sentences one after the other, each with its vector at its end."""
+    gap = rng.choice((" ", "\n"))
+    return [Part(sentence if place == 0 else gap + sentence, says=sentence) for place, sentence in enumerate(sentences)]

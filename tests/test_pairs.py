@@ -5,18 +5,16 @@ import re
 from collections import Counter
 
 import pytest
+from sklearn.ensemble import HistGradientBoostingClassifier
 from sklearn.feature_extraction.text import CountVectorizer
 from sklearn.linear_model import LogisticRegression
 
 from labeltune.data.pairs import KINDS, LABELS, generate_pairs
 from labeltune.data.pairs.facts import activities_exclude, nouns_exclude, places_exclude
-from labeltune.data.pairs.generate import split_of
-from labeltune.data.pairs.places import HOURS, WEATHER
-from labeltune.data.pairs.subjects import COLOURS
+from labeltune.data.pairs.vocabulary import HELD_OUT, shows_held_out
 
 SPLITS = ("train", "validation", "test")
-FIRST_50 = "5c2bf4e4666841aa7a0087bbaf5e7660f33f59083ad874ff023e7b6b35cde4b1"
-NUMBERS = {"one": 1, "two": 2, "three": 3, "four": 4, "five": 5, "six": 6, "seven": 7}
+FIRST_50 = "96f64f7fff8d0b55024076b680904c21f3aaa357ee7edbedce6e78af78ace4df"
 
 
 @pytest.fixture(scope="module")
@@ -58,7 +56,24 @@ def test_no_premise_and_no_pair_is_in_two_splits(pairs):
         assert not texts["train"] & texts["validation"]
         assert not texts["train"] & texts["test"]
         assert not texts["validation"] & texts["test"]
-    assert all(split_of(pair["premise"]) == split for split in SPLITS for pair in pairs[split])
+
+
+def test_words_and_sentence_forms_held_out_are_in_every_test_pair_and_nowhere_else(pairs):
+    # spelled out here a second time: any word that begins like a held-out one, and the openings of the forms
+    stems = {word: re.sub(r"(?<=..)(?:y|e|s|es)$", "", word) for word in HELD_OUT} | {"scarf": "scar(?=f|v)"}
+    endings = r"(?:|s|es|ies|y|e|ed|ied|d|ing|ying|f|ves|rs?)"
+    held_out = re.compile(rf"\b(?:(?:{'|'.join(stems.values())}){endings}|bunny|bunnies|we see|can be seen)\b")
+    for split in ("train", "validation"):
+        for pair in generate_pairs(split, 10_000, 8):
+            text = f"{pair['premise']} {pair['hypothesis']}".lower()
+            assert not held_out.search(text), pair
+            assert not shows_held_out(text), pair
+    assert all(held_out.search(pair["premise"].lower()) for pair in pairs["test"])
+
+
+def test_every_held_out_word_is_used():
+    text = " ".join(pair[field] for pair in generate_pairs("test", 8000, 6) for field in ("premise", "hypothesis"))
+    assert not [word for word in HELD_OUT if word[:-1] not in text.lower()]
 
 
 def test_pairs_seldom_repeat(pairs):
@@ -87,120 +102,36 @@ def test_sentences_are_well_formed(everything):
 
 
 def test_number_of_verb_and_subject_agree(everything):
-    singular = re.compile(r"^(?:There are an? |The \w+ are |There is (?:two|three|four|five|six|seven|some)\b)")
+    singular = re.compile(
+        r"^(?:There are an? (?!number)|The \w+ are |There is (?:two|three|four|five|six|seven|some)\b)"
+    )
     assert not [pair for pair in everything if singular.search(pair["hypothesis"])]
 
 
-def test_the_hypothesis_alone_tells_little(pairs):
+@pytest.mark.parametrize(("field", "limit"), [("hypothesis", 0.42), ("premise", 0.47)])
+def test_one_sentence_alone_tells_little(pairs, field, limit):
     bag = CountVectorizer(ngram_range=(1, 2), min_df=2)
-    train, test = pairs["train"], pairs["test"]
+    train, validation = pairs["train"], pairs["validation"]
     model = LogisticRegression(max_iter=300).fit(
-        bag.fit_transform(pair["hypothesis"] for pair in train), [pair["label"] for pair in train]
+        bag.fit_transform(pair[field] for pair in train), [pair["label"] for pair in train]
     )
-    accuracy = model.score(bag.transform(pair["hypothesis"] for pair in test), [pair["label"] for pair in test])
-    assert accuracy < 0.42  # one third is chance
+    accuracy = model.score(bag.transform(pair[field] for pair in validation), [pair["label"] for pair in validation])
+    assert accuracy < limit  # one third is chance
 
 
-def leading_number(sentence):
-    """How many the sentence speaks of, None where it does not say."""
-    words = re.sub(r"^(?:In|On|At) [^,]*, |^There (?:is|are) ", "", sentence, flags=re.IGNORECASE).lower().split()
-    words = words[1:] if words[0] == "the" and words[1] in NUMBERS else words
-    if words[0] in ("a", "the", "an") and words[1] != "number":
-        return 1
-    return NUMBERS.get(words[0])
+def overlap(pair):
+    premise, hypothesis = (re.findall(r"[a-z-]+", pair[field].lower()) for field in ("premise", "hypothesis"))
+    shared, missing = set(premise) & set(hypothesis), set(hypothesis) - set(premise)
+    share = len(shared) / len(set(hypothesis)), len(shared) / len(set(premise))
+    return [*share, len(missing), len(premise), len(hypothesis)]
 
 
-def number_label(premise, hypothesis):
-    shown = leading_number(premise)
-    bound = re.search(r"(at least|more than|fewer than) (\w+)", hypothesis, re.IGNORECASE)
-    if shown is None:
-        return "neutral"
-    limit = NUMBERS[bound.group(2)] if bound else leading_number(hypothesis)
-    relation = bound.group(1).lower() if bound else "exactly"
-    holds = {
-        "at least": shown >= limit,
-        "more than": shown > limit,
-        "fewer than": shown < limit,
-        "exactly": shown == limit,
-    }[relation]
-    return "entailment" if holds else "contradiction"
-
-
-def test_numbers_read_back_give_the_label(everything):
-    found = [pair for pair in everything if pair["kind"] == "number"]
-    assert len(found) > 600
-    for pair in found:
-        assert number_label(pair["premise"], pair["hypothesis"]) == pair["label"], pair
-
-
-GARMENT = re.compile(
-    rf"(without|not wearing|wearing|dressed in|in) (?:an? )?(?:({'|'.join(COLOURS)}) )?"
-    r"(shirt|jacket|hat|coat|sweater|vest|cap|helmet|scarf|scarves|t-shirt|suit|uniform|hoodie|backpack|tie|belt|bandana|"
-    r"apron|shorts|jeans|gloves|boots|sunglasses|trousers|sneakers|overalls|goggles|dress|skirt|blouse)(?:s|es)?\b"
-)
-
-
-def garment(sentence):
-    """Garment, colour and whether it is worn; None where no garment is named."""
-    found = GARMENT.search(sentence)
-    if not found:
-        return None
-    return found.group(3).replace("scarves", "scarf"), found.group(2), found.group(1) not in ("without", "not wearing")
-
-
-def clothing_label(premise, hypothesis):
-    claimed, shown = garment(hypothesis), garment(premise)
-    if shown is None:
-        return "neutral"
-    assert shown[0] == claimed[0]
-    if not shown[2]:
-        return "contradiction"
-    if claimed[1] is None or claimed[1] == shown[1]:
-        return "entailment"
-    return "contradiction" if shown[1] else "neutral"
-
-
-def test_clothes_read_back_give_the_label(everything):
-    alone = [pair for pair in everything if pair["kind"] == "clothing" and pair["premise"].count(".") == 1]
-    assert len(alone) > 400
-    for pair in alone:
-        assert clothing_label(pair["premise"], pair["hypothesis"]) == pair["label"], pair
-
-
-def test_denied_clothes_read_back_give_the_label(everything):
-    flipped = {"entailment": "contradiction", "contradiction": "entailment", "neutral": "neutral"}
-    found = [
-        pair
-        for pair in everything
-        if pair["kind"] == "negation" and " not wearing " in pair["hypothesis"] and pair["premise"].count(".") == 1
-    ]
-    assert len(found) > 80
-    for pair in found:
-        positive = pair["hypothesis"].replace("not wearing", "wearing")
-        if garment(pair["premise"]) is None or garment(pair["premise"])[0] == garment(positive)[0]:
-            assert clothing_label(pair["premise"], positive) == flipped[pair["label"]], pair
-
-
-def test_a_time_that_is_claimed_is_in_the_premise_of_what_follows(everything):
-    times = re.compile("|".join((*HOURS, *WEATHER)), re.IGNORECASE)
-    for pair in everything:
-        claimed = {found.lower() for found in times.findall(pair["hypothesis"])}
-        shown = {found.lower() for found in times.findall(pair["premise"])}
-        if pair["label"] == "entailment":
-            assert claimed <= shown, pair
-
-
-def test_swapped_roles_read_back_give_the_label(everything):
-    passive = re.compile(r"^(?:A|An|The) (.+?) is being .+ by (?:an?|the) (.+?)(?: (?:in|on|at|during) .*)?\.$")
-    found = [pair for pair in everything if pair["kind"] == "roles swapped" and pair["label"] != "neutral"]
-    checked = 0
-    for pair in found:
-        premise, hypothesis = passive.match(pair["premise"]), passive.match(pair["hypothesis"])
-        if premise and hypothesis and set(premise.groups()) == set(hypothesis.groups()):
-            same = premise.groups() == hypothesis.groups()
-            assert same == (pair["label"] == "entailment"), pair
-            checked += 1
-    assert checked > 20
+@pytest.mark.parametrize("model", [LogisticRegression(max_iter=2000), HistGradientBoostingClassifier(max_iter=40)])
+def test_shared_words_tell_little(pairs, model):
+    train, validation = pairs["train"], pairs["validation"]
+    model.fit([overlap(pair) for pair in train], [pair["label"] for pair in train])
+    accuracy = model.score([overlap(pair) for pair in validation], [pair["label"] for pair in validation])
+    assert accuracy < 0.47  # one third is chance
 
 
 @pytest.mark.parametrize(
@@ -216,6 +147,8 @@ def test_swapped_roles_read_back_give_the_label(everything):
         ("stand", "take pictures", False),
         ("run a marathon", "run", False),
         ("fix something", "repair a roof", False),
+        ("run", "fly a kite", False),
+        ("sit", "sleep in a chair", False),
     ],
 )
 def test_what_can_be_done_at_once(one, two, excludes):
@@ -228,5 +161,5 @@ def test_what_can_be_at_once():
     assert not nouns_exclude("poodle", "pet")
     assert not nouns_exclude("woman", "student")
     assert places_exclude("in a kitchen", "in a library")
-    assert not places_exclude("on a beach", "at the seaside")
+    assert not places_exclude("on a beach", "in the dunes")
     assert not places_exclude("in a pond", "in a park")

@@ -1,7 +1,8 @@
 """Premise/hypothesis pairs that the package makes itself, with labels that are right by construction.
 
-Subjects, activities and places are tables; facts.py says what excludes what; scene.py changes one detail of a scene;
-wording.py says a scene in a sentence; claims.py and kinds.py make a pair of each kind; generate.py balances and splits.
+Subjects, activities and places are tables; vocabulary.py says which words only the test split uses; facts.py says what
+excludes what; options.py lists what may be drawn; scene.py changes one detail of a scene; wording.py says a scene in a
+sentence; claims.py and kinds.py make a pair of each kind; generate.py balances and splits.
 """
 
 from .generate import LABELS, generate_pairs

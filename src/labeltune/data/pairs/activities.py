@@ -84,7 +84,7 @@ eat {ice cream, a cupcake, a cookie, a candy bar, a donut} | eat something sweet
     room park cafe kitchen street | p |
 eat something sweet | eat something | sit stand | busy | room park cafe kitchen street | p | have a sweet snack
 eat something | - | sit stand | busy | room park cafe kitchen street | p | have some food
-eat {grass, hay, leaves} | feed | stand | busy | field | a |
+eat {grass, corn, leaves} | feed | stand | busy | field | a |
 feed | - | stand | busy | field | a |
 drink {hot coffee, hot tea, hot cocoa} | drink something hot; drink something | sit stand | busy | room park cafe
     kitchen street | p |
@@ -143,7 +143,7 @@ throw {a ball, a frisbee, a stick, a rock} | throw something | stand | busy | pa
 throw something | - | stand | busy | park field beach | p |
 catch {a ball, a frisbee} | catch something | stand jump run | busy | park field beach | pa |
 catch something | - | stand jump run | busy | park field beach | pa |
-chase {a ball, a rabbit, a squirrel} | chase something; run | run | busy | park field beach | a | run after
+chase {a ball, a butterfly, a squirrel} | chase something; run | run | busy | park field beach | a | run after
     something
 chase something | run | run | busy | park field beach | a |
 dig in the {sand, dirt} | dig | stand | busy | beach field | pa |

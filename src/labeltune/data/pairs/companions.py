@@ -44,6 +44,8 @@ COMPANIONS: tuple[tuple[frozenset[str], frozenset[str]], ...] = (
     (frozenset({"walk"}), frozenset({"take pictures", "feed", "talk", "wave something", "play with a toy"})),
     (frozenset({"dig"}), frozenset({"build something", "work in the garden", "play with a toy", "feed", "kneel"})),
     (frozenset({"build something"}), frozenset({"play with a toy"})),
+    (frozenset({"play with a toy"}), frozenset({"run", "move around", "watch a show"})),
+    (frozenset({"sleep"}), frozenset({"sit", "lie down", "wait"})),
     (frozenset({"fish"}), frozenset({"travel by boat", "play in the water"})),
     (frozenset({"dive"}), frozenset({"swim", "jump"})),
     (frozenset({"make art"}), frozenset({"climb something", "play with a toy"})),

@@ -95,18 +95,6 @@ def can_do(noun: str, activity: str) -> bool:
 
 
 @cache
-def doable(noun: str) -> tuple[str, ...]:
-    """All that such a subject may be shown doing."""
-    return tuple(base for base in ACTIVITIES if can_do(noun, base))
-
-
-@cache
-def doable_at(noun: str, place: str | None) -> tuple[str, ...]:
-    """The same at one place, or anywhere."""
-    return tuple(base for base in doable(noun) if place is None or place in places_of(base))
-
-
-@cache
 def places_of(activity: str) -> tuple[str, ...]:
     """Where it is done."""
     return tuple(phrase for setting in ACTIVITIES[activity].settings for phrase in PLACES[setting][1])
@@ -120,29 +108,6 @@ def sides_of(activity: str) -> frozenset[str]:
     (['outdoors'], ['indoors', 'outdoors'])
     """
     return frozenset(SIDE_OF[phrase] for phrase in places_of(activity))
-
-
-@cache
-def contrary_activities(activity: str, noun: str, place: str | None) -> tuple[str, ...]:
-    """What this subject cannot be doing at the same time; at this place, where there is such a thing."""
-    fitting = tuple(base for base in doable(noun) if activities_exclude(activity, base))
-    return tuple(base for base in fitting if place in places_of(base)) or fitting
-
-
-@cache
-def contrary_nouns(noun: str, activity: str | None) -> tuple[str, ...]:
-    """Who this subject cannot be and does the same; of its own sort, where there is one."""
-    fits = [word for word in NOUNS if activity is None or can_do(word, activity)]
-    found = tuple(word for word in fits if nouns_exclude(noun, word))
-    return tuple(word for word in found if NOUNS[word].person == NOUNS[noun].person) or found
-
-
-@cache
-def contrary_places(place: str, activity: str | None) -> tuple[str, ...]:
-    """Where one cannot be at the same time; fit for the activity, where there is such a place."""
-    candidates = places_of(activity) if activity else tuple(SIDE_OF)
-    found = tuple(other for other in candidates if places_exclude(place, other))
-    return found or SIDES[OPPOSITE_SIDE[SIDE_OF[place]]]
 
 
 @cache

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from random import Random
-from typing import TypeVar
+from functools import cache
 
 IRREGULAR_PLURALS = {
     "man": "men", "woman": "women", "child": "children", "person": "people", "businessman": "businessmen",
@@ -14,16 +12,11 @@ IRREGULAR_PLURALS = {
 DOUBLED = {
     "run", "swim", "sit", "nap", "dig", "chop", "mop", "shop", "chat", "stir", "drag", "scrub",
 }  # fmt: skip
-T = TypeVar("T")
 VOWEL_SOUND = ("a", "e", "i", "o", "u")
 CONSONANT_DESPITE_VOWEL = ("unicycle", "uniform")
 
 
-def pick(rng: Random, items: Sequence[T]) -> T:
-    """One of the items; like `rng.choice`, but resting on `rng.random` alone, whose numbers are the same everywhere."""
-    return items[int(rng.random() * len(items))]
-
-
+@cache
 def article(phrase: str) -> str:
     """The phrase with "a" or "an" before it.
 
@@ -34,6 +27,7 @@ def article(phrase: str) -> str:
     return f"{'an' if vowel else 'a'} {phrase}"
 
 
+@cache
 def plural(noun: str) -> str:
     """The noun, or the phrase that ends in one, in its plural.
 
@@ -45,6 +39,7 @@ def plural(noun: str) -> str:
     return noun + ("es" if noun.endswith(("s", "sh", "ch", "x")) else "s")
 
 
+@cache
 def ing(base: str) -> str:
     """The verb phrase in its -ing form.
 
@@ -63,6 +58,7 @@ def ing(base: str) -> str:
     return f"{verb} {rest}".strip()
 
 
+@cache
 def third(base: str) -> str:
     """The verb phrase for "he" or "she".
 
@@ -87,5 +83,5 @@ def sentence(*parts: str) -> str:
     >>> sentence("a dog", "", "sleeps")
     'A dog sleeps.'
     """
-    text = " ".join(part for part in parts if part).replace(" ,", ",")
+    text = " ".join(filter(None, parts)).replace(" ,", ",")
     return text[0].upper() + text[1:] + "."

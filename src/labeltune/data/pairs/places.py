@@ -18,7 +18,7 @@ PLACES = {
     "park": ("outdoors", ("in a park", "on a playground", "in a backyard", "on a lawn", "in a courtyard")),
     "garden": ("outdoors", ("in a garden", "in a backyard", "in an orchard", "in a vineyard")),
     "field": ("outdoors", ("in a field", "in a meadow", "in a pasture", "on a grassy plain")),
-    "beach": ("outdoors", ("on a beach", "on a dock", "on a sandy shore", "at the seaside")),
+    "beach": ("outdoors", ("on a beach", "on a sandy shore", "in the dunes")),
     "forest": ("outdoors", ("in a forest", "on a forest trail", "in a jungle", "in the woods")),
     "mountain": ("outdoors", ("on a mountain", "in a canyon", "on a rocky hill", "on a mountain trail")),
     "lake": ("outdoors", ("in a lake", "in a river", "in a pond")),
@@ -27,6 +27,7 @@ PLACES = {
     "snow": ("outdoors", ("on a snowy hill", "on a mountain slope", "on a ski slope")),
     "ice": ("outdoors", ("on a frozen lake", "on a frozen pond")),
 }  # fmt: skip
+ALL_PLACES = tuple(phrase for _, phrases in PLACES.values() for phrase in phrases)
 SIDES = {"outdoors": ("outdoors", "outside", "in the open air"), "indoors": ("indoors", "inside", "inside a building")}
 
 # places of one set may be the same place, or one may lie in the other; all other pairs exclude each other
@@ -41,7 +42,7 @@ NEAR_SAME: tuple[set[str], ...] = (
     set(PLACES["market"][1]) | _SHORE,
     _WILD | set(PLACES["lake"][1]) | _GREEN,
     _SHORE | {"in an outdoor pool"},
-    {"on a beach", "on a dock", "on a sandy shore", *PLACES["lake"][1]},
+    {"on a beach", "on a sandy shore", *PLACES["lake"][1]},
     {"in a park", "on a playground", "on a rocky hill", *_SHORE},
     {"in a gym", "in a sports hall", "in an indoor arena", "in a studio", "in a basement", "in a classroom"},
     {"in a store", "in a supermarket", "in a shopping mall", "in a bookstore"},

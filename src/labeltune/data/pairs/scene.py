@@ -1,33 +1,35 @@
-"""A scene, and what makes one detail of it finer, vaguer or contrary."""
+"""A scene, and what makes one detail of it finer, vaguer or contrary. The changes are made in place."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
-from random import Random
+from dataclasses import dataclass
+from typing import NamedTuple
 
-from .facts import (
-    SIDE_OF,
-    VAGUE_PLACES,
-    adjective_groups,
-    can_do,
+from .facts import SIDE_OF, VAGUE_PLACES, suits
+from .options import (
+    adjectives,
     contrary_activities,
+    contrary_adjectives,
     contrary_nouns,
     contrary_places,
     doable_at,
-    finer_activities,
-    finer_nouns,
-    places_of,
-    suits,
-    vaguer_activities,
+    exact_activities,
+    exact_nouns,
+    exact_places,
+    postures,
+    unrelated_adjectives,
+    usual_places,
+    vague_activities,
 )
-from .grammar import pick
-from .places import HOURS, PLACES, SIDES, WEATHER
+from .places import ALL_PLACES, HOURS, SIDES, WEATHER
 from .subjects import COLOURS, COUNTS, GARMENTS, NEVER_MISSING, NOUNS, PLURAL_GARMENTS, VAGUE_COUNTS, WOMENS_GARMENTS
+from .vocabulary import Draw
+
+WORN_BY_ALL = GARMENTS + PLURAL_GARMENTS
 
 
-@dataclass(frozen=True, slots=True)
-class Wear:
+class Wear(NamedTuple):
     """A garment; `colour` None is not said, `worn` False says that it is not worn."""
 
     garment: str
@@ -35,7 +37,7 @@ class Wear:
     worn: bool = True
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Scene:
     """A subject and what is said about it; None is not said."""
 
@@ -48,150 +50,161 @@ class Scene:
     place: str | None = None
     when: str | None = None
 
+    def copy(self) -> Scene:
+        """The same, to be changed."""
+        return Scene(self.noun, self.count, self.adjective, self.wear, self.activity, self.place, self.when)
 
-def draw_wear(rng: Random, noun: str) -> Wear:
+
+def draw_wear(draw: Draw, noun: str) -> Wear:
     """A garment that such a person wears, mostly with its colour."""
-    womens = NOUNS[noun].gender == "f" and rng.random() < 0.2
-    garment = pick(rng, WOMENS_GARMENTS if womens else GARMENTS + PLURAL_GARMENTS)
-    return Wear(garment, pick(rng, COLOURS) if rng.random() < 0.75 else None)
+    womens = NOUNS[noun].gender == "f" and draw.random() < 0.2
+    garment = draw.word(WOMENS_GARMENTS if womens else WORN_BY_ALL)
+    return Wear(garment, draw.word(COLOURS) if draw.random() < 0.75 else None)
 
 
-def draw_when(rng: Random, place: str | None) -> str:
+def draw_when(draw: Draw, place: str | None) -> str:
     """A time of day; outdoors now and then the weather."""
     outdoors = place is not None and SIDE_OF[place] == "outdoors"
-    return pick(rng, WEATHER if outdoors and rng.random() < 0.5 else HOURS)
+    return draw.word(WEATHER if outdoors and draw.random() < 0.5 else HOURS)
 
 
-def add_details(rng: Random, scene: Scene, chance: float) -> Scene:
-    """The scene with each thing that is not said yet drawn by this chance."""
-    noun, entry = scene.noun, NOUNS[scene.noun]
-    activity, place, adjective, wear, when = scene.activity, scene.place, scene.adjective, scene.wear, scene.when
-    if activity is None and rng.random() < chance:
-        fitting = doable_at(noun, place)
-        activity = pick(rng, fitting) if fitting else None
-    if place is None and rng.random() < chance:
-        place = pick(rng, places_of(activity)) if activity else pick(rng, PLACES[pick(rng, list(PLACES))][1])
-    if adjective is None and rng.random() < chance / 2:
-        adjective = pick(rng, pick(rng, adjective_groups(noun)))
-    if wear is None and entry.person and rng.random() < chance:
-        wear = draw_wear(rng, noun)
-        if rng.random() < 0.1 and wear.garment not in NEVER_MISSING:
-            wear = Wear(wear.garment, None, False)
-    if when is None and rng.random() < chance / 2:
-        when = draw_when(rng, place)
-    return replace(scene, activity=activity, place=place, adjective=adjective, wear=wear, when=when)
+def add_details(draw: Draw, scene: Scene, chance: float, but: str = "") -> None:
+    """Draws each detail that is not said yet by this chance, except `but`, which stays open."""
+    random, noun = draw.random, scene.noun
+    if scene.activity is None and but != "activity" and random() < chance:
+        fitting = doable_at(noun, scene.place, draw.all_words)
+        scene.activity = draw.pick(fitting) if fitting else None
+    if scene.place is None and but != "place" and random() < chance:
+        places = usual_places(scene.activity, draw.all_words) if scene.activity else ()
+        place = draw.pick(places) if places else draw.word(ALL_PLACES)
+        scene.place = draw.pick(SIDES[SIDE_OF[place]]) if random() < 0.15 else place
+    if scene.adjective is None and but != "adjective" and random() < chance / 2:
+        scene.adjective = draw.pick(adjectives(noun, draw.all_words))
+    if scene.wear is None and but != "wear" and NOUNS[noun].person and random() < chance:
+        wear = draw_wear(draw, noun)
+        missing = random() < 0.1 and wear.garment not in NEVER_MISSING
+        scene.wear = Wear(wear.garment, None, False) if missing else wear
+    if scene.when is None and but != "when" and random() < chance / 2:
+        scene.when = draw_when(draw, scene.place if but != "place" else None)
 
 
-def without_weather(scene: Scene) -> Scene:
-    """The scene without its weather, which would tell that it is outdoors."""
-    return replace(scene, when=None) if scene.when in WEATHER else scene
-
-
-def without(scene: Scene, facet: str) -> Scene:
-    """The scene with this detail not said."""
-    if facet == "adjective":
-        return replace(scene, adjective=None)
-    if facet == "wear":
-        return replace(scene, wear=None)
-    if facet == "activity":
-        return replace(scene, activity=None)
-    if facet == "place":
-        return without_weather(replace(scene, place=None))
-    return replace(scene, when=None)
-
-
-def specialise(rng: Random, scene: Scene, facet: str) -> Scene:
-    """The scene with this detail said more exactly, where there is a more exact word."""
+def specialise(draw: Draw, scene: Scene, facet: str) -> None:
+    """Says this detail more exactly, where there is a more exact word."""
     if facet == "noun":
-        nouns = [word for word in finer_nouns(scene.noun) if suits(scene.adjective, word)]
-        nouns = [word for word in nouns if not scene.activity or can_do(word, scene.activity)]
-        return replace(scene, noun=pick(rng, nouns)) if nouns else scene
-    if facet == "activity" and scene.activity:
-        options = [base for base in finer_activities(scene.activity) if can_do(scene.noun, base)]
-        return replace(scene, activity=pick(rng, options)) if options else scene
-    if facet == "place" and scene.place in VAGUE_PLACES:
-        somewhere = places_of(scene.activity) if scene.activity else tuple(SIDE_OF)
-        places = [phrase for phrase in somewhere if SIDE_OF[phrase] == SIDE_OF[scene.place]]
-        return replace(scene, place=pick(rng, places)) if places else scene
-    if facet == "wear" and scene.wear and scene.wear.worn and not scene.wear.colour:
-        return replace(scene, wear=Wear(scene.wear.garment, pick(rng, COLOURS)))
-    return scene
+        nouns = exact_nouns(scene.noun, scene.adjective, scene.activity, draw.all_words)
+        scene.noun = draw.pick(nouns) if nouns else scene.noun
+    elif facet == "activity" and scene.activity:
+        options = exact_activities(scene.activity, scene.noun, scene.place, draw.all_words)
+        scene.activity = draw.pick(options) if options else scene.activity
+    elif facet == "place" and scene.place in VAGUE_PLACES:
+        places = exact_places(scene.place, scene.activity, draw.all_words)
+        scene.place = draw.pick(places) if places else scene.place
+    elif facet == "wear" and scene.wear and scene.wear.worn and not scene.wear.colour:
+        scene.wear = Wear(scene.wear.garment, draw.word(COLOURS))
 
 
-def _open_noun(rng: Random, scene: Scene) -> Scene | None:
+def _leave_place(scene: Scene, place: str | None) -> None:
+    """Another place, or none; and no weather, which would tell that it is outdoors."""
+    scene.place = place
+    if scene.when in WEATHER:
+        scene.when = None
+
+
+def _open_noun(draw: Draw, scene: Scene) -> bool:
     parents = NOUNS[scene.noun].parents
-    if not parents:
-        return None
-    noun = pick(rng, parents)
-    return replace(scene, noun=noun, adjective=scene.adjective if suits(scene.adjective, noun) else None)
+    if parents:
+        scene.noun = parents[0] if draw.random() < 0.4 else draw.pick(parents)
+        scene.adjective = scene.adjective if suits(scene.adjective, scene.noun) else None
+    return bool(parents)
 
 
-def _open_count(rng: Random, scene: Scene) -> Scene | None:
-    return replace(scene, count=pick(rng, VAGUE_COUNTS)) if scene.count != 1 else None
+def _open_count(draw: Draw, scene: Scene) -> bool:
+    several = scene.count != 1
+    scene.count = draw.pick(VAGUE_COUNTS)
+    return several
 
 
-def _open_adjective(rng: Random, scene: Scene) -> Scene | None:
-    others = [group for group in adjective_groups(scene.noun) if scene.adjective not in group]
-    return replace(scene, adjective=pick(rng, pick(rng, others)) if rng.random() < 0.5 else None)
+def _open_adjective(draw: Draw, scene: Scene) -> bool:
+    others = unrelated_adjectives(scene.adjective or "", scene.noun, draw.all_words)
+    scene.adjective = draw.pick(others) if draw.random() < 0.5 else None
+    return True
 
 
-def _open_wear(rng: Random, scene: Scene) -> Scene | None:
+def _open_wear(draw: Draw, scene: Scene) -> bool:
     coloured = scene.wear is not None and scene.wear.colour is not None
-    return replace(scene, wear=Wear(scene.wear.garment) if scene.wear and coloured and rng.random() < 0.6 else None)
+    scene.wear = Wear(scene.wear.garment) if scene.wear and coloured and draw.random() < 0.6 else None
+    return True
 
 
-def _open_activity(rng: Random, scene: Scene) -> Scene | None:
-    options = [base for base in vaguer_activities(scene.activity or "") if can_do(scene.noun, base)]
-    return replace(scene, activity=pick(rng, options)) if options else None
+def _open_activity(draw: Draw, scene: Scene) -> bool:
+    options = vague_activities(scene.activity or "", scene.noun, draw.all_words)
+    scene.activity = draw.pick(options) if options else None
+    return bool(options)
 
 
-def _open_place(rng: Random, scene: Scene) -> Scene | None:
+def _open_place(draw: Draw, scene: Scene) -> bool:
     place = scene.place or ""
-    side = pick(rng, SIDES[SIDE_OF[place]]) if place not in VAGUE_PLACES and rng.random() < 0.4 else None
-    return without_weather(replace(scene, place=side))
+    vague = place not in VAGUE_PLACES and draw.random() < 0.5
+    _leave_place(scene, draw.pick(SIDES[SIDE_OF[place]]) if vague else None)
+    return True
 
 
-def _open_when(rng: Random, scene: Scene) -> Scene | None:
-    return replace(scene, when=None)
+def _open_when(draw: Draw, scene: Scene) -> bool:
+    scene.when = None
+    return True
 
 
-def _other_noun(rng: Random, scene: Scene) -> Scene | None:
-    nouns = [word for word in contrary_nouns(scene.noun, scene.activity) if suits(scene.adjective, word)]
-    return replace(scene, noun=pick(rng, nouns)) if nouns else None
+def _other_noun(draw: Draw, scene: Scene) -> bool:
+    nouns = contrary_nouns(scene.noun, scene.activity, scene.adjective, draw.all_words)
+    scene.noun = draw.pick(nouns) if nouns else scene.noun
+    return bool(nouns)
 
 
-def _other_count(rng: Random, scene: Scene) -> Scene | None:
-    return replace(scene, count=pick(rng, [n for n in (1, *COUNTS) if n != scene.count and n < 7]))
+def _other_count(draw: Draw, scene: Scene) -> bool:
+    scene.count = draw.pick([n for n in (1, *COUNTS) if n != scene.count and n < 7])
+    return True
 
 
-def _other_adjective(rng: Random, scene: Scene) -> Scene | None:
-    group = next(group for group in adjective_groups(scene.noun) if scene.adjective in group)
-    return replace(scene, adjective=pick(rng, [word for word in group if word != scene.adjective]))
+def _other_adjective(draw: Draw, scene: Scene) -> bool:
+    others = contrary_adjectives(scene.adjective or "", scene.noun, draw.all_words)
+    scene.adjective = draw.pick(others) if others else None
+    return bool(others)
 
 
-def _other_wear(rng: Random, scene: Scene) -> Scene | None:
+def _other_wear(draw: Draw, scene: Scene) -> bool:
     wear = scene.wear or Wear("")
     may_be_missing = wear.garment not in NEVER_MISSING
-    if wear.colour and (rng.random() < 0.8 or not may_be_missing):
-        return replace(scene, wear=Wear(wear.garment, pick(rng, [c for c in COLOURS if c != wear.colour])))
-    return replace(scene, wear=Wear(wear.garment, None, False)) if may_be_missing else None
+    if wear.colour and (draw.random() < 0.8 or not may_be_missing):
+        colour = wear.colour
+        while colour == wear.colour:
+            colour = draw.word(COLOURS)
+        scene.wear = Wear(wear.garment, colour)
+        return True
+    scene.wear = Wear(wear.garment, None, False)
+    return may_be_missing
 
 
-def _other_activity(rng: Random, scene: Scene) -> Scene | None:
-    options = contrary_activities(scene.activity or "", scene.noun, scene.place)
-    return replace(scene, activity=pick(rng, options)) if options else None
+def _other_activity(draw: Draw, scene: Scene) -> bool:
+    options = contrary_activities(scene.activity or "", scene.noun, scene.place, draw.all_words)
+    if draw.random() < 0.25:
+        options = tuple(base for base in postures(scene.noun, draw.all_words) if base in options) or options
+    scene.activity = draw.pick(options) if options else None
+    return bool(options)
 
 
-def _other_place(rng: Random, scene: Scene) -> Scene | None:
-    return without_weather(replace(scene, place=pick(rng, contrary_places(scene.place or "", scene.activity))))
+def _other_place(draw: Draw, scene: Scene) -> bool:
+    _leave_place(scene, draw.pick(contrary_places(scene.place or "", scene.activity, draw.all_words)))
+    return True
 
 
-def _other_when(rng: Random, scene: Scene) -> Scene | None:
-    table = HOURS if scene.when in HOURS else WEATHER
-    return replace(scene, when=pick(rng, [phrase for phrase in table if phrase != scene.when]))
+def _other_when(draw: Draw, scene: Scene) -> bool:
+    table, when = (HOURS if scene.when in HOURS else WEATHER), scene.when
+    while scene.when == when:
+        scene.when = draw.word(table)
+    return True
 
 
-Change = Callable[[Random, Scene], Scene | None]
+Change = Callable[[Draw, Scene], bool]
 OPEN: dict[str, Change] = {
     "noun": _open_noun, "count": _open_count, "adjective": _open_adjective, "wear": _open_wear,
     "activity": _open_activity, "place": _open_place, "when": _open_when,
@@ -202,11 +215,13 @@ OTHER: dict[str, Change] = {
 }  # fmt: skip
 
 
-def generalise(rng: Random, scene: Scene, facet: str) -> Scene | None:
-    """The scene with this detail, which it has, left open; None where that cannot be."""
-    return OPEN[facet](rng, scene)
+def generalise(draw: Draw, scene: Scene, facet: str) -> Scene | None:
+    """A scene with this detail, which the scene has, left open; None where that cannot be."""
+    changed = scene.copy()
+    return changed if OPEN[facet](draw, changed) else None
 
 
-def exclude(rng: Random, scene: Scene, facet: str) -> Scene | None:
-    """The scene with this detail, which it has, changed to one that cannot be at the same time; None without one."""
-    return OTHER[facet](rng, scene)
+def exclude(draw: Draw, scene: Scene, facet: str) -> Scene | None:
+    """A scene with this detail, which the scene has, changed to one that cannot be at the same time; None without."""
+    changed = scene.copy()
+    return changed if OTHER[facet](draw, changed) else None

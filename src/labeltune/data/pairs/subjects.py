@@ -126,10 +126,10 @@ SYNONYMS = {
     "police officer": ("cop",),
     "adult": ("grown-up",),
 }
-_LOOKS = (("tall", "short"), ("smiling", "frowning"), ("short-haired", "long-haired"))
+_LOOKS = (("tall", "short"), ("smiling", "frowning"), ("short-haired", "long-haired", "bald"))
 ADJECTIVES = {  # adjectives of one group exclude each other, and those of two groups do not bear on each other
     "adult": (("young", "old"), *_LOOKS),
-    "child": (("tall", "short"), ("smiling", "crying"), ("blond", "dark-haired")),
+    "child": (("tall", "short"), ("smiling", "crying"), ("blond", "dark-haired", "red-haired")),
     "animal": (("big", "small"), ("brown", "white", "black", "gray"), ("fat", "skinny")),
     "any": _LOOKS,
 }
