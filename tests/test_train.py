@@ -10,7 +10,7 @@ from labeltune.model.base import load_base
 from labeltune.model.classifier import Classifier
 from labeltune.prompt import Prompter
 from labeltune.recipe import AdapterSettings, ModelSettings, PromptSettings, ScoreSettings, TrainSettings
-from labeltune.score import score_batches
+from labeltune.score import collect, score_batches, to_predictions
 from labeltune.train import loop
 from labeltune.train.batches import batches_of_step, class_weights, epoch_order, make_batch
 from labeltune.train.checkpoint import load_checkpoint, newest_checkpoint, remove_old_checkpoints, save_checkpoint
@@ -69,6 +69,25 @@ def test_loss_and_gradient_equal_those_of_the_plain_masked_model(tiny_model, exa
     torch.testing.assert_close(losses, torch.stack(expected), atol=1e-5, rtol=1e-5)
     for one, other in zip(ours, theirs, strict=True):
         torch.testing.assert_close(one, other, atol=1e-6, rtol=1e-4)
+
+
+def test_the_loss_over_labels_is_that_of_the_label_probabilities(tiny_model, examples):
+    classifier = replace(make_trainee(tiny_model), loss_over="labels")
+    encoded = classifier.prompter.encode_rows(examples[:12])
+    scores = collect(score_batches(classifier, encoded, ScoreSettings()), 12, 3)
+    predictions = list(to_predictions(classifier, examples[:12], encoded, scores))
+    with torch.no_grad():
+        classifier.model.train(False)
+        losses = row_losses(classifier, make_batch(classifier, encoded, np.arange(12), [1.0] * 3), smoothing=0.0)
+    for loss, prediction in zip(losses.tolist(), predictions, strict=True):
+        assert loss == pytest.approx(-np.log(prediction.probabilities[prediction.gold]), abs=1e-5)
+        assert prediction.loss == pytest.approx(loss, abs=1e-5)
+
+
+def test_a_loss_over_labels_of_several_tokens_is_refused(tiny_model):
+    classifier = make_trainee(tiny_model, {"red": "yes no", "green": "maybe", "blue": "so no so"})
+    with pytest.raises(ValueError, match="choose words of one token"):
+        replace(classifier, loss_over="labels")
 
 
 def test_scoring_before_training_changes_no_gradient_of_a_quantised_base(tiny_model, examples):

@@ -43,7 +43,7 @@ def load_classifier(recipe: Recipe, terminal: Terminal) -> tuple[Classifier, Bas
     """Load base and tokenizer, check the prompt against them, and say what was decided.
 
     Raises:
-        ValueError: the model is not to be had, or prompt and tokenizer do not fit.
+        ValueError: the model is not to be had, or prompt, loss and tokenizer do not fit.
     """
     base = load_base(recipe.model)
     prompter = Prompter(base.tokenizer, recipe.prompt, recipe.data.label_names, base.max_length)
@@ -55,7 +55,8 @@ def load_classifier(recipe: Recipe, terminal: Terminal) -> tuple[Classifier, Bas
     )
     for note in base.notes:
         terminal.say(f"  {note}")
-    return Classifier(base.model, prompter, base.device, compute_dtype), base
+    classifier = Classifier(base.model, prompter, base.device, compute_dtype, recipe.train.loss_over)
+    return classifier, base
 
 
 def encode_splits(classifier: Classifier, splits: Mapping[str, Split], terminal: Terminal) -> dict[str, EncodedRows]:

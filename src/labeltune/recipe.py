@@ -204,8 +204,11 @@ class TrainSettings(Settings):
     """AdamW's epsilon."""
     max_grad_norm: float = Field(1.0, ge=0)
     """Gradients are clipped to this norm; 0 leaves them alone."""
+    loss_over: Literal["vocabulary", "labels"] = "vocabulary"
+    """What the answer competes with in the loss. `vocabulary`: every token, as in other trainers, and as generating
+    needs. `labels`: the other label words alone, as label probabilities compare them; they must be single tokens."""
     label_smoothing_factor: float = Field(0.0, ge=0, lt=1)
-    """Share of the target that is spread over the whole vocabulary."""
+    """Share of the target that is spread over all that the answer competes with."""
     class_weights: dict[str, PositiveFloat] | Literal["balanced"] | None = None
     """A weight per label name in the loss; `balanced` weighs each label by its rarity."""
     fp16: bool = False
@@ -312,6 +315,11 @@ class Recipe(Settings):
                 "prompt.template names no column; put at least one, such as {"
                 + self.data.text_columns[0]
                 + "}, into it"
+            )
+        if self.train.loss_over == "labels" and self.score.mode == "generate":
+            raise ValueError(
+                "train.loss_over is labels, which does not teach the model to write its answer, and score.mode is "
+                "generate; set train.loss_over to vocabulary or score.mode to labels"
             )
         weights = self.train.class_weights
         if isinstance(weights, dict) and set(weights) != set(names):

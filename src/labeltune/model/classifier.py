@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -26,6 +26,15 @@ class Classifier:
     device: torch.device
     compute_dtype: torch.dtype
     """The type of matrix products; weights and adapter may be stored in another."""
+    loss_over: Literal["vocabulary", "labels"] = "vocabulary"
+    """What the answer competes with in every loss, trained on or reported."""
+
+    def __post_init__(self) -> None:
+        if self.loss_over == "labels" and not self.words.single:
+            raise ValueError(
+                "train.loss_over is labels, and some label word is more than one token with this tokenizer: "
+                f"{', '.join(self.words.words)}; choose words of one token, or set train.loss_over to vocabulary"
+            )
 
     @property
     def words(self) -> LabelWords:

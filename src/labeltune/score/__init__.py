@@ -128,6 +128,7 @@ def to_predictions(
     """Join rows and scores, in the data's order."""
     words = classifier.words
     lengths_K = [len(ids) for ids in words.token_ids]
+    compared_NK = scores.labels_NK if classifier.loss_over == "labels" else scores.words_NK
     for row, example in enumerate(examples):
         gold = int(encoded.gold[row])
         text = scores.texts[row] if scores.texts is not None else None
@@ -137,7 +138,7 @@ def to_predictions(
             gold=example.gold,
             predicted=words.names[int(probabilities_K.argmax())] if text is None else parse_answer(text, words),
             probabilities={name: float(p) for name, p in zip(words.names, probabilities_K, strict=True)},
-            loss=float(-scores.words_NK[row, gold] / lengths_K[gold]) if gold >= 0 else None,
+            loss=float(-compared_NK[row, gold] / lengths_K[gold]) if gold >= 0 else None,
             columns=example.columns,
             generated=text,
         )

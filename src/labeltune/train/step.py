@@ -17,7 +17,7 @@ from labeltune.recipe import TrainSettings
 from labeltune.train.batches import IGNORED, Batch
 from labeltune.train.schedule import Schedule
 
-# B rows in a batch, A answer tokens, V vocabulary
+# B rows in a batch, A answer tokens, V vocabulary, K labels
 
 
 class NotFiniteLossError(ValueError):
@@ -97,8 +97,15 @@ def run_step(classifier: Classifier, optimizer: Optimizer, batches: Sequence[Bat
 
 
 def row_losses(classifier: Classifier, batch: Batch, smoothing: float) -> torch.Tensor:
-    """Cross-entropy per row over the whole vocabulary, in nats, mean over the answer's tokens; shape (B,)."""
+    """Cross-entropy per row, in nats, mean over the answer's tokens; shape (B,).
+
+    Over the whole vocabulary or, with `loss_over` labels, over the K label words alone.
+    """
     logits_BAV = classifier.answer_logits(batch.input_ids_BT, batch.positions_BA, use_cache=False).logits
+    if classifier.loss_over == "labels":
+        tokens_K = torch.tensor([ids[0] for ids in classifier.words.token_ids], device=logits_BAV.device)
+        gold_B = (batch.targets_BA == tokens_K).int().argmax(1)  # (B, 1) against (K,)
+        return cross_entropy(logits_BAV[:, 0, tokens_K], gold_B, reduction="none", label_smoothing=smoothing)
     loss_BA = cross_entropy(
         logits_BAV.flatten(0, 1),
         batch.targets_BA.flatten(),
