@@ -108,15 +108,21 @@ def test_number_of_verb_and_subject_agree(everything):
     assert not [pair for pair in everything if singular.search(pair["hypothesis"])]
 
 
-@pytest.mark.parametrize(("field", "limit"), [("hypothesis", 0.42), ("premise", 0.47)])
-def test_one_sentence_alone_tells_little(pairs, field, limit):
+@pytest.fixture(scope="module")
+def many():
+    """10,000 pairs to learn from, and 3,000 to be wrong about."""
+    return list(generate_pairs("train", 10_000, 3)), list(generate_pairs("validation", 3000, 3))
+
+
+@pytest.mark.parametrize(("field", "limit"), [("hypothesis", 0.40), ("premise", 0.45)])
+def test_one_sentence_alone_tells_little(many, field, limit):
     bag = CountVectorizer(ngram_range=(1, 2), min_df=2)
-    train, validation = pairs["train"], pairs["validation"]
+    train, validation = many
     model = LogisticRegression(max_iter=300).fit(
         bag.fit_transform(pair[field] for pair in train), [pair["label"] for pair in train]
     )
     accuracy = model.score(bag.transform(pair[field] for pair in validation), [pair["label"] for pair in validation])
-    assert accuracy < limit  # one third is chance
+    assert accuracy <= limit  # one third is chance
 
 
 def overlap(pair):
@@ -127,11 +133,11 @@ def overlap(pair):
 
 
 @pytest.mark.parametrize("model", [LogisticRegression(max_iter=2000), HistGradientBoostingClassifier(max_iter=40)])
-def test_shared_words_tell_little(pairs, model):
-    train, validation = pairs["train"], pairs["validation"]
+def test_shared_words_tell_little(many, model):
+    train, validation = many
     model.fit([overlap(pair) for pair in train], [pair["label"] for pair in train])
     accuracy = model.score([overlap(pair) for pair in validation], [pair["label"] for pair in validation])
-    assert accuracy < 0.47  # one third is chance
+    assert accuracy <= 0.45  # one third is chance
 
 
 @pytest.mark.parametrize(
