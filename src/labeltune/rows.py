@@ -37,7 +37,7 @@ class Prediction:
     probabilities: Mapping[str, float]
     """Probability per label, normalised over the labels."""
     loss: float | None
-    """Cross-entropy of the gold answer over the whole vocabulary, in nats, mean over its tokens."""
+    """Cross-entropy of the gold answer in nats, mean over its tokens, over what `train.loss_over` names."""
     columns: Mapping[str, str]
     generated: str | None = None
     """The generated text, in `score.mode: generate` only."""
