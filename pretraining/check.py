@@ -24,9 +24,8 @@ from torch import Tensor, nn
 from torch.nn import functional
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
-from labeltune.data.pairs import generate_pairs
+from labeltune.data.pairs import LABELS, generate_pairs
 
-LABELS = ("entailment", "neutral", "contradiction")
 PROMPTS = {
     "experiment": (
         "Given the premise {premise} and the hypothesis {hypothesis}, determine whether the hypothesis entails the "

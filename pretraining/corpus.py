@@ -42,6 +42,11 @@ def read_rows(path: Path) -> list[dict]:
         return [json.loads(line) for line in lines]
 
 
+def read_sentences(folder: Path) -> list[str]:
+    """Those that have a vector, in the vectors' order."""
+    return json.loads((folder / SENTENCES).read_text(encoding="utf-8"))
+
+
 def books(folder: Path) -> str:
     with lzma.open(folder / "books.txt.xz", "rt", encoding="utf-8") as file:
         return file.read()
@@ -109,7 +114,7 @@ def real_texts(folder: Path, source: str, seed: int) -> Iterator[wordings.Text]:
     """One pass over a source of rows, each in one wording."""
     rng = Random(f"{source} {seed}")
     if source == "sentences":
-        sentences = json.loads((folder / SENTENCES).read_text(encoding="utf-8"))
+        sentences = read_sentences(folder)
         rng.shuffle(sentences)
         while sentences:
             taken = rng.randint(1, 4)
@@ -139,10 +144,8 @@ def _tokenizer(path: Path) -> Tokenizer:
 
 @cache
 def _numbers(folder: Path) -> dict[str, int]:
-    """The number of each sentence that has a vector; none where teach.py has not been run."""
-    if not (folder / SENTENCES).exists():
-        return {}
-    return {text: number for number, text in enumerate(json.loads((folder / SENTENCES).read_text(encoding="utf-8")))}
+    """The number of each sentence that has a vector."""
+    return {text: number for number, text in enumerate(read_sentences(folder))}
 
 
 def _job(job: tuple[str, Path, Path, int, int, int]) -> tuple[str, Rows]:
@@ -158,13 +161,8 @@ def _job(job: tuple[str, Path, Path, int, int, int]) -> tuple[str, Rows]:
 def build(
     folder: Path, tokenizer_path: Path, pairs: int, copies: dict[str, int], row_tokens: int, processes: int
 ) -> dict[str, Rows]:
-    """Every source as packed rows, made by so many processes; `copies` says how many passes of wordings each has.
-
-    What teach.py has not written is left out.
-    """
+    """Every source as packed rows, made by so many processes; `copies` says how many passes of wordings each has."""
     chunk = max(min(20_000, pairs), 1)
-    made = {"sentences": folder / SENTENCES, "guesses": folder / GUESSES}
-    copies = {source: passes for source, passes in copies.items() if source not in made or made[source].exists()}
     jobs = [("books", folder, tokenizer_path, 0, 0, row_tokens)]
     jobs += [
         (source, folder, tokenizer_path, seed, 0, row_tokens)

@@ -5,6 +5,7 @@ Shapes: N sentences, T word pieces, H = 384 channels, K labels.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
 import torch
@@ -54,30 +55,32 @@ def load(folder: Path) -> tuple[BertModel, Tokenizer]:
 
 def sentence_vectors(model: BertModel, tokenizer: Tokenizer, sentences: list[str], device: str) -> Tensor:
     """(N, H) float16 of unit length: the mean over each sentence's pieces, as the encoder was trained to be used."""
-    order = sorted(range(len(sentences)), key=lambda place: len(sentences[place]))
-    vectors_NH = torch.empty(len(sentences), CONFIG.hidden_size, dtype=torch.float16)
     model.eval().to(device)
-    for start in range(0, len(order), 2048):
-        places = order[start : start + 2048]
-        found = tokenizer.encode_batch([sentences[place] for place in places])
-        vectors_NH[places] = _pooled(model, found, device).half().cpu()
-    return vectors_NH
+
+    def vectors(batch: list[str]) -> Tensor:
+        return functional.normalize(_pooled(model, tokenizer.encode_batch(batch), device), dim=1).half()
+
+    return _by_length(vectors, sentences, [len(sentence) for sentence in sentences], 2048)
 
 
 @torch.no_grad()
+def _by_length(read: Callable[[list], Tensor], items: list, lengths: list[int], size: int) -> Tensor:
+    """`read` of all items, a batch of like length at a time, on the CPU in the items' order."""
+    order = sorted(range(len(items)), key=lengths.__getitem__)
+    found = [
+        read([items[place] for place in order[start : start + size]]).cpu() for start in range(0, len(order), size)
+    ]
+    return torch.cat(found)[torch.tensor(order).argsort()]
+
+
 def _pooled(model: BertModel, found: list, device: str) -> Tensor:
-    hidden_NTH, real_NT = _hidden(model, found, device)
-    pooled_NH = (hidden_NTH * real_NT[..., None]).sum(1) / real_NT.sum(1, keepdim=True)
-    return functional.normalize(pooled_NH.float(), dim=1)
-
-
-def _hidden(model: BertModel, found: list, device: str) -> tuple[Tensor, Tensor]:
+    """(N, H) in float32, the mean over the pieces."""
     ids_NT = torch.tensor([one.ids for one in found], device=device)
     real_NT = torch.tensor([one.attention_mask for one in found], device=device)
     types_NT = torch.tensor([one.type_ids for one in found], device=device)
     with torch.autocast(device, torch.bfloat16):
         hidden_NTH = model(input_ids=ids_NT, attention_mask=real_NT, token_type_ids=types_NT).last_hidden_state
-    return hidden_NTH, real_NT
+    return ((hidden_NTH * real_NT[..., None]).sum(1) / real_NT.sum(1, keepdim=True)).float()
 
 
 class Judge(nn.Module):
@@ -91,17 +94,10 @@ class Judge(nn.Module):
 
     def forward(self, pairs: list[tuple[str, str]]) -> Tensor:
         """(N, K) logits in float32."""
-        hidden_NTH, real_NT = _hidden(self.encoder, self.tokenizer.encode_batch(pairs), self.device)
-        pooled_NH = (hidden_NTH * real_NT[..., None]).sum(1) / real_NT.sum(1, keepdim=True)
-        return self.reader(pooled_NH.float())
+        return self.reader(_pooled(self.encoder, self.tokenizer.encode_batch(pairs), self.device))
 
-    @torch.no_grad()
     def probabilities(self, pairs: list[tuple[str, str]]) -> Tensor:
         """(N, K), on the CPU."""
         self.eval()
-        order = sorted(range(len(pairs)), key=lambda place: len(pairs[place][0]) + len(pairs[place][1]))
-        found_NK = torch.empty(len(pairs), 3)
-        for start in range(0, len(order), 1024):
-            places = order[start : start + 1024]
-            found_NK[places] = self([pairs[place] for place in places]).softmax(1).cpu()
-        return found_NK
+        lengths = [len(premise) + len(hypothesis) for premise, hypothesis in pairs]
+        return _by_length(lambda batch: self(batch).softmax(1), pairs, lengths, 1024)

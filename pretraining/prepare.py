@@ -17,7 +17,8 @@ from typing import Any
 
 import encoder
 
-LABELS = ("entailment", "neutral", "contradiction")
+from labeltune.data.pairs import LABELS
+
 LABEL_TALK = re.compile(r"entail|contradict|neutral", re.IGNORECASE)
 
 

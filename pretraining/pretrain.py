@@ -1,4 +1,4 @@
-"""Pretrain the small base: minutes on one GPU, about an hour on two CPU cores.
+"""Pretrain the small base: minutes on one GPU.
 
     python pretraining/pretrain.py --text FOLDER --tokenizer FOLDER --out FOLDER --minutes 5
 

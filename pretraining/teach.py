@@ -53,7 +53,7 @@ def picture_pairs(folder: Path) -> Iterator[Pair]:
 
 
 def tune(judge: encoder.Judge, data: list[tuple[Pair, int]], args: argparse.Namespace) -> None:
-    """AdamW with a linear fall of the learning rate; batches of pairs of about one length."""
+    """AdamW with a linear fall of the learning rate, in shuffled batches."""
     rng = Random(args.seed)
     steps = math.ceil(len(data) / args.batch_rows) * args.epochs
     optimiser = torch.optim.AdamW(

@@ -14,7 +14,7 @@ import torch
 from labeltune.prompt import LabelWords, Prompter
 from labeltune.recipe import TrainSettings
 
-# B rows in a batch, T tokens (padded), A answer tokens, V vocabulary, H hidden size
+# B rows in a batch, T tokens (padded), A answer tokens, V vocabulary, H hidden size, K labels
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,6 +39,11 @@ class Classifier:
     @property
     def words(self) -> LabelWords:
         return self.prompter.words
+
+    @property
+    def label_tokens_K(self) -> torch.Tensor:
+        """The token of each label word, on the device; for words of a single token."""
+        return torch.tensor([ids[0] for ids in self.words.token_ids], device=self.device)
 
     @property
     def pad_id(self) -> int:

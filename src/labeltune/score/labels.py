@@ -32,8 +32,7 @@ def score_labels(classifier: Classifier, prompts: Sequence[npt.NDArray[np.int32]
 
 def _single_token_words(classifier: Classifier, prompts: Sequence[npt.NDArray[np.int32]]) -> torch.Tensor:
     first_BV: torch.Tensor = _first_token(classifier, prompts).logits[:, 0].log_softmax(-1)
-    token_ids_K = torch.tensor([ids[0] for ids in classifier.words.token_ids], device=classifier.device)
-    return first_BV[:, token_ids_K]
+    return first_BV[:, classifier.label_tokens_K]
 
 
 def _first_token(classifier: Classifier, prompts: Sequence[npt.NDArray[np.int32]], **inputs: Any) -> Any:

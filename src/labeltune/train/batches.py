@@ -29,6 +29,8 @@ class Batch:
     """Where each answer token is predicted: at the token before it."""
     targets_BA: torch.Tensor
     """The answer tokens; IGNORED where a word is shorter than the longest."""
+    gold_B: torch.Tensor
+    """Each row's label, counted in the order of labels."""
     weights_B: torch.Tensor
     """Each row's weight in the loss."""
     tokens: int
@@ -80,6 +82,7 @@ def make_batch(
         input_ids_BT=pad_right(sequences, classifier.pad_id).to(classifier.device, non_blocking=True),
         positions_BA=torch.from_numpy(positions_BA).to(classifier.device),
         targets_BA=torch.from_numpy(targets_BA).to(classifier.device),
+        gold_B=torch.from_numpy(gold.astype(np.int64)).to(classifier.device),
         weights_B=torch.tensor(
             [class_weights_K[label] for label in gold], dtype=torch.float32, device=classifier.device
         ),

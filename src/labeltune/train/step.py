@@ -103,9 +103,8 @@ def row_losses(classifier: Classifier, batch: Batch, smoothing: float) -> torch.
     """
     logits_BAV = classifier.answer_logits(batch.input_ids_BT, batch.positions_BA, use_cache=False).logits
     if classifier.loss_over == "labels":
-        tokens_K = torch.tensor([ids[0] for ids in classifier.words.token_ids], device=logits_BAV.device)
-        gold_B = (batch.targets_BA == tokens_K).int().argmax(1)  # (B, 1) against (K,)
-        return cross_entropy(logits_BAV[:, 0, tokens_K], gold_B, reduction="none", label_smoothing=smoothing)
+        logits_BK = logits_BAV[:, 0, classifier.label_tokens_K]
+        return cross_entropy(logits_BK, batch.gold_B, reduction="none", label_smoothing=smoothing)
     loss_BA = cross_entropy(
         logits_BAV.flatten(0, 1),
         batch.targets_BA.flatten(),

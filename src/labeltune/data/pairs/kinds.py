@@ -8,9 +8,9 @@ excludes a hypothesis of a man who reads.
 from __future__ import annotations
 
 from .claims import draw_claims
-from .facts import VAGUE_PLACES, can_do, nouns_exclude, places_of, sides_of, suits
+from .facts import VAGUE_PLACES, can_do, nouns_exclude, places_of, sides_of
 from .grammar import ing, plural, sentence
-from .options import doable, others_beside, usual_places
+from .options import doable, others_beside, usual_places, vague_nouns
 from .places import TOGETHER
 from .scene import Scene, add_details, draw_when, exclude, generalise, specialise
 from .subjects import ANIMALS, COUNTS, DEEDS, DEEDS_OF_ANIMALS, NOUNS, PEOPLE, VAGUE_COUNTS, WOMENS_GARMENTS
@@ -86,8 +86,7 @@ def _detail_pair(draw: Draw, kind: str, label: str) -> Pair | None:
 
 def _say_vaguely(draw: Draw, scene: Scene) -> None:
     """Names the subject less exactly, as premises do which leave something open."""
-    fits = [word for word in NOUNS[scene.noun].parents if not scene.activity or can_do(word, scene.activity)]
-    fits = [word for word in fits if suits(scene.adjective, word)]
+    fits = vague_nouns(scene.noun, scene.adjective, scene.activity)
     scene.noun = draw.pick(fits) if fits else scene.noun
 
 

@@ -59,6 +59,13 @@ def exact_nouns(noun: str, adjective: str | None, activity: str | None, all_word
 
 
 @cache
+def vague_nouns(noun: str, adjective: str | None, activity: str | None) -> tuple[str, ...]:
+    """Less exact words for this noun that the adjective suits and that may do this; none is held out."""
+    fits = (word for word in NOUNS[noun].parents if suits(adjective, word))
+    return tuple(word for word in fits if activity is None or can_do(word, activity))
+
+
+@cache
 def exact_activities(activity: str, noun: str, place: str | None, all_words: bool) -> tuple[str, ...]:
     """Kinds of this activity that such a subject may be shown doing; at this place, unless it is vague or not said."""
     fits = (base for base in finer_activities(activity) if can_do(noun, base))

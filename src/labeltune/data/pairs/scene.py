@@ -72,8 +72,7 @@ def add_details(draw: Draw, scene: Scene, chance: float, but: str = "") -> None:
     """Draws each detail that is not said yet by this chance, except `but`, which stays open."""
     random, noun = draw.random, scene.noun
     if scene.activity is None and but != "activity" and random() < chance:
-        fitting = doable_at(noun, scene.place, draw.all_words)
-        scene.activity = draw.pick(fitting) if fitting else None
+        _redraw(draw, scene, "activity", doable_at(noun, scene.place, draw.all_words))
     if scene.place is None and but != "place" and random() < chance:
         places = usual_places(scene.activity, draw.all_words) if scene.activity else ()
         place = draw.pick(places) if places else draw.word(ALL_PLACES)
@@ -92,13 +91,13 @@ def specialise(draw: Draw, scene: Scene, facet: str) -> None:
     """Says this detail more exactly, where there is a more exact word."""
     if facet == "noun":
         nouns = exact_nouns(scene.noun, scene.adjective, scene.activity, draw.all_words)
-        scene.noun = draw.pick(nouns) if nouns else scene.noun
+        _redraw(draw, scene, "noun", nouns)
     elif facet == "activity" and scene.activity:
         options = exact_activities(scene.activity, scene.noun, scene.place, draw.all_words)
-        scene.activity = draw.pick(options) if options else scene.activity
+        _redraw(draw, scene, "activity", options)
     elif facet == "place" and scene.place in VAGUE_PLACES:
         places = exact_places(scene.place, scene.activity, draw.all_words)
-        scene.place = draw.pick(places) if places else scene.place
+        _redraw(draw, scene, "place", places)
     elif facet == "wear" and scene.wear and scene.wear.worn and not scene.wear.colour:
         scene.wear = Wear(scene.wear.garment, draw.word(COLOURS))
 
@@ -108,6 +107,13 @@ def _leave_place(scene: Scene, place: str | None) -> None:
     scene.place = place
     if scene.when in WEATHER:
         scene.when = None
+
+
+def _redraw(draw: Draw, scene: Scene, facet: str, options: tuple[str, ...]) -> bool:
+    """Puts one of the options in the place of this detail; False where there is none."""
+    if options:
+        setattr(scene, facet, draw.pick(options))
+    return bool(options)
 
 
 def _open_noun(draw: Draw, scene: Scene) -> bool:
@@ -137,9 +143,7 @@ def _open_wear(draw: Draw, scene: Scene) -> bool:
 
 
 def _open_activity(draw: Draw, scene: Scene) -> bool:
-    options = vague_activities(scene.activity or "", scene.noun, draw.all_words)
-    scene.activity = draw.pick(options) if options else None
-    return bool(options)
+    return _redraw(draw, scene, "activity", vague_activities(scene.activity or "", scene.noun, draw.all_words))
 
 
 def _open_place(draw: Draw, scene: Scene) -> bool:
@@ -155,9 +159,7 @@ def _open_when(draw: Draw, scene: Scene) -> bool:
 
 
 def _other_noun(draw: Draw, scene: Scene) -> bool:
-    nouns = contrary_nouns(scene.noun, scene.activity, scene.adjective, draw.all_words)
-    scene.noun = draw.pick(nouns) if nouns else scene.noun
-    return bool(nouns)
+    return _redraw(draw, scene, "noun", contrary_nouns(scene.noun, scene.activity, scene.adjective, draw.all_words))
 
 
 def _other_count(draw: Draw, scene: Scene) -> bool:
@@ -166,9 +168,7 @@ def _other_count(draw: Draw, scene: Scene) -> bool:
 
 
 def _other_adjective(draw: Draw, scene: Scene) -> bool:
-    others = contrary_adjectives(scene.adjective or "", scene.noun, draw.all_words)
-    scene.adjective = draw.pick(others) if others else None
-    return bool(others)
+    return _redraw(draw, scene, "adjective", contrary_adjectives(scene.adjective or "", scene.noun, draw.all_words))
 
 
 def _other_wear(draw: Draw, scene: Scene) -> bool:
@@ -188,8 +188,7 @@ def _other_activity(draw: Draw, scene: Scene) -> bool:
     options = contrary_activities(scene.activity or "", scene.noun, scene.place, draw.all_words)
     if draw.random() < 0.25:
         options = tuple(base for base in postures(scene.noun, draw.all_words) if base in options) or options
-    scene.activity = draw.pick(options) if options else None
-    return bool(options)
+    return _redraw(draw, scene, "activity", options)
 
 
 def _other_place(draw: Draw, scene: Scene) -> bool:
