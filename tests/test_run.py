@@ -251,6 +251,13 @@ def test_prediction_names_every_bad_row_and_writes_nothing(finished, tmp_path):
     assert not (tmp_path / "out.csv").exists()
 
 
+def test_prediction_refuses_an_unknown_format_before_any_model_is_loaded(finished, tmp_path, monkeypatch):
+    monkeypatch.setattr("labeltune.predict.load_subject", lambda *_: pytest.fail("the model was loaded"))
+    source = write_jsonl(tmp_path / "new.jsonl", make_rows(2, 3))
+    with pytest.raises(ValueError, match=r"no table format ends in '\.xyz'"):
+        predict_file(finished.path, source, tmp_path / "out.xyz", QUIET)
+
+
 @pytest.mark.parametrize("name", ["snli-phi2", "snli-phi2-best", "imdb"])
 def test_a_bundled_recipe_runs_with_all_its_own_arguments(tiny_model, tmp_path, name):
     """Another base and other rows; all else as the recipe has it: NF4, float16, checkpointing, generation."""

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from labeltune.data import load_rows, read_table, text_of, write_table
+from labeltune.data.files import table_format
 from labeltune.folder import open_finished
 from labeltune.job import Job, encode_splits, load_classifier, score_rows, score_to_file
 from labeltune.judge.metrics import evaluate
@@ -74,7 +75,8 @@ def predict_file(run_folder: Path, source: Path, target: Path, terminal: Termina
     of any length.
 
     Raises:
-        ValueError: no finished run, a table without the text columns, or rows without text (all are named at once).
+        ValueError: no finished run, a `target` of no known format, a table without the text columns, or rows without
+            text (all are named at once).
     """
     folder = open_finished(run_folder)
     if not folder.adapter.is_dir():
@@ -83,6 +85,7 @@ def predict_file(run_folder: Path, source: Path, target: Path, terminal: Termina
         )
     if target.exists():
         raise ValueError(f"{target} is there already; name another file")
+    table_format(target)
     recipe = load_recipe(str(run_folder))
     rows = _check_table(source, recipe)
     job = load_subject(Subject(recipe, folder.adapter), terminal)
