@@ -11,7 +11,7 @@ from typing import Any
 from labeltune.data import load_rows, read_table, text_of, write_table
 from labeltune.data.files import table_format
 from labeltune.folder import open_finished
-from labeltune.job import Job, encode_splits, load_classifier, score_rows, score_to_file
+from labeltune.job import Job, encode_splits, load_classifier, ready, score_rows, score_to_file
 from labeltune.judge.metrics import evaluate
 from labeltune.model.adapter import load_adapter
 from labeltune.monitor import Monitor
@@ -47,7 +47,7 @@ def load_subject(subject: Subject, terminal: Terminal) -> Job:
     if subject.adapter is not None:
         classifier = replace(classifier, model=load_adapter(base.model, subject.adapter))
         terminal.say(f"adapter: {subject.adapter}")
-    return Job(subject.recipe, terminal, Monitor(), classifier)
+    return Job(subject.recipe, terminal, Monitor(), ready(classifier, terminal))
 
 
 def score_split(subject: Subject, split: str, out: Path, terminal: Terminal) -> dict[str, Any]:

@@ -7,7 +7,6 @@ import os
 import shutil
 from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import Any
 
 import torch
 from peft import set_peft_model_state_dict
@@ -18,7 +17,6 @@ from labeltune.model.classifier import Classifier
 from labeltune.train.step import Optimizer
 
 TENSORS, STATE = "trainer_state.safetensors", "trainer_state.json"
-MOMENTS = ("step", "exp_avg", "exp_avg_sq")
 
 
 def checkpoint_folder(run_folder: Path, step: int) -> Path:
@@ -39,16 +37,9 @@ def save_checkpoint(
     staging.mkdir()
     save_adapter(classifier.model, staging)
     tensors = {f"random.{name}": state for name, state in _random_states().items()}
-    for name, parameter in optimizer.parameters.items():
-        moments = optimizer.adamw.state.get(parameter, {})
-        tensors |= {f"adamw.{moment}.{name}": moments[moment] for moment in MOMENTS if moment in moments}
+    tensors |= optimizer.state()
     save_file({name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}, staging / TENSORS)
-    state = {
-        "step": step,
-        "losses": list(losses),
-        "scheduler": {"last_epoch": optimizer.scheduler.last_epoch},
-        "scaler": optimizer.scaler.state_dict(),
-    }
+    state = {"step": step, "losses": list(losses)}
     (staging / STATE).write_text(json.dumps(state, indent=2) + "\n", encoding="utf-8")
     shutil.rmtree(folder, ignore_errors=True)
     os.rename(staging, folder)
@@ -69,15 +60,7 @@ def load_checkpoint(folder: Path, classifier: Classifier, optimizer: Optimizer) 
             f"checkpoint {folder} cannot be read ({error}); remove it to resume from the one before"
         ) from error
     load_adapter_weights(folder, classifier)
-    for name, parameter in optimizer.parameters.items():
-        moments = {moment: tensors.get(f"adamw.{moment}.{name}") for moment in MOMENTS}
-        if any(value is None for value in moments.values()):
-            continue  # a parameter that no step has touched yet
-        optimizer.adamw.state[parameter] = {
-            moment: value.to(parameter.device) for moment, value in moments.items() if value is not None
-        }
-    _restore_schedule(optimizer, int(state["scheduler"]["last_epoch"]))
-    optimizer.scaler.load_state_dict(state["scaler"])
+    optimizer.load_state(tensors)
     _restore_random_states(
         {name.removeprefix("random."): t for name, t in tensors.items() if name.startswith("random.")}
     )
@@ -121,16 +104,6 @@ def _checkpoints(run_folder: Path) -> list[Path]:
 
 def _step(folder: Path) -> int:
     return int(folder.name.removeprefix("checkpoint-"))
-
-
-def _restore_schedule(optimizer: Optimizer, last_epoch: int) -> None:
-    """A schedule is a function of its count alone, so setting the count restores it."""
-    scheduler: Any = optimizer.scheduler
-    scheduler.last_epoch = last_epoch
-    rates = [rate * factor(last_epoch) for rate, factor in zip(scheduler.base_lrs, scheduler.lr_lambdas, strict=True)]
-    for group, rate in zip(optimizer.adamw.param_groups, rates, strict=True):
-        group["lr"] = rate
-    scheduler._last_lr = rates
 
 
 def _random_states() -> dict[str, torch.Tensor]:
