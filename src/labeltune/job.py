@@ -56,7 +56,9 @@ def load_classifier(recipe: Recipe, terminal: Terminal) -> tuple[Classifier, Bas
     )
     for note in base.notes:
         terminal.say(f"  {note}")
-    classifier = Classifier(base.model, prompter, base.device, compute_dtype, recipe.train.loss_over)
+    classifier = Classifier(
+        base.model, prompter, base.device, compute_dtype, recipe.train.loss_over, base.checkpointing
+    )
     return classifier, base
 
 

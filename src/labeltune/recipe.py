@@ -148,6 +148,10 @@ class ModelSettings(Settings):
     """The hub model's branch, tag or commit."""
     quantization: Literal["nf4", "int8", "none"] = "none"
     """NF4 with double quantisation, 8-bit, or none."""
+    memory: Literal["auto", "lean", "fast"] = "auto"
+    """What an NF4 base may take. `lean`: weights stay in 4 bits and activations are computed again. `fast`: weights are
+    unpacked once, nothing is computed twice. `auto`: fast on a GPU where unpacked weights fill at most half of what is
+    free, else lean; on a CPU, and without NF4, as train.gradient_checkpointing says. The result is the same."""
     dtype: Literal["auto", "float32", "bfloat16", "float16"] = "auto"
     """Storage and computing type; `auto` is bfloat16 on a GPU that has it, else float16, and float32 on a CPU."""
     attn_implementation: str | None = None

@@ -60,9 +60,11 @@ def tune(job: Job, folder: RunFolder, splits: Mapping[str, Split], encoded: Mapp
     """Train, scoring and saving as the schedule says; goes on from the newest checkpoint if there is one."""
     settings = job.recipe.train
     schedule = make_schedule(settings, len(encoded["train"]))
-    prepare(job.classifier, settings, settings.gradient_checkpointing)
+    checkpointing = job.classifier.checkpointing
+    checkpointing = settings.gradient_checkpointing if checkpointing is None else checkpointing
+    prepare(job.classifier, settings, checkpointing)
     tuning = Tuning(job, folder, splits, encoded, schedule, Optimizer(job.classifier, settings, schedule))
-    stepper = Stepper(job.classifier, tuning.optimizer, capture=not settings.gradient_checkpointing)
+    stepper = Stepper(job.classifier, tuning.optimizer, capture=not checkpointing)
     begun = _resume(tuning)
     if begun:
         job.events.append(

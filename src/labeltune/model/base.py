@@ -21,6 +21,7 @@ from transformers.activations import NewGELUActivation
 
 from labeltune.hub import hub_reachable
 from labeltune.model.attention import FP32_ATTENTION, OVERFLOWS_IN_FLOAT16, PACKED_ATTENTION
+from labeltune.model.memory import settle_memory
 from labeltune.recipe import ModelSettings
 
 SMALL = "labeltune-small"
@@ -39,6 +40,8 @@ class Base:
     """The longest input, in tokens."""
     notes: tuple[str, ...]
     """What was decided for the user, in words."""
+    checkpointing: bool | None = None
+    """Whether training computes activations again; None where that is for the recipe to say."""
 
 
 def choose_device(settings: ModelSettings) -> torch.device:
@@ -91,7 +94,8 @@ def load_base(settings: ModelSettings) -> Base:
     model.config.use_cache = False
     _keep_packing(model)
     _fuse_gelu(model)
-    return Base(model.eval(), tokenizer, device, dtype, max_length(config), notes)
+    checkpointing, memory_notes = settle_memory(model, settings, device, dtype)
+    return Base(model.eval(), tokenizer, device, dtype, max_length(config), (*notes, *memory_notes), checkpointing)
 
 
 def load_tokenizer(settings: ModelSettings) -> tuple[Any, Any]:

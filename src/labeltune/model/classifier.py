@@ -33,6 +33,8 @@ class Classifier:
     """The type of matrix products; weights and adapter may be stored in another."""
     loss_over: Literal["vocabulary", "labels"] = "vocabulary"
     """What the answer competes with in every loss, trained on or reported."""
+    checkpointing: bool | None = None
+    """Whether training computes activations again; None where train.gradient_checkpointing decides."""
     packed: bool = False
     """Whether the model reads rows joined end to end; otherwise they are padded on the right."""
 
@@ -50,7 +52,8 @@ class Classifier:
     @cached_property
     def label_tokens_K(self) -> torch.Tensor:
         """The token of each label word, on the device; for words of a single token."""
-        return torch.tensor([ids[0] for ids in self.words.token_ids], device=self.device)
+        with torch.inference_mode(False):  # training reads it too, whoever asks first
+            return torch.tensor([ids[0] for ids in self.words.token_ids], device=self.device)
 
     @cached_property
     def has_dropout(self) -> bool:

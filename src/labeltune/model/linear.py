@@ -92,7 +92,7 @@ class Lora:
 def unpack(module: Linear4bit, out: torch.Tensor) -> None:
     """Write a layer's 4-bit weights into `out`, as the numbers that they stand for."""
     state = module.weight.quant_state
-    if out.dtype == state.dtype:
+    if out.dtype == state.dtype and out.device.type == "cuda":  # bitsandbytes writes into place on GPUs alone
         dequantize_4bit(module.weight.data, state, out=out)
     else:
         out.copy_(dequantize_4bit(module.weight.data, state))

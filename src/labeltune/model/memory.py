@@ -1,10 +1,57 @@
-"""Running out of memory, told apart from other errors."""
+"""Memory as a choice, and running out of it told apart from other errors."""
 
 from __future__ import annotations
 
 import gc
 
+from typing import Any
+
 import torch
+from bitsandbytes.functional import dequantize_4bit
+from bitsandbytes.nn import Linear4bit
+
+from labeltune.recipe import ModelSettings
+
+MIB = 2**20
+
+
+def settle_memory(
+    model: Any, settings: ModelSettings, device: torch.device, dtype: torch.dtype
+) -> tuple[bool | None, list[str]]:
+    """Unpack a 4-bit base where the settings, or the free memory, say so.
+
+    Returns:
+        whether activations are to be computed again in the backward pass, None where the recipe decides; and what was
+        decided, in words.
+    """
+    packed = [module for module in model.modules() if isinstance(module, Linear4bit)]
+    numbers = sum(module.in_features * module.out_features for module in packed)
+    needed = numbers * dtype.itemsize
+    choice = settings.memory
+    if choice == "auto" and packed and device.type == "cuda":
+        free = torch.cuda.mem_get_info(device)[0]
+        choice = "fast" if needed <= free / 2 else "lean"
+    if choice == "auto":
+        return None, []
+    if choice == "lean":
+        return True, ["memory: lean; activations are computed again in the backward pass"]
+    if packed:
+        unpack_weights(model, dtype)
+        release_memory()
+        return False, [f"memory: fast; 4-bit weights unpacked once, {needed / MIB:,.0f} MiB, nothing computed again"]
+    return False, ["memory: fast; nothing computed again"]
+
+
+def unpack_weights(model: Any, dtype: torch.dtype) -> None:
+    """Put plain linear layers in place of 4-bit ones: the same numbers, without unpacking them at every use."""
+    for parent in list(model.modules()):
+        for name, child in list(parent.named_children()):
+            if isinstance(child, Linear4bit):
+                weight = dequantize_4bit(child.weight.data, child.weight.quant_state).to(dtype)
+                plain = torch.nn.Linear(child.in_features, child.out_features, bias=False, device="meta")
+                plain.weight = torch.nn.Parameter(weight, requires_grad=False)
+                plain.bias = child.bias
+                setattr(parent, name, plain.train(child.training))
 
 
 def is_out_of_memory(error: BaseException) -> bool:

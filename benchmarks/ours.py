@@ -1,0 +1,224 @@
+"""labeltune's own training and scoring, measured as peers.py measures the peers', and whether it computes the same.
+
+    python benchmarks/ours.py [STACK ...] --train train.jsonl --score dev.jsonl.gz --tokenizer gpt2_bpe/ \\
+        --work /tmp/benchmarks --out /tmp/figures
+
+Each stack has a process of its own. Training at batch 16 runs its five epochs in full; at batch 1 a few hundred steps
+are projected. `same-bfloat16` and `same-float32` follow the losses of the recorded step and of transformers' and peft's
+own modules over 200 steps. `--profile` lists the kernels that a step spends its time in.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+from peers import LLAMA, Options, as_arguments, make_parser, options_of
+from rows import read_examples
+from shapes import SHAPES, find_shape
+from table import EPOCH_ROWS, MIB, SCORED_ROWS, Measured, print_line, report, run_apart, steps_of_five_epochs
+
+from labeltune.recipe import Recipe
+from labeltune.recipes import load_recipe
+
+INSTRUCTION_FIRST = (
+    "Determine whether the hypothesis entails the premise. Output 0 in case of entailment, 1 in case the statements are "
+    "unrelated or not directly implied, 2 in case of a contradiction. Please answer with only the number: 0, 1, or 2. "
+    "Premise: {premise} Hypothesis: {hypothesis}"
+)
+COMPARED_STEPS = 200
+
+
+@dataclass(frozen=True, slots=True)
+class Stack:
+    """One way to run labeltune."""
+
+    title: str
+    shape: str = "phi-2"
+    recipe: str = "snli-phi2-best"
+    settings: tuple[str, ...] = ()
+    steps: int = -1
+    """Optimiser steps; all of five epochs where it is negative."""
+
+
+NO_DROPOUT = "adapter.lora_dropout=0"
+TRAINING = {
+    "ours-16": Stack("labeltune"),
+    "ours-1": Stack("labeltune, the experiment's arguments", recipe="snli-phi2", steps=400),
+    "ours-lean-16": Stack("labeltune, lean", settings=("model.memory=lean",), steps=40),
+    "ours-lean-1": Stack("labeltune, lean", recipe="snli-phi2", settings=("model.memory=lean",), steps=60),
+    "ours-llama-16": Stack(
+        "labeltune", LLAMA, settings=(NO_DROPOUT, f"adapter.target_modules={list(SHAPES[LLAMA].target_modules)}")
+    ),
+}
+SCORING = {
+    "ours-score": Stack("labeltune"),
+    "ours-score-shared": Stack(
+        "labeltune, instruction first", settings=(f"prompt.template='{INSTRUCTION_FIRST}'",)
+    ),
+}
+SAME = {
+    "same-bfloat16": Stack("labeltune: same losses, bfloat16", settings=(NO_DROPOUT,)),
+    "same-float32": Stack(
+        "labeltune: same losses, float32", settings=(NO_DROPOUT, "model.dtype=float32", "model.quantization=none")
+    ),
+}
+STACKS = TRAINING | SCORING | SAME
+
+
+def main() -> None:
+    parser = make_parser()
+    parser.add_argument("--profile", action="store_true", help="list the kernels of a step")
+    given = parser.parse_args()
+    options = options_of(given)
+    if given.one:
+        print_line(measure(given.one, options, given.profile))
+        return
+    names = given.stacks or list(STACKS)
+    extra = ["--profile"] if given.profile else []
+    rows = [run_apart(Path(__file__), name, as_arguments(options) + extra, limit_s=given.limit) for name in names]
+    report("labeltune", rows, given.out, "ours")
+
+
+def measure(name: str, options: Options, profile: bool) -> Measured:
+    stack = STACKS[name]
+    layers = 8 if name == "same-float32" and options.layers is None else options.layers
+    recipe = load_recipe(stack.recipe, [*stack.settings, f"train.max_steps={stack.steps}", "train.learning_rate=2e-4"])
+    folder = find_shape(stack.shape, options.tokenizer, options.work, layers)
+    recipe = recipe.model_copy(update={"model": recipe.model.model_copy(update={"name_or_path": str(folder)})})
+    begun_s = time.perf_counter()
+    if name in TRAINING:
+        return train(stack, recipe, options, begun_s, profile)
+    return score(stack, recipe, options) if name in SCORING else same_losses(stack, recipe, options)
+
+
+def load(recipe: Recipe, adapt: bool = True, fast: bool = True) -> Any:
+    """The classifier as a run makes it; without `fast`, transformers' and peft's own modules."""
+    from labeltune.job import load_classifier, ready
+    from labeltune.model.adapter import add_adapter
+    from labeltune.terminal import Terminal
+
+    terminal = Terminal()
+    classifier, base = load_classifier(recipe, terminal)
+    if adapt:
+        classifier = replace(classifier, model=add_adapter(base.model, recipe.adapter, seed=0))
+    return ready(classifier, terminal) if fast else classifier
+
+
+def steps_of(classifier: Any, recipe: Recipe, options: Options, capture: bool | None = None) -> tuple[Any, Iterator[Any]]:
+    """A stepper, and the training loop over the first 1,001 rows."""
+    from labeltune.train.capture import Stepper
+    from labeltune.train.loop import prepare, train
+    from labeltune.train.schedule import make_schedule
+    from labeltune.train.step import Optimizer
+
+    encoded = classifier.prompter.encode_rows(read_examples(options.train, recipe, EPOCH_ROWS))
+    settings = recipe.train.model_copy(update={"save_strategy": "no", "eval_strategy": "no"})
+    schedule = make_schedule(settings, len(encoded))
+    checkpointing = classifier.checkpointing
+    prepare(classifier, settings, settings.gradient_checkpointing if checkpointing is None else checkpointing)
+    optimizer = Optimizer(classifier, settings, schedule)
+    stepper = Stepper(classifier, optimizer, capture=not checkpointing if capture is None else capture)
+    return stepper, train(stepper, encoded, schedule)
+
+
+def train(stack: Stack, recipe: Recipe, options: Options, begun_s: float, profile: bool) -> Measured:
+    """Steps in steady state, and the whole from nothing to a saved adapter."""
+    import torch
+
+    from labeltune.model.adapter import save_adapter
+
+    classifier = load(recipe)
+    loaded_s = time.perf_counter() - begun_s
+    torch.cuda.reset_peak_memory_stats()
+    stepper, steps = steps_of(classifier, recipe, options)
+    ends_s, losses = [time.perf_counter()], []
+    for step in steps:
+        ends_s.append(time.perf_counter())
+        losses.append(step.loss)
+        if profile and step.step == 30:
+            show_profile(steps)
+            break
+    train_s = ends_s[-1] - ends_s[0]
+    save_adapter(classifier.model, options.work / f"adapter-{stack.recipe}")
+    batch_size = recipe.train.per_device_train_batch_size
+    durations_s = sorted(later - earlier for earlier, later in zip(ends_s[:-1], ends_s[1:], strict=True))
+    s_per_step = durations_s[len(durations_s) // 2]
+    complete = len(losses) == steps_of_five_epochs(batch_size)
+    note = f"{len(losses)} steps in {train_s:.1f} s, loaded in {loaded_s:.1f} s, {len(stepper._graphs)} shapes recorded"
+    return Measured(
+        stack=stack.title,
+        shape=stack.shape,
+        batch_size=batch_size,
+        s_per_step=s_per_step,
+        five_epochs_s=train_s if complete else s_per_step * steps_of_five_epochs(batch_size),
+        peak_allocated_mib=torch.cuda.max_memory_allocated() / MIB,
+        train_s=time.perf_counter() - begun_s if complete else None,
+        note=f"{note}; {stepper.note or 'replayed'}; last loss {losses[-1]:.3f}" + ("" if complete else "; projected"),
+    )
+
+
+def show_profile(steps: Iterator[Any]) -> None:
+    """The kernels of ten steps, by time."""
+    import torch
+
+    torch.cuda.synchronize()
+    with torch.profiler.profile(activities=[torch.profiler.ProfilerActivity.CUDA]) as seen:
+        for _ in islice(steps, 10):
+            pass
+        torch.cuda.synchronize()
+    print(seen.key_averages().table(sort_by="cuda_time_total", row_limit=28, max_name_column_width=70))
+
+
+def score(stack: Stack, recipe: Recipe, options: Options) -> Measured:
+    """Label probabilities of all rows with the adapter on, the second time."""
+    import torch
+
+    from labeltune.score import score_batches
+
+    classifier = load(recipe)
+    encoded = classifier.prompter.encode_rows(read_examples(options.score, recipe, SCORED_ROWS))
+    settings = recipe.score.model_copy(update={"per_device_eval_batch_size": None})
+    torch.cuda.reset_peak_memory_stats()
+    for _ in range(2):
+        torch.cuda.synchronize()
+        begun_s = time.perf_counter()
+        rows = sum(len(batch.rows) for batch in score_batches(classifier, encoded, settings))
+        torch.cuda.synchronize()
+        spent_s = time.perf_counter() - begun_s
+    return Measured(
+        stack=stack.title,
+        shape=stack.shape,
+        scoring_s=spent_s / rows * SCORED_ROWS,
+        peak_allocated_mib=torch.cuda.max_memory_allocated() / MIB,
+        note=f"{rows:,} rows in {spent_s:.2f} s",
+    )
+
+
+def same_losses(stack: Stack, recipe: Recipe, options: Options) -> Measured:
+    """The largest difference of a loss between the recorded step and transformers' own modules, over 200 steps."""
+    import torch
+
+    torch.backends.cuda.matmul.allow_tf32 = False
+    settings = recipe.train.model_copy(update={"max_steps": COMPARED_STEPS})
+    recipe = recipe.model_copy(update={"train": settings})
+    losses = []
+    for fast in (False, True):
+        _, steps = steps_of(load(recipe, fast=fast), recipe, options, capture=fast)
+        losses.append(torch.tensor([step.loss for step in steps], dtype=torch.float64))
+        torch.cuda.empty_cache()
+    difference = (losses[1] - losses[0]).abs()
+    return Measured(
+        stack=stack.title,
+        shape=stack.shape,
+        note=f"largest difference {difference.max():.2g}, mean {difference.mean():.2g} of losses from "
+        f"{losses[0][0]:.3f} to {losses[0][-1]:.3f} over {COMPARED_STEPS} steps",
+    )
+
+
+if __name__ == "__main__":
+    main()
