@@ -93,7 +93,7 @@ def measure(name: str, options: Options, profile: bool) -> Measured:
     begun_s = time.perf_counter()
     if name in TRAINING:
         return train(stack, recipe, options, begun_s, profile)
-    return score(stack, recipe, options) if name in SCORING else same_losses(stack, recipe, options)
+    return score(stack, recipe, options, profile) if name in SCORING else same_losses(stack, recipe, options)
 
 
 def load(recipe: Recipe, adapt: bool = True, fast: bool = True) -> Any:
@@ -174,7 +174,7 @@ def show_profile(steps: Iterator[Any]) -> None:
     print(seen.key_averages().table(sort_by="cuda_time_total", row_limit=28, max_name_column_width=70))
 
 
-def score(stack: Stack, recipe: Recipe, options: Options) -> Measured:
+def score(stack: Stack, recipe: Recipe, options: Options, profile: bool) -> Measured:
     """Label probabilities of all rows with the adapter on, the second time."""
     import torch
 
@@ -190,6 +190,8 @@ def score(stack: Stack, recipe: Recipe, options: Options) -> Measured:
         rows = sum(len(batch.rows) for batch in score_batches(classifier, encoded, settings))
         torch.cuda.synchronize()
         spent_s = time.perf_counter() - begun_s
+    if profile:
+        show_profile(score_batches(classifier, encoded, settings))
     return Measured(
         stack=stack.title,
         shape=stack.shape,

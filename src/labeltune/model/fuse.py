@@ -144,7 +144,9 @@ class _Rotate(torch.autograd.Function):
         turned = torch.empty_like(whole[:, : heads + kv_heads], memory_format=torch.contiguous_format)
         _rotate_heads(whole[:, : heads + kv_heads], turned, cos, sin, backward=False)
         ctx.save_for_backward(cos, sin)
-        return turned[:, :heads], turned[:, heads:], whole[:, heads + kv_heads :].clone()
+        values = whole[:, heads + kv_heads :]
+        values = values.clone() if ctx.needs_input_grad[0] else values  # a copy lets go of queries and keys
+        return turned[:, :heads], turned[:, heads:], values
 
     @staticmethod
     def backward(ctx: Any, dq: torch.Tensor, dk: torch.Tensor, dv: torch.Tensor) -> Any:  # type: ignore[override]

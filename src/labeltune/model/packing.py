@@ -15,6 +15,9 @@ import torch
 
 Ints = npt.NDArray[np.int64]
 
+WORTH_SHARING = 10
+"""Tokens beyond the first P that two rows must have in common: groups stay small, and so does what attention reads."""
+
 
 @dataclass(frozen=True, slots=True)
 class Layout:
@@ -60,6 +63,8 @@ def pack(sequences: Sequence[npt.NDArray[np.int32]], share: bool) -> Layout:
     for row in order:
         sequence = sequences[row]
         known = common_prefix(previous, sequence) if share else 0
+        if known < shared + WORTH_SHARING and known < min(len(previous), len(sequence)):
+            known = shared
         ends[path[known:]] = size  # nothing behind this place continues the row before
         if known <= shared and len(sequence) > shared:
             groups.append(size + (shared - known))

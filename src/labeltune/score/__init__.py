@@ -17,7 +17,7 @@ from labeltune.prompt import EncodedRows, parse_answer
 from labeltune.recipe import ScoreSettings
 from labeltune.rows import Example, Prediction
 from labeltune.score.generate import generate_texts
-from labeltune.score.labels import score_labels
+from labeltune.score.labels import finished_scores, score_labels
 
 # N rows, B rows in a batch, K labels
 
@@ -69,10 +69,11 @@ def score_batches(classifier: Classifier, encoded: EncodedRows, settings: ScoreS
     width = 1 if classifier.words.single else len(classifier.words.names)
     batch_size = max(1, (settings.per_device_eval_batch_size or _rows_per_pass(encoded)) // width)
     done, shrunk = 0, False
+    under_way: _UnderWay | None = None
     while done < len(order):
         rows = order[done : done + batch_size]
         try:
-            words_BK, labels_BK, texts = _score_batch(classifier, encoded, rows, settings)
+            started = _start(classifier, encoded, rows, settings)
         except Exception as error:
             if not is_out_of_memory(error):
                 raise
@@ -85,7 +86,26 @@ def score_batches(classifier: Classifier, encoded: EncodedRows, settings: ScoreS
             batch_size, shrunk = batch_size // 2, True
             continue
         done += len(rows)
-        yield ScoredBatch(rows, words_BK, labels_BK, texts, batch_size, shrunk)
+        if under_way is not None:
+            yield under_way.result()
+        under_way = _UnderWay(rows, *started, batch_size, shrunk)
+    if under_way is not None:
+        yield under_way.result()
+
+
+@dataclass(frozen=True, slots=True)
+class _UnderWay:
+    """Rows that the device may still be at work on, while the host lays out the next."""
+
+    rows: npt.NDArray[np.int64]
+    scores_BK: torch.Tensor
+    texts: list[str] | None
+    batch_size: int
+    shrunk: bool
+
+    def result(self) -> ScoredBatch:
+        scores = finished_scores(self.scores_BK)
+        return ScoredBatch(self.rows, scores.words_BK, scores.labels_BK, self.texts, self.batch_size, self.shrunk)
 
 
 def _order_by_beginning(encoded: EncodedRows) -> npt.NDArray[np.int64]:
@@ -103,14 +123,14 @@ def _rows_per_pass(encoded: EncodedRows) -> int:
     return max(1, TOKENS_PER_PASS // max(1, longest))
 
 
-def _score_batch(
+def _start(
     classifier: Classifier, encoded: EncodedRows, rows: npt.NDArray[np.int64], settings: ScoreSettings
-) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64], list[str] | None]:
+) -> tuple[torch.Tensor, list[str] | None]:
     prompts = [encoded.prompt(row) for row in rows]
     with evaluation_mode(classifier):
-        scores = score_labels(classifier, prompts)
+        scores_BK = score_labels(classifier, prompts)
         texts = generate_texts(classifier, prompts, settings.max_new_tokens) if settings.mode == "generate" else None
-    return scores.words_BK, scores.labels_BK, texts
+    return scores_BK, texts
 
 
 @contextlib.contextmanager

@@ -23,13 +23,17 @@ class LabelScores(NamedTuple):
     """The same normalised over the K labels."""
 
 
-def score_labels(classifier: Classifier, prompts: Sequence[npt.NDArray[np.int32]]) -> LabelScores:
-    """Score every label's word after each prompt; B prompts of any length.
+def score_labels(classifier: Classifier, prompts: Sequence[npt.NDArray[np.int32]]) -> torch.Tensor:
+    """Log-probability (B, K) of every label's word after each of B prompts, on the device, which may still be at work.
 
     What prompts have in common at their beginning is computed once, and so is each prompt where its words are long.
     """
     single = classifier.words.single
-    words_BK = _single_token_words(classifier, prompts) if single else _long_words(classifier, prompts)
+    return _single_token_words(classifier, prompts) if single else _long_words(classifier, prompts)
+
+
+def finished_scores(words_BK: torch.Tensor) -> LabelScores:
+    """Wait for what `score_labels` began, and normalise it over the labels."""
     words = words_BK.double().cpu().numpy()
     return LabelScores(words, words - np.logaddexp.reduce(words, axis=1, keepdims=True))
 

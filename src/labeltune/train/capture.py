@@ -115,6 +115,9 @@ class Stepper:
     def _give_up(self, error: RuntimeError) -> None:
         self.capture = False
         reason = "memory ran out" if is_out_of_memory(error) else str(error).strip().splitlines()[0]
+        # a recording that broke off leaves the generator in its hands; a copy of its state is free again
+        generator = torch.cuda.default_generators[self.classifier.device.index or 0]
+        generator.graphsafe_set_state(generator.clone_state())
         self.note = f"the step could not be recorded as a CUDA graph ({reason}); it runs eagerly"
 
     def _pending(self) -> PendingStep:

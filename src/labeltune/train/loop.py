@@ -77,7 +77,7 @@ def train(
     check_loss_bearing(encoded, weights_K)
     under_way: _UnderWay | None = None
     before_s = time.perf_counter()
-    for step, rows in _rows_by_step(encoded, schedule, first_step):
+    for step, rows in _rows_by_step(encoded, schedule, first_step, halved=bool(classifier.checkpointing)):
         started = _start(stepper, encoded, rows, weights_K, step)
         for one in (under_way, started if schedule.pauses(step) else None):
             if one is not None:
@@ -94,9 +94,9 @@ class _UnderWay:
 
 
 def _rows_by_step(
-    encoded: EncodedRows, schedule: Schedule, first_step: int
+    encoded: EncodedRows, schedule: Schedule, first_step: int, halved: bool
 ) -> Iterator[tuple[int, list[npt.NDArray[np.int64]]]]:
-    """The rows of each micro-batch, step by step."""
+    """The rows of each micro-batch, step by step; `halved` takes each in two halves, for the memory's sake."""
     settings = schedule.settings
     size, by_length = settings.per_device_train_batch_size, settings.train_sampling_strategy == "group_by_length"
     order, order_epoch = np.zeros(0, dtype=np.int64), -1
@@ -104,7 +104,9 @@ def _rows_by_step(
         epoch, index = divmod(step - 1, schedule.steps_per_epoch)
         if epoch != order_epoch:
             order, order_epoch = epoch_order(encoded.lengths, size, settings.seed, epoch, by_length), epoch
-        yield step, list(batches_of_step(order, size, settings.gradient_accumulation_steps, index))
+        parts = 2 if halved and size % 2 == 0 else 1
+        passes = settings.gradient_accumulation_steps * parts
+        yield step, list(batches_of_step(order, size // parts, passes, index))
 
 
 def _start(

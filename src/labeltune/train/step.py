@@ -132,7 +132,7 @@ class Optimizer:
         """Gradients and loss to zero; schedule and loss scale on. As in transformers, a skipped step moves neither."""
         counts = self.counts
         counts["taken"] += ~skip
-        self.rate.copy_(self.rates[counts["taken"].clamp(max=len(self.rates) - 1)])
+        self._set_rate()
         if self.scaling:
             counts["since_overflow"].copy_(torch.where(skip, 0, counts["since_overflow"] + 1))
             grow = counts["since_overflow"] == STEPS_TO_GROW
@@ -141,6 +141,11 @@ class Optimizer:
             scale.copy_(torch.where(skip, scale * 0.5, torch.where(grow, scale * 2, scale)))
         torch._foreach_zero_([p.grad for p in self.parameters.values() if p.grad is not None])
         self._loss.zero_()
+
+    def _set_rate(self) -> None:
+        """The learning rate by the number of steps taken; an index of one dimension stays on the device."""
+        taken_1 = self.counts["taken"].clamp(max=len(self.rates) - 1).view(1)
+        self.rate.copy_(self.rates.index_select(0, taken_1)[0])
 
     def state(self) -> dict[str, torch.Tensor]:
         """All that resuming needs, as tensors by name."""
@@ -154,7 +159,7 @@ class Optimizer:
         """Restore what `state` gave."""
         for name, value in self.counts.items():
             value.copy_(tensors[f"count.{name}"])
-        self.rate.copy_(self.rates[self.counts["taken"].clamp(max=len(self.rates) - 1)])
+        self._set_rate()
         for name, parameter in self.parameters.items():
             moments = {moment: tensors.get(f"adamw.{moment}.{name}") for moment in MOMENTS}
             if any(value is None for value in moments.values()):
