@@ -138,8 +138,11 @@ class _Linear(torch.autograd.Function):
         du_TR, db_NR = torch.empty_like(u_TR), torch.zeros_like(b_NR)
         for part, columns, scale in _parts(lora):
             rank = part.stop - part.start
-            du_TR[:, part] = (dy_TN[:, columns] @ b_NR[columns, :rank]).mul_(scale)
-            db_NR[columns, :rank] = (dy_TN[:, columns].T @ u_TR[:, part]).mul_(scale)
+            torch.mm(dy_TN[:, columns], b_NR[columns, :rank], out=du_TR[:, part])
+            torch.mm(dy_TN[:, columns].T, u_TR[:, part], out=db_NR[columns, :rank])
+            if scale != 1:
+                du_TR[:, part] *= scale
+                db_NR[columns, :rank] *= scale
         da_RI = du_TR.T @ dropped_TI
         if dx_TI is not None and mask_TI is None:
             dx_TI.addmm_(du_TR, a_RI)
