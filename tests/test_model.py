@@ -3,7 +3,8 @@ import torch
 from transformers import AutoModelForCausalLM, LlamaConfig, LlamaForCausalLM, PhiConfig
 from transformers.activations import NewGELUActivation
 
-from labeltune.model.adapter import adapter_off, add_adapter, count_parameters, load_adapter, save_adapter
+from labeltune.durable import write_folder
+from labeltune.model.adapter import adapter_files, adapter_off, add_adapter, count_parameters, load_adapter
 from labeltune.model.attention import FP32_ATTENTION
 from labeltune.model.base import choose_device, choose_dtype, load_base, tokenizer_fingerprint, weights_fingerprint
 from labeltune.recipe import AdapterSettings, ModelSettings
@@ -119,7 +120,7 @@ def test_the_adapter_switches_off_to_exactly_the_base(tiny_model):
 
 
 def test_a_saved_adapter_loads_and_a_wrong_one_is_refused(tiny_model, tmp_path):
-    save_adapter(add_adapter(load(tiny_model).model, SMALL_ADAPTER, 0), tmp_path / "adapter")
+    write_folder(tmp_path / "adapter", adapter_files(add_adapter(load(tiny_model).model, SMALL_ADAPTER, 0)), {})
     load_adapter(load(tiny_model).model, tmp_path / "adapter")
     with pytest.raises(ValueError, match="holds no adapter"):
         load_adapter(load(tiny_model).model, tmp_path)

@@ -11,7 +11,8 @@ import labeltune
 
 SOURCE = Path(labeltune.__file__).parent
 LAYERS = (
-    {"__init__", "rows", "monitor", "hub", "environment", "terminal"},
+    {"__init__", "monitor", "hub", "environment", "terminal", "durable", "identity"},
+    {"rows"},
     {"recipe"},
     {"recipes", "folder"},
     {"data", "prompt"},

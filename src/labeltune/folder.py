@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import time
@@ -10,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from labeltune.durable import NotWrittenError, flush_file, tidy, write_file
 from labeltune.recipe import Recipe
 
 RUNS = Path("runs")
@@ -38,12 +40,9 @@ class RunFolder:
         return self.path / "predictions" / f"{name}.jsonl"
 
     def write(self, name: str, content: Mapping[str, Any]) -> None:
-        """Write a JSON file whole or not at all."""
-        path = self.path / name
-        partial = path.with_name(path.name + ".partial")
+        """Write a JSON file, whole and flushed to disk or not at all."""
         text = json.dumps(content, indent=2, ensure_ascii=False, allow_nan=False)
-        partial.write_text(text + "\n", encoding="utf-8")
-        partial.replace(path)
+        write_file(self.path / name, [text + "\n"])
 
     def read(self, name: str) -> dict[str, Any]:
         """Read a JSON file that `write` wrote.
@@ -67,6 +66,22 @@ class RunFolder:
         """Add one line to steps.jsonl."""
         with self.steps.open("a", encoding="utf-8") as out:
             out.write(json.dumps(line) + "\n")
+
+    def flush_steps(self) -> None:
+        """Put the lines of steps.jsonl on disk, before a checkpoint that stands for them."""
+        if self.steps.is_file():
+            flush_file(self.steps)
+
+    def forget_steps(self, after: int) -> None:
+        """Drop the lines of steps.jsonl that lie after a step, and a line that a crash cut off."""
+        if not self.steps.is_file():
+            return
+        kept = []
+        for line in self.steps.read_text(encoding="utf-8", errors="replace").splitlines(keepends=True):
+            with contextlib.suppress(ValueError, KeyError, TypeError):
+                if line.endswith("\n") and json.loads(line)["step"] <= after:
+                    kept.append(line)
+        write_file(self.steps, kept)
 
 
 def choose_folder(recipe: Recipe, out: Path | None, resume: bool) -> RunFolder:
@@ -95,8 +110,13 @@ def create_folder(folder: RunFolder, recipe: Recipe) -> None:
         ValueError: it cannot be written.
     """
     try:
-        (folder.path / "predictions").mkdir(parents=True, exist_ok=True)
+        predictions = folder.path / "predictions"
+        predictions.mkdir(parents=True, exist_ok=True)
+        tidy(folder.path)
+        tidy(predictions)
         folder.write("recipe.json", recipe.model_dump(mode="json"))
+    except NotWrittenError:
+        raise
     except OSError as error:
         reason = (error.strerror or str(error)).lower()
         raise ValueError(

@@ -15,6 +15,7 @@ from labeltune import __version__
 from labeltune.data import Split
 from labeltune.environment import devices, versions
 from labeltune.folder import RunFolder
+from labeltune.identity import Identity, require_same
 from labeltune.model.adapter import adapter_off, count_parameters
 from labeltune.model.base import Base, load_base, tokenizer_fingerprint, weights_fingerprint
 from labeltune.model.classifier import Classifier, choose_compute_dtype
@@ -35,6 +36,8 @@ class Job:
     terminal: Terminal
     monitor: Monitor
     classifier: Classifier
+    identity: Identity
+    """What its adapter belongs to."""
     events: list[str] = field(default_factory=list)
     """What did not go as asked, in words; the summary repeats them."""
 
@@ -98,8 +101,42 @@ def score_rows(
     return to_predictions(job.classifier, examples, encoded, scores)
 
 
+def identify(recipe: Recipe, classifier: Classifier, base: Base) -> Identity:
+    """What an adapter tuned here belongs to. Reads the base's files once more, for their SHA-256."""
+    return Identity(
+        base=weights_fingerprint(recipe.model),
+        tokenizer=tokenizer_fingerprint(base.tokenizer),
+        prompt=classifier.prompter.fingerprint(),
+        labels=classifier.words.names,
+    )
+
+
+def check_same_run(folder: RunFolder, identity: Identity, splits: Mapping[str, Split]) -> None:
+    """See that a run goes on with what it began with: what it has scored so far must remain comparable.
+
+    Raises:
+        ValueError: base, tokenizer, prompt or rows differ; names what does.
+    """
+    if not folder.exists("environment.json"):
+        return  # it had not come that far
+    there = folder.read("environment.json")["fingerprints"]
+    require_same(f"the run in {folder.path}", {k: there[k] for k in ("base", "tokenizer", "prompt")}, identity)
+    for name, split in splits.items():
+        if there["data"].get(name) != split.fingerprint:
+            raise ValueError(
+                f"the run in {folder.path} began with other {name} rows than {split.source} has now; bring the old "
+                "rows back, or start a new run in another folder"
+            )
+
+
 def write_environment(
-    folder: RunFolder, recipe: Recipe, classifier: Classifier, base: Base, splits: Mapping[str, Split]
+    folder: RunFolder,
+    recipe: Recipe,
+    classifier: Classifier,
+    base: Base,
+    splits: Mapping[str, Split],
+    *,
+    identity: Identity,
 ) -> dict[str, Any]:
     """Write environment.json: versions, devices, seed, and fingerprints of base, tokenizer, prompt and data."""
     environment = {
@@ -112,9 +149,9 @@ def write_environment(
         "attention": base.model.config._attn_implementation,
         "notes": list(base.notes),
         "fingerprints": {
-            "base": weights_fingerprint(recipe.model),
-            "tokenizer": tokenizer_fingerprint(base.tokenizer),
-            "prompt": classifier.prompter.fingerprint(),
+            "base": identity.base,
+            "tokenizer": identity.tokenizer,
+            "prompt": identity.prompt,
             "data": {name: split.fingerprint for name, split in splits.items()},
         },
     }
