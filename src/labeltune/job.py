@@ -119,8 +119,9 @@ def check_same_run(folder: RunFolder, identity: Identity, splits: Mapping[str, S
     """
     if not folder.exists("environment.json"):
         return  # it had not come that far
-    there = folder.read("environment.json")["fingerprints"]
-    require_same(f"the run in {folder.path}", {k: there[k] for k in ("base", "tokenizer", "prompt")}, identity)
+    environment = folder.read("environment.json")
+    there = environment["fingerprints"]
+    require_same(f"the run in {folder.path}", there | {"labels": environment["labels"]}, identity)
     for name, split in splits.items():
         if there["data"].get(name) != split.fingerprint:
             raise ValueError(
@@ -148,6 +149,7 @@ def write_environment(
         "compute_dtype": dtype_name(classifier.compute_dtype),
         "attention": base.model.config._attn_implementation,
         "notes": list(base.notes),
+        "labels": list(identity.labels),
         "fingerprints": {
             "base": identity.base,
             "tokenizer": identity.tokenizer,
