@@ -11,7 +11,7 @@ import labeltune
 
 SOURCE = Path(labeltune.__file__).parent
 LAYERS = (
-    {"__init__", "monitor", "hub", "environment", "terminal", "durable", "identity"},
+    {"__init__", "monitor", "hub", "environment", "terminal", "durable", "identity", "lock", "stopping"},
     {"rows"},
     {"recipe"},
     {"recipes", "folder"},

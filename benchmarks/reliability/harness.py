@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import sys
+import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -18,7 +20,18 @@ import labeltune.tuning  # noqa: F401
 from labeltune import cli
 from tiny import make_model, make_recipe
 
-SETTINGS = ("train.save_strategy=steps", "train.save_steps=4")
+SAVE_STEPS = 12
+SETTINGS = (
+    "train.num_train_epochs=6",
+    "train.per_device_train_batch_size=5",
+    "train.save_strategy=steps",
+    f"train.save_steps={SAVE_STEPS}",
+    "score.per_device_eval_batch_size=4",
+)
+LONGEST_S = 120
+"""A child that takes longer is killed, and its status says so."""
+AT_WORK = "LoRA adapter"
+"""What a run says when it has loaded everything."""
 MEASURED = frozenset({"rows_per_second", "tokens_per_second", "elapsed_s"})
 """Fields of steps.jsonl that two runs never share."""
 
@@ -35,7 +48,7 @@ class Harness:
         status = self.wait(self.start(self.whole))
         assert status == 0, (work / "whole.log").read_text()
 
-    def start(self, out: Path, *words: str, prepare: Callable[[], None] = lambda: None) -> int:
+    def start(self, out: Path, *words: str, prepare: Callable[[], object] = lambda: None) -> int:
         """Begin `labeltune run` in a child; returns its process id. Its output goes to a log beside the folder."""
         pid = os.fork()
         if pid:
@@ -43,6 +56,8 @@ class Harness:
         log = os.open(out.with_name(f"{out.name}.log"), os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o666)
         os.dup2(log, 1)
         os.dup2(log, 2)
+        sys.stdout, sys.stderr = (os.fdopen(place, "w", buffering=1, closefd=False) for place in (1, 2))
+        signal.alarm(LONGEST_S)
         settings = [word for setting in SETTINGS for word in ("--set", setting)]
         sys.argv = ["labeltune", "run", str(self.recipe), "--out", str(out), *settings, *words]
         try:
@@ -59,6 +74,23 @@ class Harness:
         """Wait for a child; its exit status, negative for the signal that killed it."""
         return os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
 
+    def wait_for_work(self, pid: int, out: Path, before: int) -> None:
+        """Wait until a child has loaded everything, or has ended.
+
+        Args:
+            before: how many runs in this folder have come so far already.
+        """
+        log = out.with_name(f"{out.name}.log")
+        while not log.is_file() or log.read_text(errors="replace").count(AT_WORK) <= before:
+            if os.waitid(os.P_PID, pid, os.WEXITED | os.WNOHANG | os.WNOWAIT):
+                return
+            time.sleep(0.002)
+
+    def times_at_work(self, out: Path) -> int:
+        """How many runs in this folder have loaded everything so far."""
+        log = out.with_name(f"{out.name}.log")
+        return log.read_text(errors="replace").count(AT_WORK) if log.is_file() else 0
+
     def finish(self, out: Path) -> None:
         """Go on with a run, or begin it where it had not begun, until it ends."""
         words = ["--resume"] if (out / "recipe.json").is_file() else []
@@ -72,7 +104,8 @@ class Harness:
 
 def differences(whole: Path, other: Path) -> list[str]:
     """Files, or parts of files, in which two runs differ."""
-    found = _unequal_files(whole, other, ("predictions/*.jsonl", "*/*.safetensors", "*/adapter_config.json"))
+    saved = [f"{path.name}/*.safetensors" for path in whole.glob("checkpoint-*")]  # SIGTERM leaves one more
+    found = _unequal_files(whole, other, ("predictions/*.jsonl", "adapter/*", *saved))
     for name, keys in (
         ("progress.json", ("epochs", "choice")),
         ("summary.json", ("before", "after", "comparison", "epochs", "choice", "signature")),

@@ -14,6 +14,7 @@ from typing import Annotated, Any
 import typer
 
 from labeltune import __version__
+from labeltune.stopping import Stopped
 
 USER_ERROR, OUR_ERROR, INTERRUPTED = 2, 1, 130
 
@@ -50,6 +51,7 @@ def run(
     _quiet_libraries()
     from labeltune import run as pipeline
     from labeltune.data import check_leakage
+    from labeltune.stopping import Stop
     from labeltune.terminal import Terminal
 
     terminal = Terminal(quiet=as_json)
@@ -59,7 +61,8 @@ def run(
             _print_json(report)
         check_leakage(report, settings.data)
         return
-    folder = pipeline.run(settings, terminal, out, resume)
+    with Stop().catching() as stop:
+        folder = pipeline.run(settings, terminal, out, resume, stop)
     if as_json:
         _print_json({"run": str(folder.path), **folder.read("summary.json")})
 
@@ -204,8 +207,10 @@ def main() -> None:
         app()
     except (ValueError, OSError) as error:
         _fail(f"error: {error}", USER_ERROR)
+    except Stopped as stopped:
+        _fail(str(stopped), stopped.exit_code)
     except KeyboardInterrupt:
-        _fail("interrupted; `labeltune run` with --resume goes on from the last checkpoint", INTERRUPTED)
+        _fail("interrupted", INTERRUPTED)
     except Exception as error:
         _fail(
             f"error in labeltune: {type(error).__name__}: {error}\n"

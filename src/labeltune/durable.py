@@ -53,9 +53,9 @@ def write_file(path: Path, texts: Iterable[str]) -> None:
                     _write_all(place, pending, path)
                     pending = bytearray()
             _write_all(place, pending, path)
-            with _naming(path):
+            with naming(path):
                 os.fsync(place)
-        with _naming(path):
+        with naming(path):
             os.replace(partial, path)
             flush_folder(path.parent)
     except BaseException:
@@ -76,12 +76,12 @@ def write_folder(folder: Path, files: Iterable[tuple[str, bytes]], notes: Mappin
     """
     partial = _aside(folder, PARTIAL)
     try:
-        with _naming(folder):
+        with naming(folder):
             shutil.rmtree(partial, ignore_errors=True)
             partial.mkdir(parents=True)
         listed = {name: _write_file(partial / name, content) for name, content in files}
         _write_file(partial / MANIFEST, _manifest({"files": listed, "notes": notes}))
-        with _naming(folder):
+        with naming(folder):
             flush_folder(partial)
             _swap(partial, folder)
     except BaseException:
@@ -152,7 +152,7 @@ def flush_file(path: Path) -> None:
     Raises:
         NotWrittenError: the disk is full or failing.
     """
-    with _naming(path):
+    with naming(path):
         place = os.open(path, os.O_RDONLY)
         try:
             os.fsync(place)
@@ -164,7 +164,7 @@ def _write_file(path: Path, content: bytes) -> dict[str, Any]:
     """Write and flush; returns the manifest's entry, whose digest is of what was meant to be written."""
     with _opened(path, path) as place:
         _write_all(place, content, path)
-        with _naming(path):
+        with naming(path):
             os.fsync(place)
     return {"bytes": len(content), "sha256": hashlib.sha256(content).hexdigest()}
 
@@ -172,7 +172,7 @@ def _write_file(path: Path, content: bytes) -> dict[str, Any]:
 @contextlib.contextmanager
 def _opened(path: Path, named: Path) -> Iterator[int]:
     """A new, empty file to write to; errors name another path where this one is only its forerunner."""
-    with _naming(named):
+    with naming(named):
         place = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o666)
     try:
         yield place
@@ -182,7 +182,7 @@ def _opened(path: Path, named: Path) -> Iterator[int]:
 
 def _write_all(place: int, content: bytes | bytearray, path: Path) -> None:
     view = memoryview(content)
-    with _naming(path):
+    with naming(path):
         while view:
             view = view[os.write(place, view[:CHUNK_BYTES]) :]
 
@@ -246,7 +246,8 @@ def _checked(folder: Path, name: str, manifest: Mapping[str, Any]) -> bytes:
 
 
 @contextlib.contextmanager
-def _naming(path: Path) -> Iterator[None]:
+def naming(path: Path) -> Iterator[None]:
+    """Turn the system's errors into a NotWrittenError that names the path."""
     try:
         yield
     except NotWrittenError:

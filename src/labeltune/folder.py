@@ -6,12 +6,13 @@ import contextlib
 import json
 import os
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from labeltune.durable import NotWrittenError, flush_file, tidy, write_file
+from labeltune.lock import LOCK, only_run
 from labeltune.recipe import Recipe
 
 RUNS = Path("runs")
@@ -95,16 +96,46 @@ def choose_folder(recipe: Recipe, out: Path | None, resume: bool) -> RunFolder:
     path = out or RUNS / f"{recipe.name}-{time.strftime('%Y%m%d-%H%M%S')}"
     if path.exists() and not path.is_dir():
         raise ValueError(f"{path} is a file; name another folder with --out")
-    if path.is_dir() and any(path.iterdir()):
-        raise ValueError(f"output folder {path} is in use; name another with --out, or go on with its run by --resume")
+    _check_unused(path)
     above = next(folder for folder in (path, *path.absolute().parents) if folder.exists())
     if not os.access(above, os.W_OK | os.X_OK):
         raise ValueError(f"output folder {path} cannot be made: {above} is not writable; name another with --out")
     return RunFolder(path)
 
 
+@contextlib.contextmanager
+def claimed(folder: RunFolder, resume: bool) -> Iterator[str | None]:
+    """Keep other runs out of the folder, which is there from now on; removed again if nothing comes into it.
+
+    Yields:
+        a note where the folder cannot be locked.
+
+    Raises:
+        InUseError: another run is at work in it.
+        ValueError: it cannot be written, or another run has used it in the meantime.
+    """
+    with contextlib.ExitStack() as stack:
+        try:
+            note = stack.enter_context(only_run(folder.path))
+        except OSError as error:
+            raise _unwritable(folder.path, error) from error
+        if not resume:
+            _check_unused(folder.path)
+        yield note
+
+
+def _check_unused(path: Path) -> None:
+    if path.is_dir() and any(entry.name != LOCK for entry in path.iterdir()):
+        raise ValueError(f"output folder {path} is in use; name another with --out, or go on with its run by --resume")
+
+
+def _unwritable(path: Path, error: OSError) -> ValueError:
+    reason = (error.strerror or str(error)).lower()
+    return ValueError(f"output folder {path} cannot be written ({reason}); name another with --out")
+
+
 def create_folder(folder: RunFolder, recipe: Recipe) -> None:
-    """Make the folder and write the resolved recipe into it.
+    """Write the resolved recipe into the folder, after clearing what a crash left there.
 
     Raises:
         ValueError: it cannot be written.
@@ -118,10 +149,7 @@ def create_folder(folder: RunFolder, recipe: Recipe) -> None:
     except NotWrittenError:
         raise
     except OSError as error:
-        reason = (error.strerror or str(error)).lower()
-        raise ValueError(
-            f"output folder {folder.path} cannot be written ({reason}); name another with --out"
-        ) from error
+        raise _unwritable(folder.path, error) from error
 
 
 def open_finished(path: Path) -> RunFolder:

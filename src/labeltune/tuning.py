@@ -13,6 +13,7 @@ from labeltune.judge.choice import EpochScore, contenders, score_epoch
 from labeltune.model.memory import reset_peak_memory
 from labeltune.prompt import EncodedRows
 from labeltune.rows import read_predictions
+from labeltune.stopping import Stopped
 from labeltune.train.checkpoint import (
     checkpoint_folder,
     copy_adapter,
@@ -58,7 +59,11 @@ def score_base(job: Job, folder: RunFolder, splits: Mapping[str, Split], encoded
 
 
 def tune(job: Job, folder: RunFolder, splits: Mapping[str, Split], encoded: Mapping[str, EncodedRows]) -> Tuning:
-    """Train, scoring and saving as the schedule says; goes on from the newest checkpoint if there is one."""
+    """Train, scoring and saving as the schedule says; goes on from the newest checkpoint if there is one.
+
+    Raises:
+        Stopped: someone asked to stop; a checkpoint of the last step is written.
+    """
     settings = job.recipe.train
     schedule = make_schedule(settings, len(encoded["train"]))
     prepare(job.classifier, settings)
@@ -84,7 +89,12 @@ def tune(job: Job, folder: RunFolder, splits: Mapping[str, Split], encoded: Mapp
             tuning.losses.append(step.loss)
             bar.advance(step.rows, f"loss {step.loss:.3f}")
             _log(tuning, step)
-            _after_step(tuning, step.step)
+            try:
+                _after_step(tuning, step.step)
+                job.stop.check()
+            except Stopped:
+                _save(tuning, step.step)
+                raise
             if _out_of_patience(tuning):
                 _stop_early(tuning, step.step)
                 break
