@@ -1,28 +1,32 @@
 """Short forms of the commands under benchmarks/reliability: a few kills, a few seconds."""
 
-import random
+import os
+import subprocess
+import sys
+from pathlib import Path
 
 import pytest
 
-pytest.importorskip("fcntl")
-
-from reliability.harness import Harness
-from reliability.kills import Kills
-from reliability.race import race
+ROOT = Path(__file__).parents[1]
 
 
-@pytest.fixture(scope="module")
-def kills(tmp_path_factory):
-    seed = random.SystemRandom().randrange(10**6)
-    print(f"seed {seed}")
-    return Kills(Harness(tmp_path_factory.mktemp("kills")), random.Random(seed))
+def command(module, *words):
+    """Run a command in a process of its own, because its children are forks of it."""
+    paths = os.pathsep.join(str(ROOT / name) for name in ("tests", "benchmarks"))
+    return subprocess.run(
+        [sys.executable, "-m", f"reliability.{module}", *words],
+        env=os.environ | {"PYTHONPATH": paths, "OMP_NUM_THREADS": "1"},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
 
 
-@pytest.mark.parametrize("way", ["inside_a_save", "at_random", "politely"])
-def test_a_run_that_is_killed_ends_bit_for_bit_where_an_undisturbed_one_does(kills, way):
-    for number in range(2 if way == "inside_a_save" else 1):
-        assert kills.trial(getattr(kills, way), f"{way}-{number}") == []
-
-
-def test_of_two_runs_in_one_folder_exactly_one_goes_on(kills):
-    assert race(kills.harness, kills.harness.work / "race", 0.0) == []
+@pytest.mark.parametrize(
+    ("module", "words"),
+    [("kills", ["--saves", "2", "--random", "2", "--terms", "1"]), ("race", ["--times", "1"])],
+)
+def test_disturbed_runs_end_bit_for_bit_where_an_undisturbed_one_does(module, words):
+    result = command(module, *words)
+    assert result.returncode == 0, result.stdout + result.stderr
+    assert "seed" in result.stdout
