@@ -14,12 +14,16 @@ CALLS = ("open", "write", "fsync", "mkdir", "rename", "replace")
 ERRORS = {"no space": errno.ENOSPC, "I/O error": errno.EIO, "read-only": errno.EROFS}
 
 
-def record_calls(patch: Any, watch: Callable[[int, str, tuple[Any, ...]], None]) -> list[tuple[str, str]]:
+def record_calls(
+    patch: Any, watch: Callable[[int, str, tuple[Any, ...]], None], under: str = ""
+) -> list[tuple[str, str]]:
     """Count the calls that change the disk.
 
     Args:
         patch: a pytest.MonkeyPatch.
         watch: called before each with its number from 0, its name and its arguments; may raise.
+
+        under: only calls for paths that begin so.
 
     Returns:
         a list that fills as calls come: the function's name and the path's, for a descriptor the path that it stands
@@ -34,8 +38,9 @@ def record_calls(patch: Any, watch: Callable[[int, str, tuple[Any, ...]], None])
             if name == "open" and not args[1] & os.O_CREAT:
                 return real(*args, **options)  # opened to be read or flushed; nothing changes
             where = os.readlink(f"/proc/self/fd/{args[0]}") if isinstance(args[0], int) else os.fspath(args[0])
-            log.append((name, where))
-            watch(len(log) - 1, name, args)
+            if where.startswith(under):
+                log.append((name, where))
+                watch(len(log) - 1, name, args)
             return real(*args, **options)
 
         return call

@@ -20,7 +20,7 @@ LAYERS = (
     {"train", "score"},
     {"judge"},
     {"explain", "report"},
-    {"job", "finish", "show", "doctor"},
+    {"job", "finish", "show", "doctor", "room"},
     {"tuning"},
     {"run", "predict"},
     {"cli"},

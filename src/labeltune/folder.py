@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from labeltune.durable import NotWrittenError, flush_file, tidy, write_file
+from labeltune.durable import NotWrittenError, flush_file, naming, tidy, write_file
 from labeltune.lock import LOCK, only_run
 from labeltune.recipe import Recipe
 
@@ -65,7 +65,7 @@ class RunFolder:
 
     def append_step(self, line: Mapping[str, Any]) -> None:
         """Add one line to steps.jsonl."""
-        with self.steps.open("a", encoding="utf-8") as out:
+        with naming(self.steps), self.steps.open("a", encoding="utf-8") as out:
             out.write(json.dumps(line) + "\n")
 
     def flush_steps(self) -> None:

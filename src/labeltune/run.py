@@ -78,17 +78,19 @@ def _tune_and_score(recipe: Recipe, terminal: Terminal, folder: RunFolder, stop:
             # torch and what builds on it take seconds to import; what is wrong with the rows should be told before
             from labeltune import job as stages
             from labeltune.model.adapter import add_adapter, count_parameters
+            from labeltune.room import check_room
 
             classifier, base = stages.load_classifier(recipe, terminal)
             encoded = stages.encode_splits(classifier, splits, terminal)
             monitor.watch_gpu(gpu_uuid(base.device))
             identity = stages.identify(recipe, classifier, base)
             stages.check_same_run(folder, identity, splits)
+            classifier = replace(classifier, model=add_adapter(base.model, recipe.adapter, recipe.train.seed))
+            check_room(folder.path, recipe, classifier.model, encoded)
             create_folder(folder, recipe)
             monitor.record_to(folder.hardware)
             folder.write("data.json", _with_cuts(data_report, encoded, classifier.prompter.max_prompt_tokens))
             environment = stages.write_environment(folder, recipe, classifier, base, splits, identity=identity)
-            classifier = replace(classifier, model=add_adapter(base.model, recipe.adapter, recipe.train.seed))
         terminal.say(f"LoRA adapter: {count_parameters(classifier.model)}")
         job = stages.Job(recipe, terminal, monitor, classifier, identity, stop)
         with stop.deferred():

@@ -15,6 +15,7 @@ from typing import IO, Any
 
 from labeltune.data.files import DELIMITERS, PARQUET_BATCH_ROWS, table_format
 from labeltune.data.source import Row
+from labeltune.durable import NotWrittenError, flush_file, flush_folder
 
 
 def write_table(path: Path, rows: Iterable[Row]) -> None:
@@ -39,7 +40,13 @@ def write_table(path: Path, rows: Iterable[Row]) -> None:
                     out.writelines(json.dumps(row, ensure_ascii=False, default=str) + "\n" for row in rows)
                 else:
                     _write_csv(path, out, DELIMITERS[form], iter(rows))
+        flush_file(partial)
         partial.replace(path)
+        flush_folder(path.parent)
+    except OSError as error:
+        if isinstance(error, NotWrittenError) or error.filename is not None:
+            raise
+        raise NotWrittenError(path, error) from error  # a write that fails does not know its file
     finally:
         partial.unlink(missing_ok=True)
 
