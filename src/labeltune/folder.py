@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import re
 import time
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -93,7 +94,8 @@ def choose_folder(recipe: Recipe, out: Path | None, resume: bool) -> RunFolder:
     """
     if resume:
         return _reopen(recipe, out)
-    path = out or RUNS / f"{recipe.name}-{time.strftime('%Y%m%d-%H%M%S')}"
+    name = re.sub(r"[^\w.-]+", "-", recipe.name).strip(".-") or "run"  # a recipe may come from anywhere
+    path = out or RUNS / f"{name[:80]}-{time.strftime('%Y%m%d-%H%M%S')}"
     if path.exists() and not path.is_dir():
         raise ValueError(f"{path} is a file; name another folder with --out")
     _check_unused(path)

@@ -109,7 +109,9 @@ def predict_file(run_folder: Path, source: Path, target: Path, terminal: Termina
     rows = _check_table(source, recipe)
     job = load_subject(Subject(recipe, folder.adapter), terminal)
     with terminal.bar("predicting", rows) as bar:
-        write_table(target, _predicted_rows(job, source, bar))
+        disarmed = write_table(target, _predicted_rows(job, source, bar))
+    if disarmed:
+        terminal.say(f"{disarmed:,} texts in {target} begin like a formula and got an apostrophe before them")
     return rows
 
 
