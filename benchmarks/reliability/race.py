@@ -28,7 +28,9 @@ def race(harness: Harness, out: Path, delay_s: float) -> list[str]:
         os.close(reading)
     statuses = [harness.wait(pid) for pid in children]
     log = out.with_name(f"{out.name}.log").read_text()
-    wrong = [] if sorted(statuses) == [0, 2] else [f"they ended with {statuses}"]
+    if sorted(statuses) != [0, 2]:
+        return [f"they ended with {statuses}: {log}"]
+    wrong = []
     if not ("is at work in" in log or "is in use" in log):
         wrong.append(f"nothing is said of the other: {log}")
     if "is at work in" in log and f"process {children[statuses.index(0)]} on" not in log:

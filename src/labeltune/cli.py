@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import logging
 import os
@@ -222,12 +223,18 @@ def main() -> None:
 def _fail(message: str, code: int) -> None:
     if os.environ.get("LABELTUNE_DEBUG"):
         traceback.print_exc()
-    print(message, file=sys.stderr)
+    with contextlib.suppress(OSError):
+        print(message, file=sys.stderr)
     sys.exit(code)
 
 
 def _print_json(content: Any) -> None:
-    print(json.dumps(content, ensure_ascii=False, indent=2))
+    from labeltune.terminal import silence
+
+    try:
+        print(json.dumps(content, ensure_ascii=False, indent=2), flush=True)
+    except OSError:  # nobody is listening any more, but the work is done
+        silence(sys.stdout)
 
 
 def _quiet_libraries() -> None:

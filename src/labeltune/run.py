@@ -11,9 +11,10 @@ from labeltune.data import Split, audit, audit_table, check_leakage, load_rows
 from labeltune.environment import gpu_uuid
 from labeltune.finish import finish
 from labeltune.folder import RunFolder, choose_folder, claimed, create_folder
+from labeltune.hub import check_model_within_reach
 from labeltune.judge.choice import choose
 from labeltune.monitor import Monitor
-from labeltune.recipe import Recipe
+from labeltune.recipe import SMALL, Recipe
 from labeltune.stopping import Stop, Stopped
 from labeltune.terminal import Terminal
 
@@ -72,6 +73,8 @@ def _tune_and_score(recipe: Recipe, terminal: Terminal, folder: RunFolder, stop:
     """Everything that needs a model."""
     with Monitor() as monitor:
         with monitor.phase("load"):
+            if recipe.model.name_or_path != SMALL:
+                check_model_within_reach(recipe.model.name_or_path, recipe.model.revision)
             splits, data_report = load_and_audit(recipe, terminal)
             check_leakage(data_report, recipe.data)
 

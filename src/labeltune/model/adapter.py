@@ -66,6 +66,7 @@ def load_adapter(model: Any, folder: Path) -> PeftModel:
         raise ValueError(
             f"{folder} holds no adapter (adapter_config.json and adapter_model.safetensors); name a run or a checkpoint"
         )
+    _check_config(folder)
     try:
         return PeftModel.from_pretrained(model, str(folder), is_trainable=False).eval()
     except (RuntimeError, ValueError) as error:
@@ -85,6 +86,19 @@ def adapter_files(model: PeftModel) -> Iterator[tuple[str, bytes]]:
 def to_safetensors(tensors: Mapping[str, torch.Tensor], metadata: dict[str, str] | None = None) -> bytes:
     """Tensors of any device as the content of a safetensors file."""
     return save({name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}, metadata)
+
+
+def _check_config(folder: Path) -> None:
+    """See that the configuration describes a plain LoRA adapter: of other kinds peft imports what they name."""
+    path = folder / "adapter_config.json"
+    try:
+        config = json.loads(path.read_text(encoding="utf-8"))
+        kind = config["peft_type"]
+        named = [key for key in ("auto_mapping", "megatron_config", "corda_config", "eva_config") if config.get(key)]
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise ValueError(f"{path} is no adapter's configuration ({error}); name a run or a checkpoint") from error
+    if kind != "LORA" or named:
+        raise ValueError(f"{path} is not of a plain LoRA adapter ({', '.join(named) or kind}); only those are loaded")
 
 
 @contextlib.contextmanager
