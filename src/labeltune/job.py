@@ -23,6 +23,7 @@ from labeltune.model.adapter import adapter_files, adapter_off, count_parameters
 from labeltune.model.base import Base, load_base, tokenizer_fingerprint, weights_fingerprint
 from labeltune.model.classifier import Classifier, choose_compute_dtype
 from labeltune.model.memory import peak_allocated_mib
+from labeltune.model.ready import make_ready
 from labeltune.monitor import Monitor
 from labeltune.prompt import EncodedRows, Prompter
 from labeltune.recipe import Recipe
@@ -67,6 +68,14 @@ def load_classifier(recipe: Recipe, terminal: Terminal) -> tuple[Classifier, Bas
         terminal.say(f"  {note}")
     classifier = Classifier(base.model, prompter, base.device, compute_dtype, recipe.train.loss_over)
     return classifier, base
+
+
+def ready(classifier: Classifier, terminal: Terminal) -> Classifier:
+    """The classifier with its model made fast, and a word on how."""
+    classifier, notes = make_ready(classifier)
+    for note in notes:
+        terminal.say(f"  {note}")
+    return classifier
 
 
 def encode_splits(classifier: Classifier, splits: Mapping[str, Split], terminal: Terminal) -> dict[str, EncodedRows]:

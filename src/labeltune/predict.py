@@ -13,7 +13,7 @@ from labeltune.data.files import table_format
 from labeltune.durable import MANIFEST, verify_folder
 from labeltune.folder import open_finished
 from labeltune.identity import Identity, require_same
-from labeltune.job import Job, encode_splits, identify, load_classifier, score_rows, score_to_file
+from labeltune.job import Job, encode_splits, identify, load_classifier, ready, score_rows, score_to_file
 from labeltune.judge.metrics import evaluate
 from labeltune.model.adapter import load_adapter
 from labeltune.monitor import Monitor
@@ -55,7 +55,7 @@ def load_subject(subject: Subject, terminal: Terminal) -> Job:
         _check_adapter(subject.adapter, identity, terminal)
         classifier = replace(classifier, model=load_adapter(base.model, subject.adapter))
         terminal.say(f"adapter: {subject.adapter}")
-    return Job(subject.recipe, terminal, Monitor(), classifier, identity)
+    return Job(subject.recipe, terminal, Monitor(), ready(classifier, terminal), identity)
 
 
 def _check_adapter(folder: Path, identity: Identity, terminal: Terminal) -> None:

@@ -259,8 +259,8 @@ class ScoreSettings(Settings):
     text."""
     max_new_tokens: int = Field(10, ge=1)
     """Length of the generated text, in tokens."""
-    per_device_eval_batch_size: int = Field(32, ge=1)
-    """Rows in one forward pass; shrinks by itself when memory runs out."""
+    per_device_eval_batch_size: int | None = Field(None, ge=1)
+    """Rows in one forward pass, as many as make some 16,000 tokens when left out; shrinks when memory runs out."""
 
 
 class ReportSettings(Settings):

@@ -94,6 +94,7 @@ def _tune_and_score(recipe: Recipe, terminal: Terminal, folder: RunFolder, stop:
             monitor.record_to(folder.hardware)
             folder.write("data.json", _with_cuts(data_report, encoded, classifier.prompter.max_prompt_tokens))
             environment = stages.write_environment(folder, recipe, classifier, base, splits, identity=identity)
+            classifier = stages.ready(classifier, terminal)
         terminal.say(f"LoRA adapter: {count_parameters(classifier.model)}")
         job = stages.Job(recipe, terminal, monitor, classifier, identity, stop)
         with stop.deferred():

@@ -14,6 +14,7 @@ from labeltune.model.memory import reset_peak_memory
 from labeltune.prompt import EncodedRows
 from labeltune.rows import read_predictions
 from labeltune.stopping import Stopped
+from labeltune.train.capture import Stepper
 from labeltune.train.checkpoint import (
     checkpoint_folder,
     copy_adapter,
@@ -66,8 +67,9 @@ def tune(job: Job, folder: RunFolder, splits: Mapping[str, Split], encoded: Mapp
     """
     settings = job.recipe.train
     schedule = make_schedule(settings, len(encoded["train"]))
-    prepare(job.classifier, settings)
+    prepare(job.classifier, settings, settings.gradient_checkpointing)
     tuning = Tuning(job, folder, splits, encoded, schedule, Optimizer(job.classifier, settings, schedule))
+    stepper = Stepper(job.classifier, tuning.optimizer, capture=not settings.gradient_checkpointing)
     begun = _resume(tuning)
     if begun:
         job.events.append(
@@ -85,7 +87,7 @@ def tune(job: Job, folder: RunFolder, splits: Mapping[str, Split], encoded: Mapp
     )
     with job.monitor.phase("train"), job.terminal.bar("training", int(rows)) as bar:
         bar.advance(begun * settings.per_device_train_batch_size * settings.gradient_accumulation_steps)
-        for step in train(job.classifier, tuning.optimizer, encoded["train"], schedule, begun + 1):
+        for step in train(stepper, encoded["train"], schedule, begun + 1):
             tuning.losses.append(step.loss)
             bar.advance(step.rows, f"loss {step.loss:.3f}")
             _log(tuning, step)
@@ -98,6 +100,9 @@ def tune(job: Job, folder: RunFolder, splits: Mapping[str, Split], encoded: Mapp
             if _out_of_patience(tuning):
                 _stop_early(tuning, step.step)
                 break
+    if stepper.note is not None:
+        job.events.append(stepper.note)
+        job.terminal.say(stepper.note, style="yellow")
     return tuning
 
 

@@ -1,17 +1,46 @@
-"""Attention for models whose half-precision attention overflows."""
+"""Attention over packed rows, and over padded ones where float16 would overflow: two attentions given to transformers."""
 
 from __future__ import annotations
 
 from typing import Any
 
 import torch
-from transformers import AttentionInterface
+from torch.nn.functional import scaled_dot_product_attention
+from transformers import AttentionInterface, AttentionMaskInterface
 from transformers.integrations.sdpa_attention import sdpa_attention_forward
-from transformers.masking_utils import AttentionMaskInterface, sdpa_mask
+from transformers.masking_utils import sdpa_mask
 
-FP32_ATTENTION = "sdpa_fp32"
-OVERFLOWS_IN_FLOAT16 = frozenset({"phi"})
-"""Model types whose query-key product exceeds float16's range (transformers pull request 28163 reports it of Phi-2)."""
+from labeltune.model.packing import Grid, Packing
+
+# T packed tokens, P of them shared, G groups, L tokens of the longest group, H heads, K key heads, D head size
+
+PACKED_ATTENTION = "labeltune"
+FP32_ATTENTION = "labeltune_fp32"
+OVERFLOWS_IN_FLOAT16 = ("phi",)
+"""Families whose product of queries and keys exceeds float16's range where it is rounded to it (transformers pull
+request 28163 reports it of Phi-2)."""
+
+
+def attention_forward(
+    module: torch.nn.Module,
+    query: torch.Tensor,
+    key: torch.Tensor,
+    value: torch.Tensor,
+    attention_mask: torch.Tensor | None,
+    packing: Packing | None = None,
+    **options: Any,
+) -> tuple[torch.Tensor, None]:
+    """Attention within each packed row; transformers' own where there is no packing (generation).
+
+    Args:
+        query: (rows, H, tokens, D), with a packing (1, H, T, D); key and value have K heads.
+        attention_mask: not read where there is a packing.
+    """
+    if packing is None:
+        return sdpa_attention_forward(module, query, key, value, attention_mask, **options)
+    scale = options.get("scaling")
+    q_THD, k_TKD, v_TKD = (tensor[0].transpose(0, 1) for tensor in (query, key, value))
+    return attend(q_THD, k_TKD, v_TKD, packing, q_THD.shape[-1] ** -0.5 if scale is None else scale)[None], None
 
 
 def fp32_attention_forward(
@@ -20,20 +49,109 @@ def fp32_attention_forward(
     key: torch.Tensor,
     value: torch.Tensor,
     attention_mask: torch.Tensor | None,
-    **kwargs: Any,
+    **options: Any,
 ) -> tuple[torch.Tensor, None]:
-    """Scaled dot-product attention computed in float32, returned in the caller's type.
+    """`attention_forward` with queries and keys multiplied in float32, returned in the caller's type.
 
-    Args:
-        query, key, value: (rows, heads, tokens, head size), of any floating type.
-        attention_mask: as transformers makes it for sdpa; a floating mask is turned to float32 too.
+    Packed rows need no care: their kernel keeps products in float32, whatever it is given.
     """
+    if query.device.type == "cuda" and options.get("packing") is not None:
+        return attention_forward(module, query, key, value, attention_mask, **options)
     if attention_mask is not None and attention_mask.is_floating_point():
         attention_mask = attention_mask.float()
     with torch.autocast(query.device.type, enabled=False):  # autocast would turn the product back to half precision
-        output, _ = sdpa_attention_forward(module, query.float(), key.float(), value.float(), attention_mask, **kwargs)
+        wide = (query.float(), key.float(), value.float())
+        output, _ = attention_forward(module, *wide, attention_mask, **options)
     return output.to(value.dtype), None
 
 
-AttentionInterface.register(FP32_ATTENTION, fp32_attention_forward)
-AttentionMaskInterface.register(FP32_ATTENTION, sdpa_mask)
+for _name, _function in ((PACKED_ATTENTION, attention_forward), (FP32_ATTENTION, fp32_attention_forward)):
+    AttentionInterface.register(_name, _function)
+    AttentionMaskInterface.register(_name, sdpa_mask)
+
+
+def attend(
+    q_THD: torch.Tensor, k_TKD: torch.Tensor, v_TKD: torch.Tensor, packing: Packing, scale: float
+) -> torch.Tensor:
+    """Softmax attention of every token over what it continues in its own row; returns (T, H, D).
+
+    Args:
+        scale: factor of the product of queries and keys.
+    """
+    if q_THD.device.type == "cuda":
+        output: torch.Tensor = _Attend.apply(q_THD, k_TKD, v_TKD, packing, scale)
+        return output
+    return attend_in_grid(q_THD, k_TKD, v_TKD, packing.grid, scale)
+
+
+def attend_in_grid(
+    q_THD: torch.Tensor, k_TKD: torch.Tensor, v_TKD: torch.Tensor, grid: Grid, scale: float
+) -> torch.Tensor:
+    """The same from torch's own attention: groups are laid out as padded rows, behind the shared tokens."""
+    repeats = q_THD.shape[1] // k_TKD.shape[1]
+    k_THD, v_THD = (tensor.repeat_interleave(repeats, 1) if repeats > 1 else tensor for tensor in (k_TKD, v_TKD))
+    shared, rows = grid.shared, grid.places_GL.shape[0]
+    q_GHLD, k_GHLD, v_GHLD = (tensor[grid.places_GL].transpose(1, 2) for tensor in (q_THD, k_THD, v_THD))
+    parts = []
+    if shared:
+        prefix = [tensor[:shared].transpose(0, 1)[None] for tensor in (q_THD, k_THD, v_THD)]
+        parts.append(scaled_dot_product_attention(*prefix, is_causal=True, scale=scale)[0].transpose(0, 1))
+        k_GHLD = torch.cat([prefix[1].expand(rows, -1, -1, -1), k_GHLD], dim=2)
+        v_GHLD = torch.cat([prefix[2].expand(rows, -1, -1, -1), v_GHLD], dim=2)
+    if rows:
+        mask = None if grid.plain_causal else grid.mask_G1LK
+        out_GHLD = scaled_dot_product_attention(
+            q_GHLD, k_GHLD, v_GHLD, attn_mask=mask, is_causal=mask is None, scale=scale
+        )
+        parts.append(out_GHLD.transpose(1, 2).flatten(0, 1)[grid.back_T])
+    return torch.cat(parts)
+
+
+class _Attend(torch.autograd.Function):
+    """The Triton kernels as one differentiable function."""
+
+    @staticmethod
+    def forward(
+        ctx: Any, q: torch.Tensor, k: torch.Tensor, v: torch.Tensor, packing: Packing, scale: float
+    ) -> torch.Tensor:
+        from labeltune.model import kernels
+
+        q, k, v = (tensor if tensor.stride(-1) == 1 else tensor.contiguous() for tensor in (q, k, v))
+        tokens, heads, size = q.shape
+        out = torch.empty((tokens, heads, size), dtype=q.dtype, device=q.device)
+        lse_HT = torch.empty((heads, tokens), dtype=torch.float32, device=q.device)
+        options = kernels.attention_options(q.dtype, size)
+        kernels.attention_forward[(-(-tokens // options["BLOCK_M"]), heads)](
+            *(q, k, v, out, lse_HT, packing.ends_T, packing.starts_T, packing.shared, tokens, scale),
+            *(*q.stride()[:2], *k.stride()[:2], *v.stride()[:2], *out.stride()[:2]),
+            GROUP=heads // k.shape[1],
+            **options,
+        )
+        ctx.save_for_backward(q, k, v, out, lse_HT)
+        ctx.packing, ctx.scale = packing, scale
+        return out
+
+    @staticmethod
+    def backward(ctx: Any, d_out: torch.Tensor) -> tuple[torch.Tensor | None, ...]:  # type: ignore[override]
+        from labeltune.model import kernels
+
+        q, k, v, out, lse_HT = ctx.saved_tensors
+        d_out = d_out if d_out.stride(-1) == 1 else d_out.contiguous()
+        tokens, heads, size = q.shape
+        kv_heads, packing, scale = k.shape[1], ctx.packing, ctx.scale
+        dq = torch.empty((tokens, heads, size), dtype=q.dtype, device=q.device)
+        dk = torch.empty((tokens, kv_heads, size), dtype=q.dtype, device=q.device)
+        dv, delta_HT = torch.empty_like(dk), torch.empty_like(lse_HT)
+        options = {"GROUP": heads // kv_heads, **kernels.attention_options(q.dtype, size)}
+        strides = (*q.stride()[:2], *k.stride()[:2], *v.stride()[:2])
+        kernels.attention_backward_queries[(-(-tokens // options["BLOCK_M"]), heads)](
+            *(q, k, v, out, d_out, dq, lse_HT, delta_HT, packing.ends_T, packing.starts_T, packing.shared, tokens),
+            *(scale, *strides, *out.stride()[:2], *d_out.stride()[:2]),
+            **options,
+        )
+        kernels.attention_backward_keys[(-(-tokens // options["BLOCK_N"]), kv_heads)](
+            *(q, k, v, d_out, dk, dv, lse_HT, delta_HT, packing.ends_T, tokens, scale),
+            *(*strides, *d_out.stride()[:2]),
+            **options,
+        )
+        return dq, dk, dv, None, None

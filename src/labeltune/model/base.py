@@ -11,11 +11,17 @@ from typing import Any
 
 import torch
 from huggingface_hub import snapshot_download
-from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, BitsAndBytesConfig
+from transformers import (
+    MODEL_FOR_CAUSAL_LM_MAPPING,
+    AutoConfig,
+    AutoModelForCausalLM,
+    AutoTokenizer,
+    BitsAndBytesConfig,
+)
 from transformers.activations import NewGELUActivation
 
 from labeltune.hub import cache_alone, hub_reachable
-from labeltune.model.attention import FP32_ATTENTION, OVERFLOWS_IN_FLOAT16
+from labeltune.model.attention import FP32_ATTENTION, OVERFLOWS_IN_FLOAT16, PACKED_ATTENTION
 from labeltune.recipe import SMALL, ModelSettings
 
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
@@ -73,7 +79,7 @@ def load_base(settings: ModelSettings) -> Base:
     device = choose_device(settings)
     dtype = choose_dtype(settings, device)
     tokenizer, config = load_tokenizer(settings)
-    attention, notes = _choose_attention(settings, config.model_type, dtype)
+    attention, notes = _choose_attention(settings, config, dtype)
     options: dict[str, Any] = {"dtype": dtype, "use_safetensors": True, "device_map": {"": device}}
     if attention is not None:
         options["attn_implementation"] = attention
@@ -155,15 +161,16 @@ def _fuse_gelu(model: Any) -> None:
                 setattr(module, name, torch.nn.GELU(approximate="tanh"))
 
 
-def _choose_attention(
-    settings: ModelSettings, model_type: str, dtype: torch.dtype
-) -> tuple[str | None, tuple[str, ...]]:
-    """The attention to ask transformers for, and a note where it is not transformers' own choice."""
+def _choose_attention(settings: ModelSettings, config: Any, dtype: torch.dtype) -> tuple[str | None, tuple[str, ...]]:
+    """The attention to ask transformers for, and a note where it is not an ordinary one."""
     if settings.attn_implementation is not None:
         return settings.attn_implementation, ()
-    if dtype == torch.float16 and model_type in OVERFLOWS_IN_FLOAT16:
-        return FP32_ATTENTION, (f"attention computed in float32: {model_type}'s overflows in float16",)
-    return None, ()
+    model_class = MODEL_FOR_CAUSAL_LM_MAPPING.get(type(config), None)
+    if model_class is None or not model_class._supports_attention_backend:
+        return None, ()
+    if dtype == torch.float16 and config.model_type in OVERFLOWS_IN_FLOAT16:
+        return FP32_ATTENTION, (f"attention computed in float32: {config.model_type}'s overflows in float16",)
+    return PACKED_ATTENTION, ()
 
 
 def _load(auto_class: Any, settings: ModelSettings, path: str, **options: Any) -> Any:

@@ -5,19 +5,24 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
 import torch
 
+from labeltune.model.packing import Packing, pack, static_size
 from labeltune.prompt import LabelWords, Prompter
 from labeltune.recipe import TrainSettings
 
-# B rows in a batch, T tokens (padded), A answer tokens, V vocabulary, H hidden size, K labels
+Inputs = Packing | torch.Tensor
+"""Packed rows, or token ids (B, T) padded on the right."""
+
+# B rows in a batch, T tokens (packed, or padded), A places where answers are read, V vocabulary, H hidden size, K labels
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Classifier:
     """A causal language model, its prompts and its label words, on one device."""
 
@@ -28,6 +33,8 @@ class Classifier:
     """The type of matrix products; weights and adapter may be stored in another."""
     loss_over: Literal["vocabulary", "labels"] = "vocabulary"
     """What the answer competes with in every loss, trained on or reported."""
+    packed: bool = False
+    """Whether the model reads rows joined end to end; otherwise they are padded on the right."""
 
     def __post_init__(self) -> None:
         if self.loss_over == "labels" and not self.words.single:
@@ -40,10 +47,15 @@ class Classifier:
     def words(self) -> LabelWords:
         return self.prompter.words
 
-    @property
+    @cached_property
     def label_tokens_K(self) -> torch.Tensor:
         """The token of each label word, on the device; for words of a single token."""
         return torch.tensor([ids[0] for ids in self.words.token_ids], device=self.device)
+
+    @cached_property
+    def has_dropout(self) -> bool:
+        """Whether anything is dropped at random in training."""
+        return any(isinstance(module, torch.nn.Dropout) and module.p > 0 for module in self.model.modules())
 
     @property
     def pad_id(self) -> int:
@@ -52,39 +64,74 @@ class Classifier:
         return next((i for i in (tokenizer.pad_token_id, tokenizer.eos_token_id) if i is not None), 0)
 
     def autocast(self) -> contextlib.AbstractContextManager[Any]:
-        """Mixed precision where the computing type is a half one; nothing in float32."""
-        if self.compute_dtype == torch.float32:
+        """Mixed precision where matrix products are to be in another type than the weights."""
+        if self.compute_dtype == self.model.dtype:
             return contextlib.nullcontext()
         return torch.autocast(self.device.type, dtype=self.compute_dtype)
 
-    def answer_logits(self, input_ids_BT: torch.Tensor, positions_BA: torch.Tensor, **inputs: Any) -> Any:
-        """Run the model and compute logits at the answer positions alone.
-
-        The vocabulary's product costs most of the memory of a pass over short prompts, and all positions but the
-        answer's are thrown away. Picking the positions just before the output layer keeps whatever a model family does
-        to its logits afterwards (scaling, soft capping).
+    def lay_out(
+        self,
+        sequences: Sequence[npt.NDArray[np.int32]],
+        positions: Sequence[npt.NDArray[np.int64]],
+        share: bool,
+        static: bool = False,
+    ) -> tuple[Inputs, torch.Tensor]:
+        """Sequences as the model reads them, and where in that to find the positions of each.
 
         Args:
-            input_ids_BT: padded on the right; causality hides the padding, so there is no attention mask.
-            positions_BA: positions whose next token is wanted.
+            positions: for each sequence, counted in its own tokens.
+            share: let packed sequences have their common beginnings once.
+            static: pad packed sequences to one of a few sizes.
 
         Returns:
-            the model's output, whose `logits` are (B, A, V) in float32.
+            the inputs, and the places (A,) of all positions one after another.
+        """
+        if self.packed:
+            layout = pack(sequences, share)
+            places = [path[wanted] for path, wanted in zip(layout.paths, positions, strict=True)]
+            inputs: Inputs = Packing(layout, self.device, static_size(len(layout)) if static else None)
+        else:
+            padded_BT = pad_right(sequences, self.pad_id)
+            places = [row * padded_BT.shape[1] + wanted for row, wanted in enumerate(positions)]
+            inputs = padded_BT.to(self.device)
+        return inputs, torch.from_numpy(np.concatenate(places)).to(self.device)
+
+    def answer_logits(self, inputs: Inputs, places_A: torch.Tensor) -> torch.Tensor:
+        """Run the model and compute logits at the answers' places alone; (A, V) in float32.
+
+        The vocabulary's product costs most of the memory of a pass over short prompts, and all positions but the
+        answer's are thrown away. Picking the places just before the output layer keeps whatever a model family does to
+        its logits afterwards (scaling, soft capping).
+
+        Args:
+            inputs: packed rows, or (B, T) rows padded on the right: causality hides the padding, so there is no mask.
+            places_A: places whose next token is wanted, counted through all T or B * T tokens.
         """
 
-        def pick(_module: torch.nn.Module, inputs: tuple[torch.Tensor, ...]) -> tuple[torch.Tensor, ...]:
-            hidden_BTH = inputs[0]
-            rows_B1 = torch.arange(hidden_BTH.shape[0], device=hidden_BTH.device)[:, None]
-            return (hidden_BTH[rows_B1, positions_BA], *inputs[1:])
+        def pick(_module: torch.nn.Module, given: tuple[torch.Tensor, ...]) -> tuple[torch.Tensor, ...]:
+            return (given[0].flatten(0, 1)[places_A][None], *given[1:])
 
         hook = self.model.get_output_embeddings().register_forward_pre_hook(pick)
         try:
             with self.autocast():
-                output = self.model(input_ids=input_ids_BT, **inputs)
+                output = self.model(**model_inputs(inputs), use_cache=False)
         finally:
             hook.remove()
-        output.logits = output.logits.float()
-        return output
+        logits_AV: torch.Tensor = output.logits[0].float()
+        return logits_AV
+
+
+def model_inputs(inputs: Inputs) -> dict[str, Any]:
+    """What transformers' models are called with. A mask of four dimensions keeps them from building one."""
+    if isinstance(inputs, torch.Tensor):
+        return {"input_ids": inputs}
+    no_mask = torch.ones((1, 1, 1, 1), dtype=torch.bool, device=inputs.ints_4T.device)
+    return {
+        "input_ids": inputs.input_ids_1T,
+        "position_ids": inputs.position_ids_1T,
+        "attention_mask": no_mask,
+        "packing": inputs,
+    }
 
 
 def choose_compute_dtype(train: TrainSettings, base_dtype: torch.dtype) -> torch.dtype:

@@ -9,10 +9,10 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from labeltune.model.classifier import Classifier, pad_right
+from labeltune.model.classifier import Classifier, Inputs
 from labeltune.prompt import EncodedRows
 
-# N rows, B rows in a batch, T tokens (padded), A answer tokens (padded), K labels
+# N rows, B rows in a batch, W tokens in the longest word, A places where answers are read, K labels
 
 IGNORED = -100
 POOL_BATCHES = 50
@@ -24,10 +24,10 @@ class Batch:
 
     rows: npt.NDArray[np.int64]
     """Their places among the N rows."""
-    input_ids_BT: torch.Tensor
-    positions_BA: torch.Tensor
-    """Where each answer token is predicted: at the token before it."""
-    targets_BA: torch.Tensor
+    inputs: Inputs
+    places_A: torch.Tensor
+    """Where each answer token is predicted, A = B * W for words of at most W tokens: at the token before it."""
+    targets_BW: torch.Tensor
     """The answer tokens; IGNORED where a word is shorter than the longest."""
     gold_B: torch.Tensor
     """Each row's label, counted in the order of labels."""
@@ -66,26 +66,30 @@ def epoch_order(
 def make_batch(
     classifier: Classifier, encoded: EncodedRows, rows: npt.NDArray[np.int64], class_weights_K: Sequence[float]
 ) -> Batch:
-    """Join prompts and gold words, padded on the right."""
+    """Join prompts and gold words.
+
+    Rows share their common beginnings only where no dropout would have told them apart, so that the gradient is exact.
+    """
     words = classifier.words
     gold = encoded.gold[rows]
-    sequences = []
-    positions_BA = np.zeros((len(rows), words.longest), dtype=np.int64)
-    targets_BA = np.full((len(rows), words.longest), IGNORED, dtype=np.int64)
+    sequences, positions = [], []
+    targets_BW = np.full((len(rows), words.longest), IGNORED, dtype=np.int64)
     for place, (row, label) in enumerate(zip(rows, gold, strict=True)):
         prompt, answer = encoded.prompt(row), words.token_ids[label]
         sequences.append(np.concatenate([prompt, np.array(answer[:-1], dtype=np.int32)]))
-        positions_BA[place, : len(answer)] = np.arange(len(prompt) - 1, len(prompt) - 1 + len(answer))
-        targets_BA[place, : len(answer)] = answer
+        # a word shorter than the longest reads its last place again, with no target there
+        positions.append(len(prompt) - 1 + np.minimum(np.arange(words.longest), len(answer) - 1))
+        targets_BW[place, : len(answer)] = answer
+    on_gpu = classifier.device.type == "cuda"
+    inputs, places_A = classifier.lay_out(sequences, positions, share=not classifier.has_dropout, static=on_gpu)
+    weights = [class_weights_K[label] for label in gold]
     return Batch(
         rows=rows,
-        input_ids_BT=pad_right(sequences, classifier.pad_id).to(classifier.device, non_blocking=True),
-        positions_BA=torch.from_numpy(positions_BA).to(classifier.device),
-        targets_BA=torch.from_numpy(targets_BA).to(classifier.device),
+        inputs=inputs,
+        places_A=places_A,
+        targets_BW=torch.from_numpy(targets_BW).to(classifier.device),
         gold_B=torch.from_numpy(gold.astype(np.int64)).to(classifier.device),
-        weights_B=torch.tensor(
-            [class_weights_K[label] for label in gold], dtype=torch.float32, device=classifier.device
-        ),
+        weights_B=torch.tensor(weights, dtype=torch.float32, device=classifier.device),
         tokens=sum(len(sequence) + 1 for sequence in sequences),
     )
 

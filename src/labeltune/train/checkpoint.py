@@ -20,7 +20,6 @@ from labeltune.model.classifier import Classifier
 from labeltune.train.step import Optimizer
 
 TENSORS, STATE = "trainer_state.safetensors", "trainer_state.json"
-MOMENTS = ("step", "exp_avg", "exp_avg_sq")
 
 
 def checkpoint_folder(run_folder: Path, step: int) -> Path:
@@ -60,17 +59,9 @@ def _trainer_files(
     optimizer: Optimizer, step: int, losses: Sequence[float], unlogged: Sequence[Mapping[str, Any]]
 ) -> Iterator[tuple[str, bytes]]:
     tensors = {f"random.{name}": state for name, state in _random_states().items()}
-    for name, parameter in optimizer.parameters.items():
-        moments = optimizer.adamw.state.get(parameter, {})
-        tensors |= {f"adamw.{moment}.{name}": moments[moment] for moment in MOMENTS if moment in moments}
+    tensors |= optimizer.state()
     yield TENSORS, to_safetensors(tensors)
-    state = {
-        "step": step,
-        "losses": list(losses),
-        "unlogged": list(unlogged),
-        "scheduler": {"last_epoch": optimizer.scheduler.last_epoch},
-        "scaler": optimizer.scaler.state_dict(),
-    }
+    state = {"step": step, "losses": list(losses), "unlogged": list(unlogged)}
     yield STATE, (json.dumps(state, indent=2) + "\n").encode()
 
 
@@ -88,15 +79,7 @@ def load_checkpoint(
     state = json.loads(read_file(folder, STATE))
     tensors = load(read_file(folder, TENSORS))
     load_adapter_weights(folder, classifier)
-    for name, parameter in optimizer.parameters.items():
-        moments = {moment: tensors.get(f"adamw.{moment}.{name}") for moment in MOMENTS}
-        if any(value is None for value in moments.values()):
-            continue  # a parameter that no step has touched yet
-        optimizer.adamw.state[parameter] = {
-            moment: value.to(parameter.device) for moment, value in moments.items() if value is not None
-        }
-    _restore_schedule(optimizer, int(state["scheduler"]["last_epoch"]))
-    optimizer.scaler.load_state_dict(state["scaler"])
+    optimizer.load_state(tensors)
     _restore_random_states(
         {name.removeprefix("random."): t for name, t in tensors.items() if name.startswith("random.")}
     )
@@ -170,16 +153,6 @@ def _checkpoints(run_folder: Path) -> list[Path]:
 
 def _step(folder: Path) -> int:
     return int(folder.name.removeprefix("checkpoint-"))
-
-
-def _restore_schedule(optimizer: Optimizer, last_epoch: int) -> None:
-    """A schedule is a function of its count alone, so setting the count restores it."""
-    scheduler: Any = optimizer.scheduler
-    scheduler.last_epoch = last_epoch
-    rates = [rate * factor(last_epoch) for rate, factor in zip(scheduler.base_lrs, scheduler.lr_lambdas, strict=True)]
-    for group, rate in zip(optimizer.adamw.param_groups, rates, strict=True):
-        group["lr"] = rate
-    scheduler._last_lr = rates
 
 
 def _random_states() -> dict[str, torch.Tensor]:

@@ -15,10 +15,9 @@ from labeltune.model.memory import is_out_of_memory
 from labeltune.prompt import EncodedRows
 from labeltune.recipe import TrainSettings
 from labeltune.train.batches import Batch, batches_of_step, class_weights, epoch_order, make_batch
+from labeltune.train.capture import PendingStep, Stepper
 from labeltune.train.schedule import Schedule
-from labeltune.train.step import NotFiniteLossError, Optimizer, StepResult, run_step
-
-MOST_OVERFLOWS = 20
+from labeltune.train.step import NotFiniteLossError
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,12 +37,12 @@ class Step:
     """Time that the step took."""
 
 
-def prepare(classifier: Classifier, settings: TrainSettings) -> None:
-    """Make the model ready to train: dropout seeded, checkpointing switched as the settings say.
+def prepare(classifier: Classifier, settings: TrainSettings, checkpointing: bool) -> None:
+    """Make the model ready to train: dropout seeded, checkpointing switched.
 
     Checkpointing recomputes activations in the backward pass (Chen et al. 2016, arXiv 1604.06174).
     """
-    if settings.gradient_checkpointing:
+    if checkpointing:
         classifier.model.gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": False})
     torch.manual_seed(settings.seed)
 
@@ -60,76 +59,95 @@ def check_loss_bearing(encoded: EncodedRows, weights_K: list[float]) -> None:
         raise ValueError(f"no token carries loss: {reason}; training would change nothing")
 
 
-def train(
-    classifier: Classifier, optimizer: Optimizer, encoded: EncodedRows, schedule: Schedule, first_step: int = 1
-) -> Iterator[Step]:
+def train(stepper: Stepper, encoded: EncodedRows, schedule: Schedule, first_step: int = 1) -> Iterator[Step]:
     """Take the schedule's steps from `first_step` on, yielding after each.
 
-    The order of rows depends on seed and epoch alone, so that a resumed run sees the rows that it would have seen.
+    The order of rows depends on seed and epoch alone, so that a resumed run sees the rows that it would have seen. A
+    step may be under way on the device while the one before is yielded, except where something is due between them.
 
     Raises:
         ValueError: no token carries loss; a loss is not finite (names step and rows; nothing was updated); or memory
             runs out.
     """
     settings = schedule.settings
+    classifier = stepper.classifier
     weights_K = class_weights(settings.class_weights, classifier.words.names, encoded.gold)
     check_loss_bearing(encoded, weights_K)
+    under_way: _UnderWay | None = None
+    before_s = time.perf_counter()
+    for step, rows in _rows_by_step(encoded, schedule, first_step):
+        started = _start(stepper, encoded, rows, weights_K, step)
+        for one in (under_way, started if schedule.pauses(step) else None):
+            if one is not None:
+                yield _finished(one, schedule, before_s)
+                before_s = time.perf_counter()
+        under_way = None if schedule.pauses(step) else started
+
+
+@dataclass(frozen=True, slots=True)
+class _UnderWay:
+    step: int
+    batches: list[Batch]
+    pending: PendingStep
+
+
+def _rows_by_step(
+    encoded: EncodedRows, schedule: Schedule, first_step: int
+) -> Iterator[tuple[int, list[npt.NDArray[np.int64]]]]:
+    """The rows of each micro-batch, step by step."""
+    settings = schedule.settings
+    size, by_length = settings.per_device_train_batch_size, settings.train_sampling_strategy == "group_by_length"
     order, order_epoch = np.zeros(0, dtype=np.int64), -1
-    overflows = 0
     for step in range(first_step, schedule.total_steps + 1):
         epoch, index = divmod(step - 1, schedule.steps_per_epoch)
-        started_s = time.perf_counter()
         if epoch != order_epoch:
-            size = settings.per_device_train_batch_size
-            by_length = settings.train_sampling_strategy == "group_by_length"
-            order = epoch_order(encoded.lengths, size, settings.seed, epoch, by_length)
-            order_epoch = epoch
-        rows = list(
-            batches_of_step(order, settings.per_device_train_batch_size, settings.gradient_accumulation_steps, index)
-        )
-        batches = [make_batch(classifier, encoded, some, weights_K) for some in rows]
-        learning_rate = optimizer.learning_rate
-        classifier.model.train()
-        result = _run(classifier, optimizer, batches, settings, step)
-        overflows = overflows + 1 if result.skipped else 0
-        if overflows == MOST_OVERFLOWS:
-            raise NotFiniteLossError(
-                f"float16 gradients overflowed {overflows} steps in a row, up to step {step}; set train.bf16 instead "
-                "of train.fp16 where the GPU has it, or train in float32"
-            )
-        yield Step(
-            step=step,
-            epoch=schedule.epoch(step),
-            loss=result.loss,
-            learning_rate=learning_rate,
-            grad_norm=result.grad_norm,
-            skipped=result.skipped,
-            rows=sum(len(some) for some in rows),
-            tokens=sum(batch.tokens for batch in batches),
-            elapsed_s=time.perf_counter() - started_s,
-        )
+            order, order_epoch = epoch_order(encoded.lengths, size, settings.seed, epoch, by_length), epoch
+        yield step, list(batches_of_step(order, size, settings.gradient_accumulation_steps, index))
 
 
-def _run(
-    classifier: Classifier, optimizer: Optimizer, batches: list[Batch], settings: TrainSettings, step: int
-) -> StepResult:
-    """One step, with its failures told so that the user can act on them."""
+def _start(
+    stepper: Stepper, encoded: EncodedRows, rows: list[npt.NDArray[np.int64]], weights_K: list[float], step: int
+) -> _UnderWay:
+    """Begin one step; a lack of memory is told so that the user can act on it."""
+    stepper.classifier.model.train()
+    batches = [make_batch(stepper.classifier, encoded, some, weights_K) for some in rows]
     try:
-        return run_step(classifier, optimizer, batches, settings.label_smoothing_factor)
-    except NotFiniteLossError as error:
-        places = _shorten(np.concatenate([batch.rows for batch in batches]))
-        raise NotFiniteLossError(
-            f"{error} at step {step}, training rows {places}; stopped before the optimiser, so the weights are as "
-            f"after step {step - 1}; lower train.learning_rate, use bf16 instead of fp16, or look at these rows"
-        ) from None
+        return _UnderWay(step, batches, stepper.take(batches))
     except RuntimeError as error:
         if not is_out_of_memory(error):
             raise
         raise ValueError(
-            f"memory ran out at step {step} with {len(batches[0].rows)} rows in a batch; lower "
+            f"memory ran out at step {step} with {len(rows[0])} rows in a batch; lower "
             "train.per_device_train_batch_size and raise train.gradient_accumulation_steps by the same factor (the "
-            "result is the same), or set train.gradient_checkpointing to true"
+            "result is the same), or set model.memory to lean"
         ) from error
+
+
+def _finished(one: _UnderWay, schedule: Schedule, before_s: float) -> Step:
+    """Wait for a step, and say what it did.
+
+    Raises:
+        NotFiniteLossError: names step and rows.
+    """
+    try:
+        result = one.pending.result()
+    except NotFiniteLossError as error:
+        places = _shorten(np.concatenate([batch.rows for batch in one.batches]))
+        raise NotFiniteLossError(
+            f"{error} at step {one.step}, training rows {places}; stopped before the optimiser, so the weights are as "
+            f"after step {one.step - 1}; lower train.learning_rate, use bf16 instead of fp16, or look at these rows"
+        ) from None
+    return Step(
+        step=one.step,
+        epoch=schedule.epoch(one.step),
+        loss=result.loss,
+        learning_rate=result.learning_rate,
+        grad_norm=result.grad_norm,
+        skipped=result.skipped,
+        rows=sum(len(batch.rows) for batch in one.batches),
+        tokens=sum(batch.tokens for batch in one.batches),
+        elapsed_s=time.perf_counter() - before_s,
+    )
 
 
 def _shorten(rows: npt.NDArray[np.int64], most: int = 20) -> str:

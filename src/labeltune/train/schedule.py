@@ -43,6 +43,10 @@ class Schedule:
         }[self.settings.save_strategy]
         return due or step == self.total_steps or (self.settings.load_best_model_at_end and self.scores(step))
 
+    def pauses(self, step: int) -> bool:
+        """Whether anything but logging is due after this step, so that the next must wait for it."""
+        return step == self.total_steps or self.scores(step) or self.saves(step)
+
     def logs(self, step: int) -> bool:
         """Whether steps.jsonl gets a line after this step."""
         return step % self.settings.logging_steps == 0 or step == self.total_steps

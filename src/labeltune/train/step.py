@@ -1,11 +1,13 @@
-"""One optimiser step: forward and backward over its micro-batches, the check of the loss, clipping, AdamW."""
+"""One optimiser step: forward and backward over its micro-batches, the check of the loss, clipping, AdamW.
+
+Everything is decided on the device, without asking the host, so that a step can be captured and replayed.
+"""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import torch
 from torch.nn.functional import cross_entropy
@@ -17,7 +19,11 @@ from labeltune.recipe import TrainSettings
 from labeltune.train.batches import IGNORED, Batch
 from labeltune.train.schedule import Schedule
 
-# B rows in a batch, A answer tokens, V vocabulary, K labels
+# B rows in a batch, W answer tokens, V vocabulary, K labels
+
+MOST_OVERFLOWS = 20
+FIRST_LOSS_SCALE, STEPS_TO_GROW = 65536.0, 2000
+MOMENTS = ("step", "exp_avg", "exp_avg_sq")
 
 
 class NotFiniteLossError(ValueError):
@@ -34,66 +40,154 @@ class StepResult:
     """Norm of all gradients before clipping; None where float16 gradients overflowed."""
     skipped: bool
     """True where float16 gradients overflowed and the step was left out, as loss scaling does."""
+    learning_rate: float
+
+    @classmethod
+    def read(cls, figures: torch.Tensor) -> StepResult:
+        """From the figures that `Optimizer.update` leaves on the device.
+
+        Raises:
+            NotFiniteLossError: a loss or, outside float16, a gradient was not finite, or float16 gradients overflowed
+                20 steps in a row; no weight has changed since.
+        """
+        loss, norm, skipped, rate, overflows, halted = figures.tolist()
+        if overflows >= MOST_OVERFLOWS:
+            raise NotFiniteLossError(f"float16 gradients overflowed {MOST_OVERFLOWS} steps in a row")
+        if halted:
+            raise NotFiniteLossError(
+                f"the loss is {loss}" if not math.isfinite(loss) else f"the gradients' norm is {norm}"
+            )
+        return cls(loss, norm if math.isfinite(norm) else None, bool(skipped), rate)
 
 
 class Optimizer:
     """AdamW over float32 weights with its learning-rate schedule and, in float16, its loss scale."""
 
     def __init__(self, classifier: Classifier, settings: TrainSettings, schedule: Schedule) -> None:
+        device = classifier.device
         self.parameters = trainable_parameters(classifier.model)
         matrices = [p for p in self.parameters.values() if p.ndim >= 2]
         vectors = [p for p in self.parameters.values() if p.ndim < 2]
+        self.rates = learning_rates(settings, schedule).to(device)
+        self.rate = self.rates[0].clone()
         self.adamw = torch.optim.AdamW(
             [{"params": matrices, "weight_decay": settings.weight_decay}, {"params": vectors, "weight_decay": 0.0}],
-            lr=settings.learning_rate,
+            lr=self.rate,
             betas=(settings.adam_beta1, settings.adam_beta2),
             eps=settings.adam_epsilon,
             fused=True,
+            capturable=device.type == "cuda",
         )
-        kind = "constant_with_warmup" if settings.lr_scheduler_type == "constant" else settings.lr_scheduler_type
-        self.scheduler: Any = get_scheduler(kind, self.adamw, schedule.warmup_steps, schedule.total_steps)
-        self.scaler = torch.amp.GradScaler(classifier.device.type, enabled=classifier.compute_dtype == torch.float16)
-        self.max_grad_norm = settings.max_grad_norm
+        for parameter in self.parameters.values():
+            parameter.grad = torch.zeros_like(parameter)
+        self.scaling = classifier.compute_dtype == torch.float16
+        self.limit = settings.max_grad_norm or math.inf
+        self.smoothing = settings.label_smoothing_factor
+        self.counts = {
+            "taken": torch.zeros((), dtype=torch.int64, device=device),
+            "loss_scale": torch.tensor(FIRST_LOSS_SCALE if self.scaling else 1.0, device=device),
+            "since_overflow": torch.zeros((), dtype=torch.int64, device=device),
+            "overflows": torch.zeros((), dtype=torch.int64, device=device),
+        }
+        self._halted = torch.zeros((), dtype=torch.bool, device=device)
+        self._loss = torch.zeros((), device=device)
+        self.figures = torch.zeros(6, device=device)
+        """Loss, gradient norm, skipped, learning rate, overflows in a row, halted: of the last step."""
 
-    @property
-    def learning_rate(self) -> float:
-        rate: float = self.scheduler.get_last_lr()[0]
-        return rate
+    def accumulate(self, classifier: Classifier, batch: Batch, total_weight: torch.Tensor) -> None:
+        """Add one micro-batch's part of the weighted mean loss, and its gradients.
 
-    def step(self) -> tuple[float | None, bool]:
-        """Clip and update. Returns the gradients' norm and whether the step was skipped for a float16 overflow."""
-        self.scaler.unscale_(self.adamw)
-        limit = self.max_grad_norm or float("inf")
-        norm = float(torch.nn.utils.clip_grad_norm_(self.parameters.values(), limit))
-        finite = math.isfinite(norm)
-        if not finite and not self.scaler.is_enabled():
-            raise NotFiniteLossError(f"the gradients' norm is {norm}")
-        self.scaler.step(self.adamw)
-        self.scaler.update()
-        if finite:  # as transformers does, a skipped step does not move the schedule
-            self.scheduler.step()
-        self.adamw.zero_grad(set_to_none=True)
-        return (norm if finite else None), not finite
+        Args:
+            total_weight: the sum of weights of all rows of the step.
+        """
+        loss = (row_losses(classifier, batch, self.smoothing) * batch.weights_B).sum() / total_weight
+        parameters = list(self.parameters.values())
+        gradients = torch.autograd.grad(loss * self.counts["loss_scale"] if self.scaling else loss, parameters)
+        torch._foreach_add_([p.grad for p in parameters if p.grad is not None], list(gradients))
+        self._loss += loss.detach()
+
+    def update(self) -> None:
+        """Clip, and take the step unless something is not finite; the figures say what happened.
+
+        A loss that is not finite, or a gradient outside float16, halts for good: no later update changes a weight.
+        """
+        gradients = [p.grad for p in self.parameters.values() if p.grad is not None]
+        counts = self.counts
+        if self.scaling:
+            torch._foreach_div_(gradients, counts["loss_scale"])
+        norm = torch.linalg.vector_norm(torch.stack(torch._foreach_norm(gradients)))
+        torch._foreach_mul_(gradients, (self.limit / (norm + 1e-6)).clamp(max=1.0))
+        overflow = ~torch.isfinite(norm)
+        counts["overflows"].copy_(torch.where(overflow, counts["overflows"] + 1, 0))
+        too_many = counts["overflows"] >= (MOST_OVERFLOWS if self.scaling else 1)
+        self._halted |= ~torch.isfinite(self._loss) | too_many
+        skip = overflow | self._halted
+        self.adamw.found_inf = skip.float()  # type: ignore[attr-defined]  # as torch's own loss scaling tells it
+        self.adamw.step()
+        figures = (self._loss, norm, skip, self.rate, counts["overflows"], self._halted)
+        self.figures.copy_(torch.stack([figure.float() for figure in figures]))
+        self._prepare_next(skip)
+
+    def _prepare_next(self, skip: torch.Tensor) -> None:
+        """Gradients and loss to zero; schedule and loss scale on. As in transformers, a skipped step moves neither."""
+        counts = self.counts
+        counts["taken"] += ~skip
+        self.rate.copy_(self.rates[counts["taken"].clamp(max=len(self.rates) - 1)])
+        if self.scaling:
+            counts["since_overflow"].copy_(torch.where(skip, 0, counts["since_overflow"] + 1))
+            grow = counts["since_overflow"] == STEPS_TO_GROW
+            counts["since_overflow"].masked_fill_(grow, 0)
+            scale = counts["loss_scale"]
+            scale.copy_(torch.where(skip, scale * 0.5, torch.where(grow, scale * 2, scale)))
+        torch._foreach_zero_([p.grad for p in self.parameters.values() if p.grad is not None])
+        self._loss.zero_()
+
+    def state(self) -> dict[str, torch.Tensor]:
+        """All that resuming needs, as tensors by name."""
+        tensors = {f"count.{name}": value for name, value in self.counts.items()}
+        for name, parameter in self.parameters.items():
+            moments = self.adamw.state.get(parameter, {})
+            tensors |= {f"adamw.{moment}.{name}": moments[moment] for moment in MOMENTS if moment in moments}
+        return tensors
+
+    def load_state(self, tensors: dict[str, torch.Tensor]) -> None:
+        """Restore what `state` gave."""
+        for name, value in self.counts.items():
+            value.copy_(tensors[f"count.{name}"])
+        self.rate.copy_(self.rates[self.counts["taken"].clamp(max=len(self.rates) - 1)])
+        for name, parameter in self.parameters.items():
+            moments = {moment: tensors.get(f"adamw.{moment}.{name}") for moment in MOMENTS}
+            if any(value is None for value in moments.values()):
+                continue  # a parameter that no step has touched yet
+            self.adamw.state[parameter] = {
+                moment: value.to(parameter.device) for moment, value in moments.items() if value is not None
+            }
 
 
-def run_step(classifier: Classifier, optimizer: Optimizer, batches: Sequence[Batch], smoothing: float) -> StepResult:
+def learning_rates(settings: TrainSettings, schedule: Schedule) -> torch.Tensor:
+    """The learning rate of every step, by the number of steps taken before it; float32."""
+    kind = "constant_with_warmup" if settings.lr_scheduler_type == "constant" else settings.lr_scheduler_type
+    stand_in = torch.optim.SGD([torch.zeros(1)], lr=settings.learning_rate)
+    factor = get_scheduler(kind, stand_in, schedule.warmup_steps, schedule.total_steps).lr_lambdas[0]
+    return torch.tensor([settings.learning_rate * factor(step) for step in range(schedule.total_steps + 1)])
+
+
+def run_step(classifier: Classifier, optimizer: Optimizer, batches: Sequence[Batch]) -> StepResult:
     """Train on the micro-batches as if they were one batch: the loss is the weighted mean over all their rows.
 
     Raises:
-        NotFiniteLossError: a loss or, outside float16, a gradient is not finite; raised before any weight changes.
+        NotFiniteLossError: a loss or, outside float16, a gradient is not finite; no weight has changed.
     """
-    weight = torch.stack([batch.weights_B.sum() for batch in batches]).sum()
-    losses = []
+    weight = total_weight(batches)
     for batch in batches:
-        loss = (row_losses(classifier, batch, smoothing) * batch.weights_B).sum() / weight
-        optimizer.scaler.scale(loss).backward()  # type: ignore[no-untyped-call]
-        losses.append(loss.detach())
-    total = float(torch.stack(losses).sum())
-    if not math.isfinite(total):
-        optimizer.adamw.zero_grad(set_to_none=True)
-        raise NotFiniteLossError(f"the loss is {total}")
-    norm, skipped = optimizer.step()
-    return StepResult(total, norm, skipped)
+        optimizer.accumulate(classifier, batch, weight)
+    optimizer.update()
+    return StepResult.read(optimizer.figures)
+
+
+def total_weight(batches: Sequence[Batch]) -> torch.Tensor:
+    """The sum of weights over all rows of a step."""
+    return torch.stack([batch.weights_B.sum() for batch in batches]).sum()
 
 
 def row_losses(classifier: Classifier, batch: Batch, smoothing: float) -> torch.Tensor:
@@ -101,16 +195,16 @@ def row_losses(classifier: Classifier, batch: Batch, smoothing: float) -> torch.
 
     Over the whole vocabulary or, with `loss_over` labels, over the K label words alone.
     """
-    logits_BAV = classifier.answer_logits(batch.input_ids_BT, batch.positions_BA, use_cache=False).logits
+    logits_AV = classifier.answer_logits(batch.inputs, batch.places_A)
     if classifier.loss_over == "labels":
-        logits_BK = logits_BAV[:, 0, classifier.label_tokens_K]
+        logits_BK = logits_AV[:, classifier.label_tokens_K]
         return cross_entropy(logits_BK, batch.gold_B, reduction="none", label_smoothing=smoothing)
-    loss_BA = cross_entropy(
-        logits_BAV.flatten(0, 1),
-        batch.targets_BA.flatten(),
+    loss_BW = cross_entropy(
+        logits_AV,
+        batch.targets_BW.flatten(),
         ignore_index=IGNORED,
         reduction="none",
         label_smoothing=smoothing,
-    ).view_as(batch.targets_BA)
-    counts_B = (batch.targets_BA != IGNORED).sum(1)
-    return loss_BA.sum(1) / counts_B
+    ).view_as(batch.targets_BW)
+    counts_B = (batch.targets_BW != IGNORED).sum(1)
+    return loss_BW.sum(1) / counts_B

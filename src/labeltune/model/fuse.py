@@ -1,0 +1,270 @@
+"""Fewer, larger kernels on transformers' own modules: each stand-in is tried beside the original, and used if equal."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch.nn.functional import rms_norm, silu
+
+from labeltune.model.attention import attend
+from labeltune.model.linear import LinearGroup, Workspace, is_plain_linear
+from labeltune.model.packing import Packing
+
+# T packed tokens, H heads, K key heads, D head size, F width of the gated layer
+
+TOLERANCE = {torch.float32: 1e-4, torch.bfloat16: 3e-2, torch.float16: 1e-2}
+"""Largest difference from the original, relative to its largest output, that is put down to rounding."""
+
+Run = Callable[[], Any]
+
+
+def fuse(model: Any, run: Run) -> dict[str, int]:
+    """Put stand-ins into a model's attention, gated layers, norms and LoRA layers, where they compute the same.
+
+    Args:
+        model: a causal language model, with a LoRA adapter or without, in evaluation mode.
+        run: runs the model over a few packed rows.
+
+    Returns:
+        how many modules of each kind were replaced.
+    """
+    workspace = Workspace()
+    replaced: dict[str, int] = {}
+    grouped: set[int] = set()
+    for kind, find in (("attention", _attention), ("gated layer", _gated), ("norm", _norm)):
+        found = [(module, stand_in) for module in model.modules() if (stand_in := find(module, workspace)) is not None]
+        equal = _equal_ones(found, run)
+        for module, stand_in in equal:
+            module.forward = stand_in
+            grouped |= {id(layer) for group in getattr(stand_in, "groups", ()) for layer in group.layers}
+        replaced[kind] = len(equal)
+    lora = [m for m in model.modules() if hasattr(m, "lora_A") and is_plain_linear(m) and id(m) not in grouped]
+    for layer in lora:
+        layer.forward = LoraLayer(layer, workspace)
+    replaced["LoRA layer"] = len(lora)
+    return replaced
+
+
+class LoraLayer:
+    """A LoRA layer on its own, as one function with one backward pass."""
+
+    def __init__(self, layer: Any, workspace: Workspace) -> None:
+        self.groups = (LinearGroup([layer], workspace),)
+
+    def __call__(self, x: torch.Tensor) -> torch.Tensor:
+        return self.groups[0](x)
+
+
+class FusedAttention:
+    """One product for queries, keys and values, one rotation, attention over packed rows, the output product."""
+
+    def __init__(self, module: Any, output: Any, workspace: Workspace) -> None:
+        self.module, self.original = module, module.forward
+        self.groups = (
+            LinearGroup([module.q_proj, module.k_proj, module.v_proj], workspace),
+            LinearGroup([output], workspace),
+        )
+        self.size = int(module.head_dim)
+        self.heads, self.kv_heads = (n // self.size for n in self.groups[0].frozen.sizes[:2])
+
+    def __call__(
+        self,
+        hidden_states: torch.Tensor,
+        position_embeddings: Any = None,
+        attention_mask: Any = None,
+        past_key_values: Any = None,
+        packing: Packing | None = None,
+        **options: Any,
+    ) -> tuple[torch.Tensor, None]:
+        """(1, T, hidden) to the same; without a packing, such as in generation, the original answers."""
+        if packing is None:
+            result: tuple[torch.Tensor, None] = self.original(
+                hidden_states,
+                position_embeddings=position_embeddings,
+                attention_mask=attention_mask,
+                past_key_values=past_key_values,
+                **options,
+            )
+            return result
+        qkv_TN = self.groups[0](hidden_states)[0]
+        cos, sin = position_embeddings
+        q_THD, k_TKD, v_TKD = rotate(qkv_TN, cos[0], sin[0], self.heads, self.kv_heads)
+        out_THD = attend(q_THD, k_TKD, v_TKD, packing, float(self.module.scaling))
+        return self.groups[1](out_THD.flatten(1)[None]), None
+
+
+class FusedGatedLayer:
+    """One product for gate and up, one kernel for silu(gate) * up, the down product."""
+
+    def __init__(self, module: Any, workspace: Workspace) -> None:
+        self.groups = (
+            LinearGroup([module.gate_proj, module.up_proj], workspace),
+            LinearGroup([module.down_proj], workspace),
+        )
+
+    def __call__(self, x: torch.Tensor) -> torch.Tensor:
+        """(..., hidden) to the same."""
+        both = self.groups[0](x)
+        width = both.shape[-1] // 2
+        return self.groups[1](gated_silu(both.view(-1, 2 * width)).view(*x.shape[:-1], width))
+
+
+def rotate(
+    qkv_TN: torch.Tensor, cos_TR: torch.Tensor, sin_TR: torch.Tensor, heads: int, kv_heads: int
+) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    """Rotary position embedding (Su et al. 2021, arXiv 2104.09864), halves paired, on the first R numbers of each head.
+
+    Args:
+        qkv_TN: queries, keys and values side by side, N = (heads + 2 * kv_heads) * D.
+
+    Returns:
+        queries (T, heads, D), keys and values (T, kv_heads, D).
+    """
+    if qkv_TN.device.type == "cuda":
+        q, k, v = _Rotate.apply(qkv_TN, cos_TR, sin_TR, heads, kv_heads)
+        return q, k, v
+    whole = qkv_TN.view(len(qkv_TN), heads + 2 * kv_heads, -1)
+    turning, v_TKD = whole[:, : heads + kv_heads], whole[:, heads + kv_heads :]
+    rotary = cos_TR.shape[-1]
+    x = turning[..., :rotary]
+    half = torch.cat([-x[..., rotary // 2 :], x[..., : rotary // 2]], dim=-1)
+    turned = torch.cat([x * cos_TR[:, None] + half * sin_TR[:, None], turning[..., rotary:]], dim=-1)
+    return turned[:, :heads], turned[:, heads:], v_TKD
+
+
+class _Rotate(torch.autograd.Function):
+    @staticmethod
+    def forward(
+        ctx: Any, qkv: torch.Tensor, cos: torch.Tensor, sin: torch.Tensor, heads: int, kv_heads: int
+    ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+        cos, sin = cos.contiguous(), sin.contiguous()
+        whole = qkv.view(len(qkv), heads + 2 * kv_heads, -1)
+        turned = torch.empty_like(whole[:, : heads + kv_heads], memory_format=torch.contiguous_format)
+        _rotate_heads(whole[:, : heads + kv_heads], turned, cos, sin, backward=False)
+        ctx.save_for_backward(cos, sin)
+        return turned[:, :heads], turned[:, heads:], whole[:, heads + kv_heads :].clone()
+
+    @staticmethod
+    def backward(ctx: Any, dq: torch.Tensor, dk: torch.Tensor, dv: torch.Tensor) -> Any:  # type: ignore[override]
+        cos, sin = ctx.saved_tensors
+        heads, kv_heads = dq.shape[1], dk.shape[1]
+        whole = torch.empty((len(dq), heads + 2 * kv_heads, dq.shape[2]), dtype=dq.dtype, device=dq.device)
+        _rotate_heads(dq, whole[:, :heads], cos, sin, backward=True)
+        _rotate_heads(dk, whole[:, heads : heads + kv_heads], cos, sin, backward=True)
+        whole[:, heads + kv_heads :] = dv
+        return whole.flatten(1), None, None, None, None
+
+
+def _rotate_heads(
+    source: torch.Tensor, target: torch.Tensor, cos: torch.Tensor, sin: torch.Tensor, backward: bool
+) -> None:
+    from labeltune.model import kernels
+
+    tokens, heads, size = source.shape
+    block = 16
+    kernels.rotate_heads[(tokens, -(-heads // block))](
+        *(source, target, cos, sin, heads, *source.stride()[:2], *target.stride()[:2]),
+        ROTARY=cos.shape[-1],
+        D=size,
+        BLOCK_D=kernels.power_of_two(size),
+        BLOCK_H=block,
+        BACKWARD=backward,
+    )
+
+
+def gated_silu(both_TF: torch.Tensor) -> torch.Tensor:
+    """silu(first half) * second half, (T, 2 F) to (T, F)."""
+    if both_TF.device.type == "cuda":
+        result: torch.Tensor = _GatedSilu.apply(both_TF)
+        return result
+    gate, up = both_TF.chunk(2, dim=-1)
+    return silu(gate) * up
+
+
+class _GatedSilu(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, both: torch.Tensor) -> torch.Tensor:
+        from labeltune.model import kernels
+
+        tokens, width = both.shape[0], both.shape[1] // 2
+        out = torch.empty((tokens, width), dtype=both.dtype, device=both.device)
+        gate, up = both.split(width, 1)
+        kernels.gated_silu_forward[(tokens, -(-width // 1024))](
+            gate, up, out, width, both.stride(0), both.stride(0), BLOCK=1024
+        )
+        ctx.save_for_backward(both)
+        return out
+
+    @staticmethod
+    def backward(ctx: Any, d_out: torch.Tensor) -> torch.Tensor:  # type: ignore[override]
+        from labeltune.model import kernels
+
+        (both,) = ctx.saved_tensors
+        tokens, width = d_out.shape
+        d_both = torch.empty_like(both)
+        (gate, up), (d_gate, d_up) = both.split(width, 1), d_both.split(width, 1)
+        kernels.gated_silu_backward[(tokens, -(-width // 1024))](
+            *(gate, up, d_out.contiguous(), d_gate, d_up, width, both.stride(0), both.stride(0), d_both.stride(0)),
+            BLOCK=1024,
+        )
+        return d_both
+
+
+def _attention(module: Any, workspace: Workspace) -> FusedAttention | None:
+    output = next((getattr(module, name) for name in ("o_proj", "dense") if hasattr(module, name)), None)
+    parts = [getattr(module, name, None) for name in ("q_proj", "k_proj", "v_proj")]
+    if output is None or not all(is_plain_linear(part) for part in [*parts, output]):
+        return None
+    if not hasattr(module, "head_dim") or not hasattr(module, "scaling"):
+        return None
+    if any(layer.in_features != parts[0].in_features for layer in parts[1:]):
+        return None
+    return FusedAttention(module, output, workspace)
+
+
+def _gated(module: Any, workspace: Workspace) -> FusedGatedLayer | None:
+    parts = [getattr(module, name, None) for name in ("gate_proj", "up_proj", "down_proj")]
+    activation = getattr(module, "act_fn", None)
+    is_silu = isinstance(activation, torch.nn.SiLU) or type(activation).__name__ == "SiLUActivation"
+    if not is_silu or not all(is_plain_linear(part) for part in parts):
+        return None
+    return FusedGatedLayer(module, workspace)
+
+
+def _norm(module: Any, _workspace: Workspace) -> Callable[[torch.Tensor], torch.Tensor] | None:
+    """torch's own RMS norm for those of transformers, which spell it out in six kernels."""
+    epsilon = getattr(module, "variance_epsilon", getattr(module, "eps", None))
+    if not type(module).__name__.endswith("RMSNorm") or epsilon is None or isinstance(module, torch.nn.RMSNorm):
+        return None
+    weight = module.weight
+    return lambda x: rms_norm(x, weight.shape, weight, epsilon)
+
+
+def _equal_ones(found: list[tuple[Any, Any]], run: Run) -> list[tuple[Any, Any]]:
+    """Those whose stand-in gives the original's output on what the original is given in one run of the model."""
+    equal: list[tuple[Any, Any]] = []
+
+    def compare(stand_in: Any) -> Callable[..., None]:
+        def hook(module: Any, args: Any, options: Any, output: Any) -> None:
+            expected = output[0] if isinstance(output, tuple) else output
+            try:
+                answer = stand_in(*args, **options)
+            except (RuntimeError, TypeError, ValueError):
+                return
+            answer = answer[0] if isinstance(answer, tuple) else answer
+            difference = (answer.float() - expected.float()).abs().max() / expected.float().abs().max().clamp_min(1e-20)
+            if answer.dtype == expected.dtype and float(difference) <= TOLERANCE.get(expected.dtype, 1e-4):
+                equal.append((module, stand_in))
+
+        return hook
+
+    hooks = [module.register_forward_hook(compare(stand_in), with_kwargs=True) for module, stand_in in found]
+    try:
+        with torch.no_grad():
+            run()
+    finally:
+        for hook in hooks:
+            hook.remove()
+    return equal

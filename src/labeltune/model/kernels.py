@@ -1,0 +1,254 @@
+"""Triton kernels: attention over packed rows, rotary embedding, gated SiLU. Imported on GPUs alone.
+
+Attention is the tiled softmax of Dao et al. 2022 (arXiv 2205.14135) with one rule for what may be seen, which packed rows
+with common beginnings make as simple as causality: token q sees token k if and only if `k <= q < ends[k]`.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+import triton
+import triton.language as tl
+
+# T packed tokens, H heads, D head size; pointers carry the name of the tensor they point to
+
+LOG2_E = tl.constexpr(1.4426950408889634)
+
+
+@triton.jit
+def _score_block(
+    maximum_M, sum_M, out_MD, q_MD, k_base, v_base, ends, places_M, first, limit, scale, stride_kt, stride_vt,
+    D: tl.constexpr, BLOCK_D: tl.constexpr, BLOCK_N: tl.constexpr, PRECISION: tl.constexpr,
+):  # fmt: skip
+    """One block of keys folded into the running maximum, sum and output of a block of queries."""
+    n = first + tl.arange(0, BLOCK_N)
+    d = tl.arange(0, BLOCK_D)
+    valid = n < limit
+    k_DN = tl.load(k_base + n[None, :] * stride_kt + d[:, None], mask=valid[None, :] & (d[:, None] < D), other=0.0)
+    ends_N = tl.load(ends + n, mask=valid, other=0)
+    seen = (n[None, :] <= places_M[:, None]) & (places_M[:, None] < ends_N[None, :])
+    scores = tl.dot(q_MD, k_DN, input_precision=PRECISION) * (scale * LOG2_E)
+    scores = tl.where(seen, scores, -1.0e30)
+    new_maximum_M = tl.maximum(maximum_M, tl.max(scores, 1))
+    weights = tl.where(seen, tl.exp2(scores - new_maximum_M[:, None]), 0.0)
+    correction = tl.exp2(maximum_M - new_maximum_M)
+    v_ND = tl.load(v_base + n[:, None] * stride_vt + d[None, :], mask=valid[:, None] & (d[None, :] < D), other=0.0)
+    out_MD = out_MD * correction[:, None] + tl.dot(weights.to(v_ND.dtype), v_ND, input_precision=PRECISION)
+    return new_maximum_M, sum_M * correction + tl.sum(weights, 1), out_MD
+
+
+@triton.jit
+def attention_forward(
+    q, k, v, out, lse, ends, starts, shared, tokens, scale,
+    stride_qt, stride_qh, stride_kt, stride_kh, stride_vt, stride_vh, stride_ot, stride_oh,
+    GROUP: tl.constexpr, D: tl.constexpr, BLOCK_D: tl.constexpr, BLOCK_M: tl.constexpr, BLOCK_N: tl.constexpr,
+    PRECISION: tl.constexpr,
+):  # fmt: skip
+    """Softmax attention of one block of queries and one head; also writes log2 of each softmax's denominator."""
+    block, head = tl.program_id(0), tl.program_id(1)
+    m = block * BLOCK_M + tl.arange(0, BLOCK_M)
+    d = tl.arange(0, BLOCK_D)
+    there = m < tokens
+    q_MD = tl.load(
+        q + m[:, None] * stride_qt + head * stride_qh + d[None, :], mask=there[:, None] & (d[None, :] < D), other=0.0
+    )
+    k_base = k + (head // GROUP) * stride_kh
+    v_base = v + (head // GROUP) * stride_vh
+    prefix = tl.load(shared).to(tl.int32)
+    first = tl.min(tl.load(starts + m, mask=there, other=1 << 30)).to(tl.int32) // BLOCK_N * BLOCK_N
+    last = tl.minimum((block + 1) * BLOCK_M, tokens)
+    first = tl.where(first < prefix, 0, first)
+    prefix = tl.where(first == 0, 0, prefix)  # one sweep from the beginning reads it already
+    maximum_M = tl.full([BLOCK_M], -1.0e30, tl.float32)
+    sum_M = tl.zeros([BLOCK_M], tl.float32)
+    out_MD = tl.zeros([BLOCK_M, BLOCK_D], tl.float32)
+    for n in range(0, prefix, BLOCK_N):
+        maximum_M, sum_M, out_MD = _score_block(
+            maximum_M, sum_M, out_MD, q_MD, k_base, v_base, ends, m, n, prefix, scale, stride_kt, stride_vt,
+            D, BLOCK_D, BLOCK_N, PRECISION,
+        )  # fmt: skip
+    for n in range(first, last, BLOCK_N):
+        maximum_M, sum_M, out_MD = _score_block(
+            maximum_M, sum_M, out_MD, q_MD, k_base, v_base, ends, m, n, tokens, scale, stride_kt, stride_vt,
+            D, BLOCK_D, BLOCK_N, PRECISION,
+        )  # fmt: skip
+    out_MD = out_MD / sum_M[:, None]
+    places = out + m[:, None] * stride_ot + head * stride_oh + d[None, :]
+    tl.store(places, out_MD.to(out.dtype.element_ty), mask=there[:, None] & (d[None, :] < D))
+    tl.store(lse + head * tokens + m, maximum_M + tl.log2(sum_M), mask=there)
+
+
+@triton.jit
+def _query_gradient_block(
+    q_MD, do_MD, lse_M, delta_M, dq_MD, k_base, v_base, ends, places_M, first, limit, scale, stride_kt, stride_vt,
+    D: tl.constexpr, BLOCK_D: tl.constexpr, BLOCK_N: tl.constexpr, PRECISION: tl.constexpr,
+):  # fmt: skip
+    n = first + tl.arange(0, BLOCK_N)
+    d = tl.arange(0, BLOCK_D)
+    valid = n < limit
+    inside = valid[None, :] & (d[:, None] < D)
+    k_DN = tl.load(k_base + n[None, :] * stride_kt + d[:, None], mask=inside, other=0.0)
+    v_DN = tl.load(v_base + n[None, :] * stride_vt + d[:, None], mask=inside, other=0.0)
+    ends_N = tl.load(ends + n, mask=valid, other=0)
+    seen = (n[None, :] <= places_M[:, None]) & (places_M[:, None] < ends_N[None, :])
+    scores = tl.dot(q_MD, k_DN, input_precision=PRECISION) * (scale * LOG2_E)
+    weights = tl.where(seen, tl.exp2(scores - lse_M[:, None]), 0.0)
+    d_weights = tl.dot(do_MD, v_DN, input_precision=PRECISION)
+    d_scores = weights * (d_weights - delta_M[:, None]) * scale
+    return dq_MD + tl.dot(d_scores.to(k_DN.dtype), tl.trans(k_DN), input_precision=PRECISION)
+
+
+@triton.jit
+def attention_backward_queries(
+    q, k, v, out, d_out, dq, lse, delta, ends, starts, shared, tokens, scale,
+    stride_qt, stride_qh, stride_kt, stride_kh, stride_vt, stride_vh, stride_ot, stride_oh, stride_gt, stride_gh,
+    GROUP: tl.constexpr, D: tl.constexpr, BLOCK_D: tl.constexpr, BLOCK_M: tl.constexpr, BLOCK_N: tl.constexpr,
+    PRECISION: tl.constexpr,
+):  # fmt: skip
+    """Gradient of one block of queries; also writes delta, the inner product of output and its gradient."""
+    block, head = tl.program_id(0), tl.program_id(1)
+    m = block * BLOCK_M + tl.arange(0, BLOCK_M)
+    d = tl.arange(0, BLOCK_D)
+    there = m < tokens
+    inside = there[:, None] & (d[None, :] < D)
+    q_MD = tl.load(q + m[:, None] * stride_qt + head * stride_qh + d[None, :], mask=inside, other=0.0)
+    out_MD = tl.load(out + m[:, None] * stride_ot + head * stride_oh + d[None, :], mask=inside, other=0.0)
+    do_MD = tl.load(d_out + m[:, None] * stride_gt + head * stride_gh + d[None, :], mask=inside, other=0.0)
+    lse_M = tl.load(lse + head * tokens + m, mask=there, other=0.0)
+    delta_M = tl.sum(out_MD.to(tl.float32) * do_MD.to(tl.float32), 1)
+    tl.store(delta + head * tokens + m, delta_M, mask=there)
+    k_base = k + (head // GROUP) * stride_kh
+    v_base = v + (head // GROUP) * stride_vh
+    prefix = tl.load(shared).to(tl.int32)
+    first = tl.min(tl.load(starts + m, mask=there, other=1 << 30)).to(tl.int32) // BLOCK_N * BLOCK_N
+    last = tl.minimum((block + 1) * BLOCK_M, tokens)
+    first = tl.where(first < prefix, 0, first)
+    prefix = tl.where(first == 0, 0, prefix)
+    dq_MD = tl.zeros([BLOCK_M, BLOCK_D], tl.float32)
+    for n in range(0, prefix, BLOCK_N):
+        dq_MD = _query_gradient_block(
+            q_MD, do_MD, lse_M, delta_M, dq_MD, k_base, v_base, ends, m, n, prefix, scale, stride_kt, stride_vt,
+            D, BLOCK_D, BLOCK_N, PRECISION,
+        )  # fmt: skip
+    for n in range(first, last, BLOCK_N):
+        dq_MD = _query_gradient_block(
+            q_MD, do_MD, lse_M, delta_M, dq_MD, k_base, v_base, ends, m, n, tokens, scale, stride_kt, stride_vt,
+            D, BLOCK_D, BLOCK_N, PRECISION,
+        )  # fmt: skip
+    tl.store(dq + (m[:, None] * tl.num_programs(1) + head) * D + d[None, :], dq_MD.to(dq.dtype.element_ty), mask=inside)
+
+
+@triton.jit
+def attention_backward_keys(
+    q, k, v, d_out, dk, dv, lse, delta, ends, tokens, scale,
+    stride_qt, stride_qh, stride_kt, stride_kh, stride_vt, stride_vh, stride_gt, stride_gh,
+    GROUP: tl.constexpr, D: tl.constexpr, BLOCK_D: tl.constexpr, BLOCK_M: tl.constexpr, BLOCK_N: tl.constexpr,
+    PRECISION: tl.constexpr,
+):  # fmt: skip
+    """Gradients of one block of keys and values of one key head, over every query that sees them."""
+    block, kv_head = tl.program_id(0), tl.program_id(1)
+    n = block * BLOCK_N + tl.arange(0, BLOCK_N)
+    d = tl.arange(0, BLOCK_D)
+    there = n < tokens
+    inside = there[:, None] & (d[None, :] < D)
+    k_ND = tl.load(k + n[:, None] * stride_kt + kv_head * stride_kh + d[None, :], mask=inside, other=0.0)
+    v_ND = tl.load(v + n[:, None] * stride_vt + kv_head * stride_vh + d[None, :], mask=inside, other=0.0)
+    ends_N = tl.load(ends + n, mask=there, other=0)
+    behind = tl.max(ends_N).to(tl.int32)
+    dk_ND = tl.zeros([BLOCK_N, BLOCK_D], tl.float32)
+    dv_ND = tl.zeros([BLOCK_N, BLOCK_D], tl.float32)
+    for member in range(GROUP):
+        head = kv_head * GROUP + member
+        for begin in range(block * BLOCK_N, behind, BLOCK_M):
+            m = begin + tl.arange(0, BLOCK_M)
+            valid = m < tokens
+            q_inside = valid[None, :] & (d[:, None] < D)
+            q_DM = tl.load(q + m[None, :] * stride_qt + head * stride_qh + d[:, None], mask=q_inside, other=0.0)
+            do_MD = tl.load(
+                d_out + m[:, None] * stride_gt + head * stride_gh + d[None, :],
+                mask=valid[:, None] & (d[None, :] < D),
+                other=0.0,
+            )
+            lse_M = tl.load(lse + head * tokens + m, mask=valid, other=0.0)
+            delta_M = tl.load(delta + head * tokens + m, mask=valid, other=0.0)
+            seen = (n[:, None] <= m[None, :]) & (m[None, :] < ends_N[:, None])
+            scores = tl.dot(k_ND, q_DM, input_precision=PRECISION) * (scale * LOG2_E)
+            weights = tl.where(seen, tl.exp2(scores - lse_M[None, :]), 0.0)
+            dv_ND += tl.dot(weights.to(do_MD.dtype), do_MD, input_precision=PRECISION)
+            d_weights = tl.dot(v_ND, tl.trans(do_MD), input_precision=PRECISION)
+            d_scores = weights * (d_weights - delta_M[None, :]) * scale
+            dk_ND += tl.dot(d_scores.to(q_DM.dtype), tl.trans(q_DM), input_precision=PRECISION)
+    places = (n[:, None] * tl.num_programs(1) + kv_head) * D + d[None, :]
+    tl.store(dk + places, dk_ND.to(dk.dtype.element_ty), mask=inside)
+    tl.store(dv + places, dv_ND.to(dv.dtype.element_ty), mask=inside)
+
+
+@triton.jit
+def rotate_heads(
+    source, target, cos, sin, heads,
+    stride_st, stride_sh, stride_tt, stride_th,
+    ROTARY: tl.constexpr, D: tl.constexpr, BLOCK_D: tl.constexpr, BLOCK_H: tl.constexpr, BACKWARD: tl.constexpr,
+):  # fmt: skip
+    """Turn the first ROTARY numbers of every head of one token, halves paired; copy the rest. BACKWARD transposes."""
+    token = tl.program_id(0)
+    h = tl.program_id(1) * BLOCK_H + tl.arange(0, BLOCK_H)
+    d = tl.arange(0, BLOCK_D)
+    turned = d < ROTARY
+    partner = tl.where(d < ROTARY // 2, d + ROTARY // 2, d - ROTARY // 2)
+    sign = tl.where((d < ROTARY // 2) != BACKWARD, -1.0, 1.0)
+    inside = (h[:, None] < heads) & (d[None, :] < D)
+    row = source + token * stride_st + h[:, None] * stride_sh
+    x = tl.load(row + d[None, :], mask=inside, other=0.0).to(tl.float32)
+    other = tl.load(row + partner[None, :], mask=inside & turned[None, :], other=0.0).to(tl.float32)
+    cosine = tl.load(cos + token * ROTARY + d, mask=turned, other=1.0).to(tl.float32)
+    sine_at = partner if BACKWARD else d
+    sine = tl.load(sin + token * ROTARY + sine_at, mask=turned, other=0.0).to(tl.float32)
+    result = x * cosine[None, :] + other * (sign * sine)[None, :]
+    places = target + token * stride_tt + h[:, None] * stride_th + d[None, :]
+    tl.store(places, result.to(target.dtype.element_ty), mask=inside)
+
+
+@triton.jit
+def gated_silu_forward(gate, up, out, width, stride_g, stride_u, BLOCK: tl.constexpr):
+    row = tl.program_id(0)
+    column = tl.program_id(1) * BLOCK + tl.arange(0, BLOCK)
+    inside = column < width
+    g = tl.load(gate + row * stride_g + column, mask=inside, other=0.0).to(tl.float32)
+    u = tl.load(up + row * stride_u + column, mask=inside, other=0.0).to(tl.float32)
+    result = g * tl.sigmoid(g) * u
+    tl.store(out + row * width + column, result.to(out.dtype.element_ty), mask=inside)
+
+
+@triton.jit
+def gated_silu_backward(gate, up, d_out, d_gate, d_up, width, stride_g, stride_u, stride_dg, BLOCK: tl.constexpr):
+    row = tl.program_id(0)
+    column = tl.program_id(1) * BLOCK + tl.arange(0, BLOCK)
+    inside = column < width
+    g = tl.load(gate + row * stride_g + column, mask=inside, other=0.0).to(tl.float32)
+    u = tl.load(up + row * stride_u + column, mask=inside, other=0.0).to(tl.float32)
+    d = tl.load(d_out + row * width + column, mask=inside, other=0.0).to(tl.float32)
+    s = tl.sigmoid(g)
+    tl.store(d_up + row * stride_dg + column, (d * g * s).to(d_up.dtype.element_ty), mask=inside)
+    slope = s * (1.0 + g * (1.0 - s))
+    tl.store(d_gate + row * stride_dg + column, (d * u * slope).to(d_gate.dtype.element_ty), mask=inside)
+
+
+def power_of_two(number: int) -> int:
+    """The next power of two, as tiles want it; at least 16."""
+    return max(16, int(triton.next_power_of_2(number)))
+
+
+def attention_options(dtype: torch.dtype, head_size: int) -> dict[str, Any]:
+    """Tile sizes: float32 tiles are smaller, and multiplied exactly rather than in TF32."""
+    exact = dtype == torch.float32
+    return {
+        "D": head_size,
+        "BLOCK_D": power_of_two(head_size),
+        "BLOCK_M": 32 if exact else 64,
+        "BLOCK_N": 32 if exact else 64,
+        "PRECISION": "ieee" if exact else "tf32",
+        "num_warps": 4,
+        "num_stages": 1 if exact else 2,
+    }

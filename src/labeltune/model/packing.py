@@ -1,0 +1,206 @@
+"""Rows joined end to end: no padding, and what rows have in common at their beginning is there once."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+import numpy.typing as npt
+import torch
+
+# B rows, T packed tokens, G groups (rows, or rows that share a beginning), P shared tokens, L tokens of the longest group
+
+Ints = npt.NDArray[np.int64]
+
+
+@dataclass(frozen=True, slots=True)
+class Layout:
+    """Where the tokens of B rows stand in one packed sequence of T tokens.
+
+    Rows form a tree: what two rows have in common at their beginning is stored once, and whatever follows a beginning
+    stands behind it without a gap. Hence token q sees token k if and only if `k <= q < ends[k]`.
+    """
+
+    token_ids_T: Ints
+    positions_T: Ints
+    """Place of each token in its own row, counted from 0."""
+    ends_T: Ints
+    """The first place behind everything that continues this token."""
+    group_starts_G: Ints
+    """Where each group begins: rows of one group see nothing of another but the first P tokens."""
+    shared: int
+    """P: the tokens at the front that all rows begin with."""
+    paths: tuple[Ints, ...]
+    """For each row, in the caller's order, the packed places of its tokens."""
+
+    def __len__(self) -> int:
+        return len(self.token_ids_T)
+
+
+def pack(sequences: Sequence[npt.NDArray[np.int32]], share: bool) -> Layout:
+    """Join sequences; with `share`, every common beginning is stored once.
+
+    >>> layout = pack([np.array([7, 8, 1]), np.array([7, 8, 2, 3])], share=True)
+    >>> layout.token_ids_T.tolist(), layout.positions_T.tolist(), layout.ends_T.tolist(), layout.shared
+    ([7, 8, 1, 2, 3], [0, 1, 2, 2, 3], [5, 5, 3, 5, 5], 2)
+    >>> layout.paths[1].tolist()
+    [0, 1, 3, 4]
+    """
+    order = (
+        sorted(range(len(sequences)), key=lambda row: prefix_key(sequences[row])) if share else range(len(sequences))
+    )
+    shared = common_prefix(sequences[order[0]], sequences[order[-1]]) if share and len(sequences) > 1 else 0
+    tokens: list[npt.NDArray[np.int32]] = []
+    positions: list[Ints] = []
+    ends = np.empty(sum(len(sequence) for sequence in sequences), dtype=np.int64)
+    groups: list[int] = []
+    paths: list[Ints] = [np.zeros(0, dtype=np.int64)] * len(sequences)
+    path, previous, size = paths[0], np.zeros(0, dtype=np.int32), 0
+    for row in order:
+        sequence = sequences[row]
+        known = common_prefix(previous, sequence) if share else 0
+        ends[path[known:]] = size  # nothing behind this place continues the row before
+        if known <= shared and len(sequence) > shared:
+            groups.append(size + (shared - known))
+        new = len(sequence) - known
+        path = np.concatenate([path[:known], np.arange(size, size + new)])
+        tokens.append(sequence[known:])
+        positions.append(np.arange(known, len(sequence)))
+        paths[row], previous, size = path, sequence, size + new
+    ends[path] = size
+    return Layout(
+        token_ids_T=np.concatenate(tokens).astype(np.int64),
+        positions_T=np.concatenate(positions),
+        ends_T=ends[:size],
+        group_starts_G=np.array(groups, dtype=np.int64),
+        shared=shared,
+        paths=tuple(paths),
+    )
+
+
+def common_prefix(one: npt.NDArray[np.int32], other: npt.NDArray[np.int32]) -> int:
+    """How many tokens two sequences have in common at their beginning.
+
+    >>> common_prefix(np.array([1, 2, 3]), np.array([1, 2]))
+    2
+    """
+    shorter = min(len(one), len(other))
+    different = np.flatnonzero(one[:shorter] != other[:shorter])
+    return int(different[0]) if len(different) else shorter
+
+
+def prefix_key(sequence: npt.NDArray[np.int32]) -> bytes:
+    """A sorting key that puts sequences with a common beginning side by side."""
+    return sequence.astype(">u4").tobytes()
+
+
+class Packing:
+    """A layout on the device, as the model and its attention read it. T may be padded to a static size."""
+
+    def __init__(self, layout: Layout, device: torch.device, size: int | None = None) -> None:
+        """
+        Args:
+            layout: T tokens.
+            device: where the model is.
+            size: pad to so many tokens, with a group of its own that nothing else sees.
+        """
+        self.layout = layout if size is None else padded(layout, size)
+        starts_T = np.zeros(len(self.layout), dtype=np.int64)  # the prefix sees from the very beginning
+        starts = self.layout.group_starts_G
+        groups = np.searchsorted(starts, np.arange(len(self.layout)), side="right") - 1
+        inside = groups >= 0
+        starts_T[inside] = starts[groups[inside]]
+        stacked = np.stack([self.layout.token_ids_T, self.layout.positions_T, self.layout.ends_T, starts_T])
+        host = torch.from_numpy(stacked)
+        self.ints_4T = (host.pin_memory() if device.type == "cuda" else host).to(device, non_blocking=True)
+        self.shared = torch.tensor(self.layout.shared, dtype=torch.int64, device=device)
+
+    def copy(self) -> Packing:
+        """The same in device memory of its own."""
+        twin = copy.copy(self)
+        twin.ints_4T, twin.shared = self.ints_4T.clone(), self.shared.clone()
+        return twin
+
+    @property
+    def input_ids_1T(self) -> torch.Tensor:
+        return self.ints_4T[0:1]
+
+    @property
+    def position_ids_1T(self) -> torch.Tensor:
+        return self.ints_4T[1:2]
+
+    @property
+    def ends_T(self) -> torch.Tensor:
+        return self.ints_4T[2]
+
+    @property
+    def starts_T(self) -> torch.Tensor:
+        """Where each token's group begins; 0 for the shared tokens."""
+        return self.ints_4T[3]
+
+    @cached_property
+    def grid(self) -> Grid:
+        """The groups as padded rows, for attention without a kernel of our own."""
+        return Grid(self.layout, self.ints_4T.device)
+
+
+class Grid:
+    """Indices that lay the groups of a packing out as G padded rows and gather them back again."""
+
+    def __init__(self, layout: Layout, device: torch.device) -> None:
+        starts, shared = layout.group_starts_G, layout.shared
+        lengths = np.diff(np.append(starts, len(layout)))
+        longest = int(lengths.max(initial=0))
+        places_GL = np.minimum(starts[:, None] + np.arange(longest)[None], len(layout) - 1)
+        within = np.arange(longest)[None] < lengths[:, None]
+        back_T = np.zeros(len(layout), dtype=np.int64)
+        back_T[places_GL[within]] = np.flatnonzero(within.ravel())
+        # a token sees the shared tokens, and in its group what it continues; padding sees itself, to keep softmax finite
+        seen_GLL = (places_GL[:, None, :] <= places_GL[:, :, None]) & (
+            places_GL[:, :, None] < layout.ends_T[places_GL][:, None, :]
+        )
+        seen_GLL &= within[:, None, :]
+        seen_GLL |= np.eye(longest, dtype=bool)[None]
+        whole_GL = layout.ends_T[places_GL] == (starts + lengths)[:, None]
+        self.plain_causal = shared == 0 and bool(whole_GL[within].all())
+        """Every group is one row and there is no common beginning: causality is all the mask there is."""
+        prefix_GLP = places_GL[:, :, None] < layout.ends_T[:shared][None, None]
+        mask_GLK = np.concatenate([prefix_GLP, seen_GLL], axis=2)
+        self.mask_G1LK = torch.from_numpy(mask_GLK)[:, None].to(device)
+        self.places_GL = torch.from_numpy(places_GL).to(device)
+        self.back_T = torch.from_numpy(back_T[shared:]).to(device)
+        self.shared = shared
+
+
+def padded(layout: Layout, size: int) -> Layout:
+    """The same layout with a last group of meaningless tokens, `size` tokens in all.
+
+    >>> longer = padded(pack([np.array([5, 6])], share=False), 4)
+    >>> longer.ends_T.tolist(), longer.group_starts_G.tolist()
+    ([2, 2, 4, 4], [0, 2])
+    """
+    missing = size - len(layout)
+    if not missing:
+        return layout
+    zeros = np.zeros(missing, dtype=np.int64)
+    return Layout(
+        token_ids_T=np.concatenate([layout.token_ids_T, zeros]),
+        positions_T=np.concatenate([layout.positions_T, np.arange(missing)]),
+        ends_T=np.concatenate([layout.ends_T, np.full(missing, size)]),
+        group_starts_G=np.append(layout.group_starts_G, len(layout)),
+        shared=layout.shared,
+        paths=layout.paths,
+    )
+
+
+def static_size(tokens: int) -> int:
+    """The next of a few sizes, at most some 6 % above for long packings, so that a captured step serves many.
+
+    >>> [static_size(tokens) for tokens in (1, 84, 1344, 1345, 10_000)]
+    [32, 96, 1344, 1408, 10240]
+    """
+    step = max(32, 2 ** (max(tokens, 1).bit_length() - 5))
+    return -(-tokens // step) * step

@@ -1,0 +1,64 @@
+"""From a loaded model to one that runs fast: packed rows where the family allows them, fused kernels where they fit."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import torch
+
+from labeltune.model.attention import FP32_ATTENTION, PACKED_ATTENTION
+from labeltune.model.classifier import Classifier
+from labeltune.model.fuse import fuse
+
+# S rows of a small sample, V vocabulary
+
+LARGEST_ERROR = {torch.float32: 1e-3}
+HALF_ERROR = 0.1
+"""Norm of the difference over the norm of the logits; another function than the model's is far beyond."""
+
+
+def make_ready(classifier: Classifier) -> tuple[Classifier, list[str]]:
+    """Let the model read packed rows and run on fewer kernels, if it then still computes the same.
+
+    Both are tried on a small sample beside the model as transformers runs it, so a family that cannot is found out
+    rather than known by name.
+
+    Returns:
+        the classifier to use, and what was decided, in words.
+    """
+    reason = _cannot_pack(classifier)
+    if reason is not None:
+        return classifier, [f"rows are padded rather than packed: {reason}"]
+    classifier.model.eval()
+    packed = replace(classifier, packed=True)
+    with torch.no_grad():
+        expected_SV, answer_SV = _sample_logits(classifier), _sample_logits(packed)
+    error = float((answer_SV - expected_SV).norm() / expected_SV.norm())
+    if not error <= LARGEST_ERROR.get(classifier.compute_dtype, HALF_ERROR):
+        return classifier, [f"rows are padded rather than packed: packing changes this model's output ({error:.2g})"]
+    replaced = fuse(classifier.model, lambda: _sample_logits(packed))
+    fused = ", ".join(f"{count} {kind}s" for kind, count in replaced.items() if count)
+    return packed, [f"rows are packed; fused: {fused or 'nothing'}"]
+
+
+def _cannot_pack(classifier: Classifier) -> str | None:
+    config = classifier.model.config
+    if config._attn_implementation not in (PACKED_ATTENTION, FP32_ATTENTION):
+        return f"the attention is {config._attn_implementation}"
+    if classifier.compute_dtype != classifier.model.dtype:
+        return "weights are stored in another type than the one computed in"
+    rates: list[Any] = [getattr(config.get_text_config(), name, 0) for name in ("attention_dropout", "attn_pdrop")]
+    if any(rates):
+        return "the model drops attention at random"
+    return None
+
+
+def _sample_logits(classifier: Classifier) -> torch.Tensor:
+    """Logits (S, V) at the ends of a few short rows that begin alike."""
+    vocabulary = classifier.model.get_output_embeddings().out_features
+    random = np.random.default_rng(0)
+    beginning = random.integers(0, vocabulary, 3)
+    rows = [np.concatenate([beginning, random.integers(0, vocabulary, size)]).astype(np.int32) for size in (4, 9, 6)]
+    return classifier.answer_logits(*classifier.lay_out(rows, [np.array([len(row) - 1]) for row in rows], share=True))
