@@ -25,7 +25,7 @@ def test_a_run_goes_on(recipe_file, tmp_path, monkeypatch, change):
     whole = pipeline.run(recipe, QUIET, tmp_path / "whole")
     out = tmp_path / "run"
     with contextlib.suppress(Stopped):
-        pipeline.run(recipe, QUIET, out, stop=AskedAt(12))
+        pipeline.run(recipe, QUIET, out, stop=AskedAt(4))
     assert (out / "recipe.json").is_file()
     assert not (out / "summary.json").exists()
     if change.startswith("a year"):

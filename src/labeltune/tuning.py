@@ -87,13 +87,14 @@ def tune(job: Job, folder: RunFolder, splits: Mapping[str, Split], encoded: Mapp
     )
     with job.monitor.phase("train"), job.terminal.bar("training", int(rows)) as bar:
         bar.advance(begun * settings.per_device_train_batch_size * settings.gradient_accumulation_steps)
-        for step in train(stepper, encoded["train"], schedule, begun + 1):
+        for step in train(stepper, encoded["train"], schedule, begun + 1, hurry=lambda: job.stop.asked is not None):
             tuning.losses.append(step.loss)
             bar.advance(step.rows, f"loss {step.loss:.3f}")
             _log(tuning, step)
             try:
                 _after_step(tuning, step.step)
-                job.stop.check()
+                if step.settled:
+                    job.stop.check()
             except Stopped:
                 _save(tuning, step.step)
                 raise
