@@ -33,7 +33,7 @@ def race(harness: Harness, out: Path, delay_s: float) -> list[str]:
     wrong = []
     if not ("is at work in" in log or "is in use" in log):
         wrong.append(f"nothing is said of the other: {log}")
-    if "is at work in" in log and f"process {children[statuses.index(0)]} on" not in log:
+    if "(process" in log and f"(process {children[statuses.index(0)]} on" not in log:
         wrong.append("the wrong process is named")
     wrong += harness.differences(out)
     shutil.rmtree(out)
