@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
 
-.PHONY: quickstart test check setup clean
+.PHONY: quickstart test check audit setup clean
 
 quickstart: .venv/installed
 	$(BIN)/labeltune run quickstart
@@ -16,6 +16,11 @@ check: .venv/installed-dev
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/python -m pytest tests/test_structure.py
+
+# which of the pinned versions have known vulnerabilities; needs the network
+audit: .venv/installed-dev
+	$(PIP) pip-audit
+	$(BIN)/python -m pip_audit --strict --no-deps --disable-pip --requirement constraints.txt
 
 setup: .venv/installed-dev
 

@@ -1,9 +1,12 @@
+import json
+
 import pytest
 import torch
 from transformers import AutoModelForCausalLM, LlamaConfig, LlamaForCausalLM, PhiConfig
 from transformers.activations import NewGELUActivation
 
-from labeltune.model.adapter import adapter_off, add_adapter, count_parameters, load_adapter, save_adapter
+from labeltune.durable import write_folder
+from labeltune.model.adapter import adapter_files, adapter_off, add_adapter, count_parameters, load_adapter
 from labeltune.model.attention import FP32_ATTENTION
 from labeltune.model.base import choose_device, choose_dtype, load_base, tokenizer_fingerprint, weights_fingerprint
 from labeltune.recipe import AdapterSettings, ModelSettings
@@ -119,7 +122,7 @@ def test_the_adapter_switches_off_to_exactly_the_base(tiny_model):
 
 
 def test_a_saved_adapter_loads_and_a_wrong_one_is_refused(tiny_model, tmp_path):
-    save_adapter(add_adapter(load(tiny_model).model, SMALL_ADAPTER, 0), tmp_path / "adapter")
+    write_folder(tmp_path / "adapter", adapter_files(add_adapter(load(tiny_model).model, SMALL_ADAPTER, 0)), {})
     load_adapter(load(tiny_model).model, tmp_path / "adapter")
     with pytest.raises(ValueError, match="holds no adapter"):
         load_adapter(load(tiny_model).model, tmp_path)
@@ -174,3 +177,20 @@ def test_the_fused_gelu_changes_nothing_but_speed(tiny_model):
     assert not any(isinstance(module, NewGELUActivation) for module in fused.modules())
     ids = torch.arange(24)[None]
     assert torch.allclose(fused(input_ids=ids).logits, plain(input_ids=ids).logits, atol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"peft_type": "XLORA"}, r"not of a plain LoRA adapter \(XLORA\)"),
+        ({"auto_mapping": {"parent_library": "os", "base_model_class": "system"}}, r"\(auto_mapping\)"),
+        ({"megatron_config": {"a": 1}, "megatron_core": "antigravity"}, r"\(megatron_config\)"),
+        (None, "is no adapter's configuration"),
+    ],
+)
+def test_an_adapter_that_names_code_is_refused(tiny_model, tmp_path, change, message):
+    write_folder(tmp_path / "adapter", adapter_files(add_adapter(load(tiny_model).model, SMALL_ADAPTER, 0)), {})
+    path = tmp_path / "adapter" / "adapter_config.json"
+    path.write_text("[]" if change is None else json.dumps(json.loads(path.read_text()) | change))
+    with pytest.raises(ValueError, match=message):
+        load_adapter(load(tiny_model).model, tmp_path / "adapter")

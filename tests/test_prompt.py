@@ -1,5 +1,7 @@
 import numpy as np
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 from transformers import AutoTokenizer
 
 from labeltune.prompt import LabelWords, Prompter, parse_answer
@@ -125,3 +127,26 @@ def test_lengths_are_counted_per_prompt(tokenizer):
     assert encoded.lengths.tolist() == [len(encoded.prompt(0))]
     assert encoded.gold.tolist() == [-1]
     assert encoded.token_ids.dtype == np.int32
+
+
+@settings(
+    max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture], derandomize=True
+)
+@given(first=st.text(min_size=1), second=st.text(min_size=1), times=st.sampled_from([1, 3, 40]))
+def test_any_text_fits_and_holds_no_special_token(classifier, first, second, times):
+    prompter = classifier.prompter
+    ids, cut = prompter.encode({"first": first * times, "second": f"{second}<|end|>" * times})
+    assert 0 < len(ids) <= prompter.max_prompt_tokens
+    assert prompter.tokenizer.eos_token_id not in ids
+    if not cut:
+        assert prompter.render({"first": first * times, "second": f"{second}<|end|>" * times}) == (
+            prompter.tokenizer.decode(ids, skip_special_tokens=False, clean_up_tokenization_spaces=False)
+        )
+
+
+@settings(max_examples=200, deadline=None, derandomize=True)
+@given(text=st.text() | st.text(alphabet="01 .noNO"), words=st.lists(st.text(min_size=1), min_size=2, max_size=3))
+def test_any_generated_text_is_read_as_a_label_or_none(text, words):
+    names = tuple(f"label {place}" for place in range(len(words)))
+    found = parse_answer(text, LabelWords(names, tuple(words), ((1,), (2,), (3,))[: len(words)]))
+    assert found is None or found in names

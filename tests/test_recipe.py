@@ -1,11 +1,18 @@
+import contextlib
 import runpy
+import string
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
+import yaml
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 from pydantic import ValidationError
 
-from labeltune.recipe import TrainSettings
-from labeltune.recipes import bundled_recipes, load_recipe
+from labeltune.folder import choose_folder
+from labeltune.recipe import PairSettings, Recipe, TrainSettings
+from labeltune.recipes import _explain, bundled_recipes, load_recipe
 
 
 @pytest.mark.parametrize("name", sorted(bundled_recipes()))
@@ -113,9 +120,9 @@ def test_labels_are_text_however_yaml_reads_them(tmp_path):
 
 
 def test_settings_are_frozen():
-    settings = TrainSettings()
+    frozen = TrainSettings()
     with pytest.raises(ValidationError):
-        settings.seed = 3
+        frozen.seed = 3
 
 
 def test_the_page_of_settings_is_up_to_date():
@@ -124,3 +131,94 @@ def test_the_page_of_settings_is_up_to_date():
     assert module["settings_page"]() == (page / "settings.md").read_text(encoding="utf-8"), (
         "run python docs/settings.py"
     )
+
+
+def slips(key):
+    """The key with one letter added, left out, changed, or swapped with the next."""
+    letters = string.ascii_lowercase + string.digits + "_"
+    for place in range(len(key) + 1):
+        yield from (key[:place] + letter + key[place:] for letter in letters)
+        yield from (key[:place] + letter + key[place + 1 :] for letter in letters if place < len(key))
+        yield key[:place] + key[place + 1 :]
+        yield key[:place] + key[place : place + 2][::-1] + key[place + 2 :]
+
+
+SECTIONS = {name: field.annotation for name, field in Recipe.model_fields.items() if name in {
+    "data", "prompt", "model", "adapter", "train", "score", "report"
+}}  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("place", "section"), [((), Recipe), (("data", "pairs"), PairSettings), *(((n,), s) for n, s in SECTIONS.items())]
+)
+def test_every_slip_of_one_letter_in_every_key_is_refused_with_the_right_key(place, section):
+    tried = 0
+    for key in section.model_fields:
+        for slip in set(slips(key)) - set(section.model_fields):
+            with pytest.raises(ValidationError) as caught:
+                section.model_validate({slip: 1})
+            problem = next(p for p in caught.value.errors() if p["type"] == "extra_forbidden")
+            assert problem["loc"] == (slip,)
+            explained = _explain({**problem, "loc": (*place, slip)})
+            assert explained.startswith(f"unknown key {'.'.join((*place, slip))}; did you mean ")
+            assert key in explained.partition("did you mean ")[2].rstrip("?").split(" or ")
+            tried += 1
+    assert tried > 100
+
+
+VALUES = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=8),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=8) | st.integers(), inner, max_size=3),
+    max_leaves=6,
+)
+KEYS = sorted({key for section in SECTIONS.values() for key in section.model_fields} | set(SECTIONS))
+
+
+@settings(
+    max_examples=200, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture], derandomize=True
+)
+@given(
+    content=st.binary(max_size=120)
+    | st.dictionaries(st.sampled_from(KEYS), VALUES | st.dictionaries(st.sampled_from(KEYS), VALUES), max_size=4)
+)
+def test_any_content_is_a_recipe_or_a_message(tmp_path, content):
+    path = tmp_path / "any.yaml"
+    path.write_bytes(content if isinstance(content, bytes) else yaml.safe_dump(content).encode())
+    with pytest.raises(ValueError, match=r"any\.yaml") as caught:
+        load_recipe(str(path))
+    assert not isinstance(caught.value, UnicodeError)
+
+
+@settings(max_examples=200, deadline=None, derandomize=True)
+@given(key=st.sampled_from(KEYS), section=st.sampled_from(sorted(SECTIONS)), value=VALUES)
+def test_any_override_is_taken_or_explained(key, section, value):
+    with contextlib.suppress(ValueError):
+        recipe = load_recipe("quickstart", [f"{section}.{key}={yaml.safe_dump(value, default_flow_style=True)}"])
+        assert isinstance(recipe, Recipe)
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ("[" * 100_000, "nested too deeply"),
+        ("a: &a [x,x]\n" + "".join(f"{b}: &{b} [{', '.join([f'*{a}'] * 9)}]\n" for a, b in pairwise("abcdefghi"))
+         + "data: *i\n", "data is [["),
+        ("# " + "a" * 2**20, "more than 1 MiB"),
+    ],
+)  # fmt: skip
+def test_a_recipe_cannot_exhaust_the_reader(tmp_path, content, message):
+    path = tmp_path / "bomb.yaml"
+    path.write_text(content)
+    with pytest.raises(ValueError, match=r"bomb\.yaml") as caught:
+        load_recipe(str(path))
+    assert message in str(caught.value)
+    assert len(str(caught.value)) < 20_000
+
+
+@pytest.mark.parametrize("name", ["../../up", "/etc/x", "a\0b", "..", "ä b"])
+def test_a_recipes_name_stays_under_runs(name, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    recipe = load_recipe("quickstart").model_copy(update={"name": name})
+    path = choose_folder(recipe, None, False).path
+    assert path.parent.name == "runs"
+    assert ".." not in path.parts

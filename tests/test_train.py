@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 import torch
 
+from labeltune.durable import DamagedError
 from labeltune.model.adapter import add_adapter, trainable_parameters
 from labeltune.model.base import load_base
 from labeltune.model.classifier import Classifier
@@ -328,5 +329,5 @@ def test_a_checkpoint_of_another_adapter_is_refused(tiny_model, tmp_path):
     with pytest.raises(ValueError, match="belongs to another adapter"):
         load_checkpoint(folder, other, make_optimizer(other)[0])
     (folder / "trainer_state.json").unlink()
-    with pytest.raises(ValueError, match="cannot be read"):
+    with pytest.raises(DamagedError, match=r"trainer_state\.json is missing"):
         load_checkpoint(folder, classifier, optimizer)

@@ -8,6 +8,9 @@ from pathlib import Path
 from typing import Any
 
 import torch
+import yaml
+from tokenizers import ByteLevelBPETokenizer
+from transformers import PhiConfig, PhiForCausalLM, PreTrainedTokenizerFast
 
 from labeltune.model.base import load_base
 from labeltune.model.classifier import Classifier
@@ -42,3 +45,54 @@ def make_classifier(folder: Path, answers: dict[str, str]) -> Classifier:
     settings = PromptSettings(template=TEMPLATE, answers=answers)
     prompter = Prompter(base.tokenizer, settings, list(answers), base.max_length)
     return Classifier(base.model, prompter, base.device, torch.float32)
+
+
+def make_model(folder: Path) -> Path:
+    """Save the random Phi and its tokenizer into a folder that `from_pretrained` reads."""
+    tokenizer = ByteLevelBPETokenizer()
+    texts = [" ".join(row.values()) for row in make_rows(200, 0)] + [f"{TEMPLATE} 0 1 2 yes no maybe so"] * 5
+    tokenizer.train_from_iterator(texts, vocab_size=400, special_tokens=["<|end|>"], show_progress=False)
+    fast = PreTrainedTokenizerFast(tokenizer_object=tokenizer._tokenizer, eos_token="<|end|>", bos_token="<|end|>")
+    fast.save_pretrained(folder)
+    torch.manual_seed(0)
+    config = PhiConfig(
+        vocab_size=len(fast),
+        hidden_size=32,
+        intermediate_size=64,
+        num_hidden_layers=2,
+        num_attention_heads=4,
+        max_position_embeddings=128,
+        initializer_range=0.2,
+        bos_token_id=fast.bos_token_id,
+        eos_token_id=fast.eos_token_id,
+    )
+    PhiForCausalLM(config).save_pretrained(folder)
+    return folder
+
+
+def make_recipe(folder: Path, model: Path) -> Path:
+    """Write a recipe over small files, ready for `labeltune run`."""
+    for seed, (name, count) in enumerate({"train": 90, "validation": 30, "test": 45}.items()):
+        write_jsonl(folder / f"{name}.jsonl", make_rows(count, seed + 10))
+    recipe = {
+        "data": {
+            "files": {name: str(folder / f"{name}.jsonl") for name in ("train", "validation", "test")},
+            "text_columns": ["first", "second"],
+            "label_column": "label",
+            "labels": {colour: colour for colour in COLOURS},
+            "allow_leakage": True,
+        },
+        "prompt": {"template": TEMPLATE, "answers": ANSWERS},
+        "model": {"name_or_path": str(model), "device": "cpu"},
+        "adapter": {"r": 8, "lora_alpha": 16, "target_modules": ["q_proj", "k_proj", "v_proj", "dense"]},
+        "train": {
+            "num_train_epochs": 3,
+            "per_device_train_batch_size": 10,
+            "learning_rate": 0.02,
+            "logging_steps": 3,
+        },
+        "report": {"bootstrap_samples": 1000},
+    }
+    path = folder / "colours.yaml"
+    path.write_text(yaml.safe_dump(recipe, sort_keys=False), encoding="utf-8")
+    return path

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import logging
 import os
@@ -14,6 +15,7 @@ from typing import Annotated, Any
 import typer
 
 from labeltune import __version__
+from labeltune.stopping import Stopped
 
 USER_ERROR, OUR_ERROR, INTERRUPTED = 2, 1, 130
 
@@ -50,6 +52,7 @@ def run(
     _quiet_libraries()
     from labeltune import run as pipeline
     from labeltune.data import check_leakage
+    from labeltune.stopping import Stop
     from labeltune.terminal import Terminal
 
     terminal = Terminal(quiet=as_json)
@@ -59,7 +62,8 @@ def run(
             _print_json(report)
         check_leakage(report, settings.data)
         return
-    folder = pipeline.run(settings, terminal, out, resume)
+    with Stop().catching() as stop:
+        folder = pipeline.run(settings, terminal, out, resume, stop)
     if as_json:
         _print_json({"run": str(folder.path), **folder.read("summary.json")})
 
@@ -204,8 +208,10 @@ def main() -> None:
         app()
     except (ValueError, OSError) as error:
         _fail(f"error: {error}", USER_ERROR)
+    except Stopped as stopped:
+        _fail(str(stopped), stopped.exit_code)
     except KeyboardInterrupt:
-        _fail("interrupted; `labeltune run` with --resume goes on from the last checkpoint", INTERRUPTED)
+        _fail("interrupted", INTERRUPTED)
     except Exception as error:
         _fail(
             f"error in labeltune: {type(error).__name__}: {error}\n"
@@ -217,12 +223,18 @@ def main() -> None:
 def _fail(message: str, code: int) -> None:
     if os.environ.get("LABELTUNE_DEBUG"):
         traceback.print_exc()
-    print(message, file=sys.stderr)
+    with contextlib.suppress(OSError):
+        print(message, file=sys.stderr)
     sys.exit(code)
 
 
 def _print_json(content: Any) -> None:
-    print(json.dumps(content, ensure_ascii=False, indent=2))
+    from labeltune.terminal import silence
+
+    try:
+        print(json.dumps(content, ensure_ascii=False, indent=2), flush=True)
+    except OSError:  # nobody is listening any more, but the work is done
+        silence(sys.stdout)
 
 
 def _quiet_libraries() -> None:

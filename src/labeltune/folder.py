@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
+import re
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from labeltune.durable import NotWrittenError, flush_file, naming, tidy, write_file
+from labeltune.lock import LOCK, only_run
 from labeltune.recipe import Recipe
 
 RUNS = Path("runs")
@@ -38,12 +42,9 @@ class RunFolder:
         return self.path / "predictions" / f"{name}.jsonl"
 
     def write(self, name: str, content: Mapping[str, Any]) -> None:
-        """Write a JSON file whole or not at all."""
-        path = self.path / name
-        partial = path.with_name(path.name + ".partial")
+        """Write a JSON file, whole and flushed to disk or not at all."""
         text = json.dumps(content, indent=2, ensure_ascii=False, allow_nan=False)
-        partial.write_text(text + "\n", encoding="utf-8")
-        partial.replace(path)
+        write_file(self.path / name, [text + "\n"])
 
     def read(self, name: str) -> dict[str, Any]:
         """Read a JSON file that `write` wrote.
@@ -65,8 +66,24 @@ class RunFolder:
 
     def append_step(self, line: Mapping[str, Any]) -> None:
         """Add one line to steps.jsonl."""
-        with self.steps.open("a", encoding="utf-8") as out:
+        with naming(self.steps), self.steps.open("a", encoding="utf-8") as out:
             out.write(json.dumps(line) + "\n")
+
+    def flush_steps(self) -> None:
+        """Put the lines of steps.jsonl on disk, before a checkpoint that stands for them."""
+        if self.steps.is_file():
+            flush_file(self.steps)
+
+    def forget_steps(self, after: int) -> None:
+        """Drop the lines of steps.jsonl that lie after a step, and a line that a crash cut off."""
+        if not self.steps.is_file():
+            return
+        kept = []
+        for line in self.steps.read_text(encoding="utf-8", errors="replace").splitlines(keepends=True):
+            with contextlib.suppress(ValueError, KeyError, TypeError):
+                if line.endswith("\n") and json.loads(line)["step"] <= after:
+                    kept.append(line)
+        write_file(self.steps, kept)
 
 
 def choose_folder(recipe: Recipe, out: Path | None, resume: bool) -> RunFolder:
@@ -77,31 +94,64 @@ def choose_folder(recipe: Recipe, out: Path | None, resume: bool) -> RunFolder:
     """
     if resume:
         return _reopen(recipe, out)
-    path = out or RUNS / f"{recipe.name}-{time.strftime('%Y%m%d-%H%M%S')}"
+    name = re.sub(r"[^\w.-]+", "-", recipe.name).strip(".-") or "run"  # a recipe may come from anywhere
+    path = out or RUNS / f"{name[:80]}-{time.strftime('%Y%m%d-%H%M%S')}"
     if path.exists() and not path.is_dir():
         raise ValueError(f"{path} is a file; name another folder with --out")
-    if path.is_dir() and any(path.iterdir()):
-        raise ValueError(f"output folder {path} is in use; name another with --out, or go on with its run by --resume")
+    _check_unused(path)
     above = next(folder for folder in (path, *path.absolute().parents) if folder.exists())
     if not os.access(above, os.W_OK | os.X_OK):
         raise ValueError(f"output folder {path} cannot be made: {above} is not writable; name another with --out")
     return RunFolder(path)
 
 
+@contextlib.contextmanager
+def claimed(folder: RunFolder, resume: bool) -> Iterator[str | None]:
+    """Keep other runs out of the folder, which is there from now on; removed again if nothing comes into it.
+
+    Yields:
+        a note where the folder cannot be locked.
+
+    Raises:
+        InUseError: another run is at work in it.
+        ValueError: it cannot be written, or another run has used it in the meantime.
+    """
+    with contextlib.ExitStack() as stack:
+        try:
+            note = stack.enter_context(only_run(folder.path))
+        except OSError as error:
+            raise _unwritable(folder.path, error) from error
+        if not resume:
+            _check_unused(folder.path)
+        yield note
+
+
+def _check_unused(path: Path) -> None:
+    if path.is_dir() and any(entry.name != LOCK for entry in path.iterdir()):
+        raise ValueError(f"output folder {path} is in use; name another with --out, or go on with its run by --resume")
+
+
+def _unwritable(path: Path, error: OSError) -> ValueError:
+    reason = (error.strerror or str(error)).lower()
+    return ValueError(f"output folder {path} cannot be written ({reason}); name another with --out")
+
+
 def create_folder(folder: RunFolder, recipe: Recipe) -> None:
-    """Make the folder and write the resolved recipe into it.
+    """Write the resolved recipe into the folder, after clearing what a crash left there.
 
     Raises:
         ValueError: it cannot be written.
     """
     try:
-        (folder.path / "predictions").mkdir(parents=True, exist_ok=True)
+        predictions = folder.path / "predictions"
+        predictions.mkdir(parents=True, exist_ok=True)
+        tidy(folder.path)
+        tidy(predictions)
         folder.write("recipe.json", recipe.model_dump(mode="json"))
+    except NotWrittenError:
+        raise
     except OSError as error:
-        reason = (error.strerror or str(error)).lower()
-        raise ValueError(
-            f"output folder {folder.path} cannot be written ({reason}); name another with --out"
-        ) from error
+        raise _unwritable(folder.path, error) from error
 
 
 def open_finished(path: Path) -> RunFolder:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import contextlib
+import hashlib
+import json
 import platform
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -10,12 +12,14 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from peft import PeftModel
 
 from labeltune import __version__
 from labeltune.data import Split
 from labeltune.environment import devices, versions
 from labeltune.folder import RunFolder
-from labeltune.model.adapter import adapter_off, count_parameters
+from labeltune.identity import Identity, require_same
+from labeltune.model.adapter import adapter_files, adapter_off, count_parameters
 from labeltune.model.base import Base, load_base, tokenizer_fingerprint, weights_fingerprint
 from labeltune.model.classifier import Classifier, choose_compute_dtype
 from labeltune.model.memory import peak_allocated_mib
@@ -25,6 +29,8 @@ from labeltune.prompt import EncodedRows, Prompter
 from labeltune.recipe import Recipe
 from labeltune.rows import Example, Prediction, write_predictions
 from labeltune.score import collect, score_batches, to_predictions
+from labeltune.score.sofar import SoFar
+from labeltune.stopping import Stop
 from labeltune.terminal import Bar, Terminal
 
 
@@ -36,6 +42,10 @@ class Job:
     terminal: Terminal
     monitor: Monitor
     classifier: Classifier
+    identity: Identity
+    """What its adapter belongs to."""
+    stop: Stop = field(default_factory=Stop)
+    """Whether someone has asked to stop."""
     events: list[str] = field(default_factory=list)
     """What did not go as asked, in words; the summary repeats them."""
 
@@ -86,22 +96,57 @@ def encode_splits(classifier: Classifier, splits: Mapping[str, Split], terminal:
 def score_to_file(
     job: Job, examples: Sequence[Example], encoded: EncodedRows, path: Path, *, title: str, use_adapter: bool = True
 ) -> None:
-    """Score all rows into the file `path`. One that is there already was finished by an earlier run, and stays."""
+    """Score all rows into the file `path`. One that is there already was finished by an earlier run, and stays.
+
+    Batches go to a side file as they are scored, from which a later call goes on where this one was cut off.
+    """
+    side_file = path.with_name(f".{path.name}.scoring")
     if path.is_file():
+        side_file.unlink(missing_ok=True)
         return
+    path.parent.mkdir(parents=True, exist_ok=True)
     adapter = contextlib.nullcontext() if use_adapter else adapter_off(job.classifier.model)
-    with job.monitor.phase("score"), job.terminal.bar(title, len(encoded)) as bar, adapter:
-        write_predictions(path, score_rows(job, examples, encoded, bar, title))
+    with (
+        job.monitor.phase("score"),
+        job.terminal.bar(title, len(encoded)) as bar,
+        adapter,
+        SoFar(side_file, _scoring_key(job, encoded, use_adapter)).opened() as so_far,
+    ):
+        write_predictions(path, score_rows(job, examples, encoded, bar, title, so_far))
+
+
+def _scoring_key(job: Job, encoded: EncodedRows, use_adapter: bool) -> str:
+    """SHA-256 of all that decides a scoring: weights, rows, prompt and settings."""
+    classifier = job.classifier
+    how = [str(classifier.device), str(classifier.compute_dtype), job.recipe.score.model_dump()]
+    digest = hashlib.sha256(json.dumps([job.identity.to_json(), how]).encode())
+    digest.update(encoded.starts.data)
+    digest.update(encoded.token_ids.data)
+    if use_adapter and isinstance(classifier.model, PeftModel):
+        for _, content in adapter_files(classifier.model):
+            digest.update(content)
+    return digest.hexdigest()
 
 
 def score_rows(
-    job: Job, examples: Sequence[Example], encoded: EncodedRows, bar: Bar, title: str
+    job: Job, examples: Sequence[Example], encoded: EncodedRows, bar: Bar, title: str, so_far: SoFar | None = None
 ) -> Iterator[Prediction]:
-    """Score all rows and return their predictions in order; notes it where the batch had to shrink on the way."""
-    batches = []
-    for batch in score_batches(job.classifier, encoded, job.recipe.score):
+    """Score all rows and return their predictions in order; notes it where the batch had to shrink on the way.
+
+    Args:
+        so_far: batches that are scored already, to which the others are added.
+
+    Raises:
+        Stopped: someone asked to stop; what is scored is in `so_far`.
+    """
+    batches = list(so_far.batches) if so_far else []
+    bar.advance(sum(len(batch.rows) for batch in batches))
+    for batch in score_batches(job.classifier, encoded, job.recipe.score, skip=tuple(batches)):
         batches.append(batch)
+        if so_far:
+            so_far.add(batch)
         bar.advance(len(batch.rows))
+        job.stop.check()
     scores = collect(batches, len(encoded), len(job.classifier.words.names))
     if scores.shrunk:
         job.events.append(f"{title}: memory ran out, so the batch shrank to {scores.batch_size} rows")
@@ -109,8 +154,43 @@ def score_rows(
     return to_predictions(job.classifier, examples, encoded, scores)
 
 
+def identify(recipe: Recipe, classifier: Classifier, base: Base) -> Identity:
+    """What an adapter tuned here belongs to. Reads the base's files once more, for their SHA-256."""
+    return Identity(
+        base=weights_fingerprint(recipe.model),
+        tokenizer=tokenizer_fingerprint(base.tokenizer),
+        prompt=classifier.prompter.fingerprint(),
+        labels=classifier.words.names,
+    )
+
+
+def check_same_run(folder: RunFolder, identity: Identity, splits: Mapping[str, Split]) -> None:
+    """See that a run goes on with what it began with: what it has scored so far must remain comparable.
+
+    Raises:
+        ValueError: base, tokenizer, prompt or rows differ; names what does.
+    """
+    if not folder.exists("environment.json"):
+        return  # it had not come that far
+    environment = folder.read("environment.json")
+    there = environment["fingerprints"]
+    require_same(f"the run in {folder.path}", there | {"labels": environment["labels"]}, identity)
+    for name, split in splits.items():
+        if there["data"].get(name) != split.fingerprint:
+            raise ValueError(
+                f"the run in {folder.path} began with other {name} rows than {split.source} has now; bring the old "
+                "rows back, or start a new run in another folder"
+            )
+
+
 def write_environment(
-    folder: RunFolder, recipe: Recipe, classifier: Classifier, base: Base, splits: Mapping[str, Split]
+    folder: RunFolder,
+    recipe: Recipe,
+    classifier: Classifier,
+    base: Base,
+    splits: Mapping[str, Split],
+    *,
+    identity: Identity,
 ) -> dict[str, Any]:
     """Write environment.json: versions, devices, seed, and fingerprints of base, tokenizer, prompt and data."""
     environment = {
@@ -122,10 +202,11 @@ def write_environment(
         "compute_dtype": dtype_name(classifier.compute_dtype),
         "attention": base.model.config._attn_implementation,
         "notes": list(base.notes),
+        "labels": list(identity.labels),
         "fingerprints": {
-            "base": weights_fingerprint(recipe.model),
-            "tokenizer": tokenizer_fingerprint(base.tokenizer),
-            "prompt": classifier.prompter.fingerprint(),
+            "base": identity.base,
+            "tokenizer": identity.tokenizer,
+            "prompt": identity.prompt,
             "data": {name: split.fingerprint for name, split in splits.items()},
         },
     }

@@ -91,7 +91,7 @@ class Monitor:
 
     def record_to(self, path: Path) -> None:
         """Append every sample, those so far included, to this file as a line of JSON."""
-        with path.open("a", encoding="utf-8") as out:
+        with contextlib.suppress(OSError), path.open("a", encoding="utf-8") as out:
             out.writelines(json.dumps(sample) + "\n" for sample in self.samples)
         self._path = path
 

@@ -10,8 +10,10 @@ from typing import Any
 
 from labeltune.data import load_rows, read_table, text_of, write_table
 from labeltune.data.files import table_format
+from labeltune.durable import MANIFEST, verify_folder
 from labeltune.folder import open_finished
-from labeltune.job import Job, encode_splits, load_classifier, ready, score_rows, score_to_file
+from labeltune.identity import Identity, require_same
+from labeltune.job import Job, encode_splits, identify, load_classifier, ready, score_rows, score_to_file
 from labeltune.judge.metrics import evaluate
 from labeltune.model.adapter import load_adapter
 from labeltune.monitor import Monitor
@@ -42,12 +44,29 @@ def find_subject(recipe_or_run: str, adapter: Path | None, base_only: bool, over
 
 
 def load_subject(subject: Subject, terminal: Terminal) -> Job:
-    """Load base and adapter, ready to score."""
+    """Load base and adapter, ready to score.
+
+    Raises:
+        ValueError: the adapter is damaged, or belongs to another base, tokenizer, prompt or order of labels.
+    """
     classifier, base = load_classifier(subject.recipe, terminal)
+    identity = identify(subject.recipe, classifier, base)
     if subject.adapter is not None:
+        _check_adapter(subject.adapter, identity, terminal)
         classifier = replace(classifier, model=load_adapter(base.model, subject.adapter))
         terminal.say(f"adapter: {subject.adapter}")
-    return Job(subject.recipe, terminal, Monitor(), ready(classifier, terminal))
+    return Job(subject.recipe, terminal, Monitor(), ready(classifier, terminal), identity)
+
+
+def _check_adapter(folder: Path, identity: Identity, terminal: Terminal) -> None:
+    """An adapter that labeltune wrote must be whole and belong here; of another it is said that nothing is known."""
+    if (folder / MANIFEST).is_file():
+        require_same(f"the adapter in {folder}", verify_folder(folder)["identity"], identity)
+    elif folder.is_dir():
+        terminal.say(
+            f"{folder} has no {MANIFEST}: whether it is whole and belongs to this base and prompt is not known",
+            style="yellow",
+        )
 
 
 def score_split(subject: Subject, split: str, out: Path, terminal: Terminal) -> dict[str, Any]:
@@ -90,7 +109,9 @@ def predict_file(run_folder: Path, source: Path, target: Path, terminal: Termina
     rows = _check_table(source, recipe)
     job = load_subject(Subject(recipe, folder.adapter), terminal)
     with terminal.bar("predicting", rows) as bar:
-        write_table(target, _predicted_rows(job, source, bar))
+        disarmed = write_table(target, _predicted_rows(job, source, bar))
+    if disarmed:
+        terminal.say(f"{disarmed:,} texts in {target} begin like a formula and got an apostrophe before them")
     return rows
 
 

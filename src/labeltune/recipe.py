@@ -10,6 +10,8 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, PositiveFloa
 from labeltune.rows import RESERVED
 
 SPLITS = ("train", "validation", "test")
+SMALL = "labeltune-small"
+"""The name of the base that ships with the package."""
 
 
 class Settings(BaseModel):

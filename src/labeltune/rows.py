@@ -8,6 +8,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from labeltune.durable import write_file
+
 RESERVED = ("id", "gold", "predicted", "probabilities", "loss", "generated")
 
 
@@ -80,13 +82,9 @@ class Prediction:
 
 
 def write_predictions(path: Path, predictions: Iterable[Prediction]) -> None:
-    """Write one line per prediction. The file appears whole or not at all."""
+    """Write one line per prediction. The file appears whole and flushed to disk, or not at all."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(path.name + ".partial")
-    with partial.open("w", encoding="utf-8") as out:
-        for prediction in predictions:
-            out.write(prediction.to_json() + "\n")
-    partial.replace(path)
+    write_file(path, (prediction.to_json() + "\n" for prediction in predictions))
 
 
 def read_predictions(path: Path) -> Iterator[Prediction]:

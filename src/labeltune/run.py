@@ -10,13 +10,16 @@ from typing import TYPE_CHECKING, Any
 from labeltune.data import Split, audit, audit_table, check_leakage, load_rows
 from labeltune.environment import gpu_uuid
 from labeltune.finish import finish
-from labeltune.folder import RunFolder, choose_folder, create_folder
+from labeltune.folder import RunFolder, choose_folder, claimed, create_folder
+from labeltune.hub import check_model_within_reach
 from labeltune.judge.choice import choose
 from labeltune.monitor import Monitor
-from labeltune.recipe import Recipe
+from labeltune.recipe import SMALL, Recipe
+from labeltune.stopping import Stop, Stopped
 from labeltune.terminal import Terminal
 
 if TYPE_CHECKING:
+    from labeltune.job import Job
     from labeltune.prompt import EncodedRows
 
 
@@ -37,53 +40,90 @@ def load_and_audit(recipe: Recipe, terminal: Terminal) -> tuple[dict[str, Split]
     return splits, report
 
 
-def run(recipe: Recipe, terminal: Terminal, out: Path | None = None, resume: bool = False) -> RunFolder:
+def run(
+    recipe: Recipe, terminal: Terminal, out: Path | None = None, resume: bool = False, stop: Stop | None = None
+) -> RunFolder:
     """Do the whole job: audit, score the base, tune, score every epoch, choose, score the test rows, judge, report.
+
+    Args:
+        stop: who may ask the run to stop; nobody if left out.
 
     Raises:
         ValueError: something that the user can put right; what was done so far is in the run folder.
+        Stopped: someone asked; `resume` goes on from there.
     """
     folder = choose_folder(recipe, out, resume)
-    if resume and folder.exists("progress.json") and folder.read("progress.json")["choice"] is not None:
-        terminal.say(f"{folder.path} is finished; judging it again")
+    with claimed(folder, resume) as note:
+        if note is not None:
+            terminal.say(note, style="yellow")
+        if resume and folder.exists("progress.json") and folder.read("progress.json")["choice"] is not None:
+            terminal.say(f"{folder.path} is finished; judging it again")
+        else:
+            try:
+                _tune_and_score(recipe, terminal, folder, stop or Stop())
+            except Stopped:
+                if folder.exists("recipe.json"):
+                    terminal.say(f"go on with: labeltune run {folder.path} --out {folder.path} --resume")
+                raise
         finish(folder, terminal)
-        return folder
+    return folder
+
+
+def _tune_and_score(recipe: Recipe, terminal: Terminal, folder: RunFolder, stop: Stop) -> None:
+    """Everything that needs a model."""
     with Monitor() as monitor:
         with monitor.phase("load"):
+            if recipe.model.name_or_path != SMALL:
+                check_model_within_reach(recipe.model.name_or_path, recipe.model.revision)
             splits, data_report = load_and_audit(recipe, terminal)
             check_leakage(data_report, recipe.data)
 
             # torch and what builds on it take seconds to import; what is wrong with the rows should be told before
             from labeltune import job as stages
             from labeltune.model.adapter import add_adapter, count_parameters
-            from labeltune.tuning import keep_chosen, progress_so_far, score_base, tune
+            from labeltune.room import check_room
 
             classifier, base = stages.load_classifier(recipe, terminal)
             encoded = stages.encode_splits(classifier, splits, terminal)
             monitor.watch_gpu(gpu_uuid(base.device))
+            identity = stages.identify(recipe, classifier, base)
+            stages.check_same_run(folder, identity, splits)
+            classifier = replace(classifier, model=add_adapter(base.model, recipe.adapter, recipe.train.seed))
+            check_room(folder.path, recipe, classifier.model, encoded)
             create_folder(folder, recipe)
             monitor.record_to(folder.hardware)
             folder.write("data.json", _with_cuts(data_report, encoded, classifier.prompter.max_prompt_tokens))
-            environment = stages.write_environment(folder, recipe, classifier, base, splits)
-            tuned = add_adapter(base.model, recipe.adapter, recipe.train.seed)
-            classifier = stages.ready(replace(classifier, model=tuned), terminal)
+            environment = stages.write_environment(folder, recipe, classifier, base, splits, identity=identity)
+            classifier = stages.ready(classifier, terminal)
         terminal.say(f"LoRA adapter: {count_parameters(classifier.model)}")
-        job = stages.Job(recipe, terminal, monitor, classifier)
-        score_base(job, folder, splits, encoded)
-        tuning = tune(job, folder, splits, encoded)
-        choice = choose(tuning.scores, recipe.train.load_best_model_at_end)
-        keep_chosen(tuning, choice)
-        scored = "validation"  # stands in where there are no test rows, and was scored during training
-        if "test" in splits:
-            scored = "test"
-            path = folder.predictions("tuned-test")
-            stages.score_to_file(job, splits["test"].rows, encoded["test"], path, title="tuned, test rows")
-        fields = stages.signature_fields(recipe, environment, scored, len(splits[scored].rows))
-        folder.write(
-            "progress.json", progress_so_far(tuning, choice) | stages.facts(job) | {"signature_fields": fields}
-        )
-    finish(folder, terminal)
-    return folder
+        job = stages.Job(recipe, terminal, monitor, classifier, identity, stop)
+        with stop.deferred():
+            _work(job, folder, splits, encoded, environment)
+
+
+def _work(
+    job: Job,
+    folder: RunFolder,
+    splits: Mapping[str, Split],
+    encoded: Mapping[str, EncodedRows],
+    environment: Mapping[str, Any],
+) -> None:
+    """Score the base, tune, choose, score the test rows, and note what the judgement needs."""
+    from labeltune import job as stages
+    from labeltune.tuning import keep_chosen, progress_so_far, score_base, tune
+
+    recipe = job.recipe
+    score_base(job, folder, splits, encoded)
+    tuning = tune(job, folder, splits, encoded)
+    choice = choose(tuning.scores, recipe.train.load_best_model_at_end)
+    keep_chosen(tuning, choice)
+    scored = "validation"  # stands in where there are no test rows, and was scored during training
+    if "test" in splits:
+        scored = "test"
+        path = folder.predictions("tuned-test")
+        stages.score_to_file(job, splits["test"].rows, encoded["test"], path, title="tuned, test rows")
+    fields = stages.signature_fields(recipe, environment, scored, len(splits[scored].rows))
+    folder.write("progress.json", progress_so_far(tuning, choice) | stages.facts(job) | {"signature_fields": fields})
 
 
 def _with_cuts(report: dict[str, Any], encoded: Mapping[str, EncodedRows], limit: int) -> dict[str, Any]:

@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import contextlib
+import io
+import os
+import sys
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from typing import IO, TextIO, cast
 
 from rich.console import Console, RenderableType
 from rich.progress import BarColumn, Progress, ProgressColumn, Task, TaskID, TextColumn, TimeRemainingColumn
@@ -20,10 +25,46 @@ class RowsPerSecond(ProgressColumn):
         return Text(f"{task.speed:,.0f} rows/s" if task.speed else "", style="progress.data.speed")
 
 
+class StandardError(io.TextIOBase):
+    """Standard error as it is at the moment, or nowhere: a terminal or pipe that goes away never stops the work."""
+
+    @property
+    def encoding(self) -> str:  # type: ignore[override]
+        return getattr(sys.stderr, "encoding", None) or "utf-8"
+
+    def isatty(self) -> bool:
+        return bool(self._try(lambda out: out.isatty()))
+
+    def write(self, text: str) -> int:
+        self._try(lambda out: out.write(text))
+        return len(text)
+
+    def flush(self) -> None:
+        self._try(lambda out: out.flush())
+
+    def _try(self, call: Callable[[TextIO], object]) -> object:
+        if sys.stderr is None:
+            return None
+        try:
+            return call(sys.stderr)
+        except (OSError, ValueError):  # gone, or closed
+            silence(sys.stderr)
+            return None
+
+
+def silence(stream: TextIO) -> None:
+    """From now on let a stream whose reader is gone write to nowhere, so that not even closing it fails."""
+    with contextlib.suppress(OSError, ValueError):
+        nowhere = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(nowhere, stream.fileno())
+        os.close(nowhere)
+
+
 def _console() -> Console:
     """Standard error, so that results alone go to standard output; 100 columns wide where nobody is watching."""
-    console = Console(stderr=True, highlight=False)
-    return console if console.is_terminal else Console(stderr=True, highlight=False, width=PLAIN_WIDTH)
+    out = cast(IO[str], StandardError())
+    console = Console(file=out, highlight=False)
+    return console if console.is_terminal else Console(file=out, highlight=False, width=PLAIN_WIDTH)
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from labeltune.data import Split
@@ -14,6 +13,7 @@ from labeltune.judge.choice import EpochScore, contenders, score_epoch
 from labeltune.model.memory import reset_peak_memory
 from labeltune.prompt import EncodedRows
 from labeltune.rows import read_predictions
+from labeltune.stopping import Stopped
 from labeltune.train.capture import Stepper
 from labeltune.train.checkpoint import (
     checkpoint_folder,
@@ -21,6 +21,7 @@ from labeltune.train.checkpoint import (
     load_adapter_weights,
     load_checkpoint,
     newest_checkpoint,
+    read_unlogged,
     remove_old_checkpoints,
     save_checkpoint,
 )
@@ -46,6 +47,8 @@ class Tuning:
     """Training losses since the last scored checkpoint."""
     unlogged: list[Step] = field(default_factory=list)
     """Steps since the last line of steps.jsonl."""
+    saved: int = 0
+    """The step of the newest checkpoint that is sound; 0 before the first."""
 
 
 def score_base(job: Job, folder: RunFolder, splits: Mapping[str, Split], encoded: Mapping[str, EncodedRows]) -> None:
@@ -57,7 +60,11 @@ def score_base(job: Job, folder: RunFolder, splits: Mapping[str, Split], encoded
 
 
 def tune(job: Job, folder: RunFolder, splits: Mapping[str, Split], encoded: Mapping[str, EncodedRows]) -> Tuning:
-    """Train, scoring and saving as the schedule says; goes on from the newest checkpoint if there is one."""
+    """Train, scoring and saving as the schedule says; goes on from the newest checkpoint if there is one.
+
+    Raises:
+        Stopped: someone asked to stop; a checkpoint of the last step is written.
+    """
     settings = job.recipe.train
     schedule = make_schedule(settings, len(encoded["train"]))
     checkpointing = job.classifier.checkpointing
@@ -82,11 +89,17 @@ def tune(job: Job, folder: RunFolder, splits: Mapping[str, Split], encoded: Mapp
     )
     with job.monitor.phase("train"), job.terminal.bar("training", int(rows)) as bar:
         bar.advance(begun * settings.per_device_train_batch_size * settings.gradient_accumulation_steps)
-        for step in train(stepper, encoded["train"], schedule, begun + 1):
+        for step in train(stepper, encoded["train"], schedule, begun + 1, hurry=lambda: job.stop.asked is not None):
             tuning.losses.append(step.loss)
             bar.advance(step.rows, f"loss {step.loss:.3f}")
             _log(tuning, step)
-            _after_step(tuning, step.step)
+            try:
+                _after_step(tuning, step.step)
+                if step.settled:
+                    job.stop.check()
+            except Stopped:
+                _save(tuning, step.step)
+                raise
             if _out_of_patience(tuning):
                 _stop_early(tuning, step.step)
                 break
@@ -98,24 +111,36 @@ def tune(job: Job, folder: RunFolder, splits: Mapping[str, Split], encoded: Mapp
 
 def _after_step(tuning: Tuning, step: int) -> None:
     """Save and score where due and not yet done; a resumed run calls this again for the step that it resumes from."""
-    path, settings = tuning.folder.path, tuning.schedule.settings
-    if tuning.schedule.saves(step) and not checkpoint_folder(path, step).is_dir():
-        save_checkpoint(path, tuning.job.classifier, tuning.optimizer, step, tuning.losses)
+    if tuning.schedule.saves(step):
+        _save(tuning, step)
         best = contenders(tuning.scores) if tuning.scores else []
-        remove_old_checkpoints(path, settings.save_total_limit, keep=[*best, step])
+        limit = tuning.schedule.settings.save_total_limit
+        remove_old_checkpoints(tuning.folder.path, limit, keep=[*best, step])
     due = tuning.schedule.scores(step) or step == tuning.schedule.total_steps
     if due and not any(entry["step"] == step for entry in tuning.epochs):
         _score_checkpoint(tuning, step)
 
 
+def _save(tuning: Tuning, step: int) -> None:
+    """Write a checkpoint, unless it is the one that the run was resumed from."""
+    if step == tuning.saved:
+        return
+    tuning.folder.flush_steps()
+    save_checkpoint(
+        tuning.folder.path,
+        tuning.job.classifier,
+        tuning.optimizer,
+        step,
+        tuning.losses,
+        unlogged=[asdict(one) for one in tuning.unlogged],
+        identity=tuning.job.identity,
+    )
+    tuning.saved = step
+
+
 def _score_checkpoint(tuning: Tuning, step: int) -> None:
     """Score the validation rows, if there are any, and note how training stands."""
-    epoch = tuning.schedule.epoch(step)
-    name = (
-        f"epoch-{epoch:g}-validation"
-        if tuning.schedule.settings.eval_strategy == "epoch"
-        else f"step-{step}-validation"
-    )
+    epoch, name = tuning.schedule.epoch(step), _scoring_name(tuning, step)
     scored = "validation" in tuning.splits and tuning.schedule.scores(step)
     if scored:
         rows, encoded = tuning.splits["validation"].rows, tuning.encoded["validation"]
@@ -140,6 +165,11 @@ def _score_checkpoint(tuning: Tuning, step: int) -> None:
     tuning.folder.write("progress.json", progress_so_far(tuning, None))
 
 
+def _scoring_name(tuning: Tuning, step: int) -> str:
+    by_epoch = tuning.schedule.settings.eval_strategy == "epoch"
+    return f"epoch-{tuning.schedule.epoch(step):g}-validation" if by_epoch else f"step-{step}-validation"
+
+
 def _judge_entry(tuning: Tuning, entry: Mapping[str, Any]) -> None:
     file = entry["predictions"]
     predictions = list(read_predictions(tuning.folder.path / "predictions" / file)) if file else []
@@ -154,27 +184,47 @@ def keep_chosen(tuning: Tuning, choice: Mapping[str, Any]) -> None:
 
 
 def _resume(tuning: Tuning) -> int:
-    """Restore the newest checkpoint and forget what came after it. Returns its step; 0 to begin at the beginning."""
-    folder = tuning.folder
-    checkpoint = newest_checkpoint(folder.path)
+    """Restore the newest sound checkpoint and forget what came after it. Returns its step; 0 to begin anew."""
+    folder, job = tuning.folder, tuning.job
+    known = folder.read("progress.json") if folder.exists("progress.json") else {"epochs": [], "events": []}
+    job.events.extend(known["events"])
+    checkpoint = newest_checkpoint(folder.path, lambda why: _note(tuning, why))
     begun = 0
     if checkpoint is not None:
-        begun, tuning.losses = load_checkpoint(checkpoint, tuning.job.classifier, tuning.optimizer)
-    known = folder.read("progress.json") if folder.exists("progress.json") else {"epochs": [], "events": []}
-    tuning.job.events.extend(known["events"])
+        begun, tuning.losses = load_checkpoint(checkpoint, job.classifier, tuning.optimizer, job.identity)
+        tuning.unlogged = [Step(**fields) for fields in read_unlogged(checkpoint)]
+        tuning.saved = begun
     for entry in known["epochs"]:
         if entry["step"] <= begun:
             tuning.epochs.append(entry)
             _judge_entry(tuning, entry)
-        elif entry["predictions"]:
-            (folder.path / "predictions" / entry["predictions"]).unlink(missing_ok=True)
     if any(entry["step"] == begun for entry in tuning.epochs):
         tuning.losses.clear()
-    if folder.steps.is_file():
-        lines = folder.steps.read_text(encoding="utf-8").splitlines(keepends=True)
-        kept = [line for line in lines if line.endswith("\n") and json.loads(line)["step"] <= begun]
-        folder.steps.write_text("".join(kept), encoding="utf-8")
+    _forget_predictions(tuning, begun)
+    folder.forget_steps(after=begun)
     return begun
+
+
+def _forget_predictions(tuning: Tuning, begun: int) -> None:
+    """Remove the predictions of weights that are no more: other steps lead to them again, perhaps to others.
+
+    What was scored right after the step resumed from is of these very weights, whether or not the run noted it.
+    """
+    kept = {entry["predictions"] for entry in tuning.epochs} | {f"{_scoring_name(tuning, begun)}.jsonl"}
+    for path in (tuning.folder.path / "predictions").glob("*.jsonl"):
+        of_a_checkpoint = path.name.startswith(("epoch-", "step-"))
+        if (of_a_checkpoint and path.name not in kept) or (path.stem == "tuned-test" and not _is_over(tuning, begun)):
+            path.unlink()
+
+
+def _is_over(tuning: Tuning, step: int) -> bool:
+    return step >= tuning.schedule.total_steps or _out_of_patience(tuning)
+
+
+def _note(tuning: Tuning, event: str) -> None:
+    """Say something that the summary repeats."""
+    tuning.job.events.append(event)
+    tuning.job.terminal.say(event, style="yellow")
 
 
 def _out_of_patience(tuning: Tuning) -> bool:
@@ -189,8 +239,7 @@ def _out_of_patience(tuning: Tuning) -> bool:
 def _stop_early(tuning: Tuning, step: int) -> None:
     """The last step is always saved, also when it comes early."""
     tuning.job.terminal.say(f"stopped early after step {step}: validation accuracy no longer rises")
-    if not checkpoint_folder(tuning.folder.path, step).is_dir():
-        save_checkpoint(tuning.folder.path, tuning.job.classifier, tuning.optimizer, step)
+    _save(tuning, step)
 
 
 def _log(tuning: Tuning, step: Step) -> None:

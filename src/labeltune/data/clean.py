@@ -8,7 +8,7 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
-from labeltune.data.source import BadRow, Row
+from labeltune.data.source import TEXT_LIMIT, BadRow, Row
 from labeltune.recipe import DataSettings
 
 NO_LABEL = "no gold label"
@@ -94,7 +94,7 @@ def text_of(row: Row, column: str) -> str:
     """The text in a column; a number becomes its text.
 
     Raises:
-        BadRow: it is missing, blank, no text, or no valid Unicode.
+        BadRow: it is missing, blank, no text, far too long, or no valid Unicode.
     """
     value = row.get(column)
     if isinstance(value, str):
@@ -103,12 +103,16 @@ def text_of(row: Row, column: str) -> str:
         return _valid(value, column)
     if value is None or (isinstance(value, float) and math.isnan(value)):
         raise BadRow(f"empty text in {column!r}")
-    if isinstance(value, bool | int | float):
+    if isinstance(value, bool | int | float) and math.isfinite(value):
         return str(value)
     raise BadRow(f"no text in {column!r} but", f"a {type(value).__name__}")
 
 
 def _valid(text: str, column: str) -> str:
+    if len(text) > TEXT_LIMIT:
+        raise BadRow(f"more than {TEXT_LIMIT:,} characters in {column!r}")
+    if "\0" in text:
+        raise BadRow(f"a NUL character in {column!r}")
     if not text.isascii():
         try:
             text.encode()

@@ -10,6 +10,7 @@ import re
 import shutil
 import tempfile
 import zlib
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from functools import partial
@@ -17,7 +18,7 @@ from itertools import chain, islice
 from pathlib import Path
 from typing import Any, BinaryIO, cast
 
-from labeltune.data.source import BadRow, Row, RowStream, check_columns, shorten
+from labeltune.data.source import COLUMN_LIMIT, BadRow, Row, RowStream, check_columns, check_header, shorten
 
 FORMATS = {
     ".jsonl": "jsonl",
@@ -33,7 +34,8 @@ LINE_LIMIT_BYTES = 16 * 2**20
 RECORD_LIMIT_LINES = 1000
 OPEN_QUOTE = 'a quote that opens here is not closed; quote the whole field and write the quote in it as ""'
 JSONL_HEAD_ROWS = 100
-PARQUET_BATCH_ROWS = 4096
+PARQUET_BATCH_ROWS, PARQUET_BATCH_BYTES = 4096, 64 * 2**20
+MAGIC = {b"\x1f\x8b": "gzip", b"PAR1": "Parquet", b"PK\x03\x04": "a zip archive or a spreadsheet"}
 
 
 def split_slice(text: str) -> tuple[Path, int, int | None]:
@@ -119,6 +121,8 @@ def scan_rows(path: Path, required: Sequence[str] = (), wanted: Sequence[str] | 
                     yield from _jsonl_rows(path, lines, required)
                 else:
                     yield from _csv_rows(path, _csv_records(path, lines, DELIMITERS[form]), required, wanted)
+    except MemoryError as error:
+        raise ValueError(f"{path}: values too large for the memory here; is this really a table of texts?") from error
     except (EOFError, zlib.error, gzip.BadGzipFile) as error:
         raise ValueError(f"{path}: the gzip data is damaged ({error}); fetch or make the file again") from error
 
@@ -140,6 +144,8 @@ def _lines(path: Path, stream: BinaryIO) -> Iterator[tuple[int, str]]:
         if len(line) >= LINE_LIMIT_BYTES:
             limit_mib = LINE_LIMIT_BYTES // 2**20
             raise ValueError(f"{path}:{number}: a line of more than {limit_mib} MiB; is this really a text table?")
+        if number == 1:
+            _check_beginning(path, line)
         try:
             text = line.decode(encoding)
         except UnicodeDecodeError as error:
@@ -148,6 +154,15 @@ def _lines(path: Path, stream: BinaryIO) -> Iterator[tuple[int, str]]:
             ) from error
         yield number, text
         encoding = "utf-8"
+
+
+def _check_beginning(path: Path, line: bytes) -> None:
+    """See that the first line is text, whatever the file's name promises."""
+    for magic, what in MAGIC.items():
+        if line.startswith(magic):
+            raise ValueError(f"{path}: not text but {what}; give the file the ending that tells its format")
+    if line.count(0) > len(line) // 4:
+        raise ValueError(f"{path}:1: not UTF-8 but UTF-16, by its NUL bytes; save the file as UTF-8")
 
 
 def _jsonl_rows(path: Path, lines: Iterator[tuple[int, str]], required: Sequence[str]) -> RowStream:
@@ -161,12 +176,26 @@ def _jsonl_rows(path: Path, lines: Iterator[tuple[int, str]], required: Sequence
 
 def _json_object(text: str) -> Row | BadRow:
     try:
-        row = json.loads(text)
+        row = json.loads(text, object_pairs_hook=_unique)
+    except BadRow as bad:
+        return bad
     except json.JSONDecodeError as error:
         return BadRow("broken JSON:", f"{error.msg} at column {error.pos + 1}")
     except (ValueError, RecursionError) as error:
         return BadRow("broken JSON:", error)
     return row if isinstance(row, dict) else BadRow("not a JSON object:", shorten(text))
+
+
+def _unique(pairs: list[tuple[str, Any]]) -> Row:
+    """A JSON object, in which a key must not stand twice: which of its values is meant would be a guess."""
+    row = dict(pairs)
+    if len(row) < len(pairs):
+        raise BadRow(
+            "a key stands twice:", next(name for name, count in Counter(k for k, _ in pairs).items() if count > 1)
+        )
+    if len(row) > COLUMN_LIMIT:
+        raise BadRow("too many columns:", f"{len(row):,}, at most {COLUMN_LIMIT:,} are read")
+    return row
 
 
 def _csv_rows(
@@ -175,9 +204,7 @@ def _csv_rows(
     _, header = next(records, (1, []))
     if isinstance(header, BadRow):
         raise ValueError(f"{path}:1: the header cannot be read ({header.value}); mend its quotes or line ends")
-    if len(set(header)) < len(header):
-        twice = next(name for name in header if header.count(name) > 1)
-        raise ValueError(f"{path}:1: the header names the column {twice!r} twice; rename one of them")
+    check_header(f"{path}:1", header)
     check_columns(str(path), required, header)
     places = [(name, place) for place, name in enumerate(header) if wanted is None or name in wanted]
     width = len(header)
@@ -220,6 +247,13 @@ def _csv_records(
         first = last + 1
 
 
+def _batch_rows(metadata: Any) -> int:
+    """Rows to read at a time, so that long values fill no more memory than many short ones."""
+    groups = [metadata.row_group(place) for place in range(metadata.num_row_groups)]
+    row_bytes = max((group.total_byte_size / max(1, group.num_rows) for group in groups), default=0)
+    return max(1, min(PARQUET_BATCH_ROWS, int(PARQUET_BATCH_BYTES / max(1, row_bytes))))
+
+
 def _parquet_rows(path: Path, gzipped: bool, required: Sequence[str], wanted: Sequence[str] | None) -> RowStream:
     import pyarrow as pa
     import pyarrow.parquet as pq
@@ -233,9 +267,10 @@ def _parquet_rows(path: Path, gzipped: bool, required: Sequence[str], wanted: Se
         try:
             with pq.ParquetFile(plain, buffer_size=2**20) as table:
                 names = table.schema_arrow.names
+                check_header(str(path), names)
                 check_columns(str(path), required, names)
                 chosen = [name for name in names if wanted is None or name in wanted]
-                batches = table.iter_batches(PARQUET_BATCH_ROWS, columns=chosen)
+                batches = table.iter_batches(_batch_rows(table.metadata), columns=chosen)
                 rows: Iterator[Any] = chain.from_iterable(batch.to_pylist() for batch in batches)
                 yield from enumerate(rows, 1)
         except (pa.ArrowException, UnicodeDecodeError, OSError) as error:

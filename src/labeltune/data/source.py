@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Generator, Iterable
+from collections import Counter
+from collections.abc import Generator, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,6 +13,10 @@ from labeltune.recipe import DataSettings
 Row = dict[str, Any]
 """One row as read, by column name."""
 
+COLUMN_LIMIT = 10_000
+"""A table of more columns is taken for something else; every row would cost memory for all of them."""
+TEXT_LIMIT = 16 * 2**20
+"""A text of more characters is taken for something else than a text."""
 VALUE_WIDTH = 60
 """A value is cut to so many characters where it is shown."""
 
@@ -93,6 +98,19 @@ def counted(number: int, noun: str) -> str:
     ('1 row', '8,842 rows')
     """
     return f"{number:,} {noun}{'' if number == 1 else 's'}"
+
+
+def check_header(where: str, header: Sequence[str]) -> None:
+    """See that a table's columns have names of their own, and are not too many.
+
+    Raises:
+        ValueError: a name stands twice, or there are more than COLUMN_LIMIT; names the source.
+    """
+    if len(header) > COLUMN_LIMIT:
+        raise ValueError(f"{where}: {len(header):,} columns; at most {COLUMN_LIMIT:,} are read, so leave some out")
+    twice = next((name for name, count in Counter(header).items() if count > 1), None)
+    if twice is not None:
+        raise ValueError(f"{where}: the header names the column {shorten(twice)!r} twice; rename one of them")
 
 
 def check_columns(where: str, needed: Iterable[str], present: Iterable[str]) -> None:

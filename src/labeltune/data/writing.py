@@ -6,6 +6,7 @@ import csv
 import gzip
 import io
 import json
+import re
 import shutil
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
@@ -15,13 +16,22 @@ from typing import IO, Any
 
 from labeltune.data.files import DELIMITERS, PARQUET_BATCH_ROWS, table_format
 from labeltune.data.source import Row
+from labeltune.durable import NotWrittenError, flush_file, flush_folder
+
+FORMULA = ("=", "+", "-", "@", "\t", "\r")
+"""Beginnings that make a spreadsheet run a field instead of showing it (CWE-1236)."""
+NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?")
 
 
-def write_table(path: Path, rows: Iterable[Row]) -> None:
+def write_table(path: Path, rows: Iterable[Row]) -> int:
     """Write rows in the format that the file name asks for. The file appears whole or not at all.
 
     The first row decides the columns of CSV and TSV, the first rows the columns and types of Parquet. Lists and objects
-    become JSON text in CSV and TSV, and None an empty field.
+    become JSON text in CSV and TSV, and None an empty field. There a text that a spreadsheet would run as a formula
+    gets an apostrophe before it.
+
+    Returns:
+        how many fields got an apostrophe.
 
     Raises:
         OSError: the file cannot be written.
@@ -30,18 +40,26 @@ def write_table(path: Path, rows: Iterable[Row]) -> None:
     form, gzipped = table_format(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     partial = path.with_name(path.name + ".partial")
+    disarmed = 0
     try:
         if form == "parquet":
             _write_parquet(path, partial, gzipped, iter(rows))
         else:
             with _text_file(partial, gzipped) as out:
                 if form == "jsonl":
-                    out.writelines(json.dumps(row, ensure_ascii=False, default=str) + "\n" for row in rows)
+                    out.writelines(_json_line(row) for row in rows)
                 else:
-                    _write_csv(path, out, DELIMITERS[form], iter(rows))
+                    disarmed = _write_csv(path, out, DELIMITERS[form], iter(rows))
+        flush_file(partial)
         partial.replace(path)
+        flush_folder(path.parent)
+    except OSError as error:
+        if isinstance(error, NotWrittenError) or error.filename is not None:
+            raise
+        raise NotWrittenError(path, error) from error  # a write that fails does not know its file
     finally:
         partial.unlink(missing_ok=True)
+    return disarmed
 
 
 @contextmanager
@@ -54,20 +72,53 @@ def _text_file(path: Path, gzipped: bool) -> Iterator[IO[str]]:
             yield out
 
 
-def _write_csv(path: Path, out: IO[str], delimiter: str, rows: Iterator[Row]) -> None:
+def _json_line(row: Row) -> str:
+    """A row as JSON; half a surrogate pair, which UTF-8 cannot hold, as its escape.
+
+    >>> _json_line({"a": "ä"}), _json_line({"a": "ä \\ud83d"})
+    ('{"a": "ä"}\\n', '{"a": "\\\\u00e4 \\\\ud83d"}\\n')
+    """
+    text = json.dumps(row, ensure_ascii=False, default=str)
+    if not text.isascii():
+        try:
+            text.encode()
+        except UnicodeEncodeError:
+            text = json.dumps(row, default=str)
+    return text + "\n"
+
+
+def _write_csv(path: Path, out: IO[str], delimiter: str, rows: Iterator[Row]) -> int:
     first = next(rows, None)
     if first is None:
-        return
+        return 0
+    disarmed = 0
     writer = csv.DictWriter(out, list(first), delimiter=delimiter, lineterminator="\n")
     writer.writeheader()
     for number, row in enumerate(chain([first], rows), 1):
         if new := [name for name in row if name not in first]:
             raise ValueError(f"{path}: row {number} has a column {new[0]!r} that row 1 has not; write JSONL instead")
-        writer.writerow({name: _field(value) for name, value in row.items()})
+        fields = {name: _field(value) for name, value in row.items()}
+        disarmed += sum(
+            field != value for field, value in zip(fields.values(), row.values(), strict=True) if isinstance(value, str)
+        )
+        try:
+            writer.writerow(fields)
+        except UnicodeEncodeError as error:
+            raise ValueError(f"{path}: row {number} holds half a surrogate pair; write JSONL instead") from error
+    return disarmed
 
 
 def _field(value: object) -> object:
-    return json.dumps(value, ensure_ascii=False, default=str) if isinstance(value, list | tuple | dict) else value
+    """A value as CSV has it.
+
+    >>> [_field(value) for value in ("=SUM(A1)", "-1.5", "-- so", "a=b", ["x"])]
+    ["'=SUM(A1)", '-1.5', "'-- so", 'a=b', '["x"]']
+    """
+    if isinstance(value, list | tuple | dict):
+        return json.dumps(value, ensure_ascii=False, default=str)
+    if isinstance(value, str) and value.startswith(FORMULA) and not NUMBER.fullmatch(value):
+        return "'" + value
+    return value
 
 
 def _write_parquet(path: Path, partial: Path, gzipped: bool, rows: Iterator[Row]) -> None:

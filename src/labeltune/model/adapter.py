@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator
+import json
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import torch
-from peft import LoraConfig, PeftModel, TaskType, get_peft_model
+from peft import LoraConfig, PeftModel, TaskType, get_peft_model, get_peft_model_state_dict
+from safetensors.torch import save
 
 from labeltune.recipe import AdapterSettings
 from labeltune.recipes import nearest
+
+WEIGHTS = "adapter_model.safetensors"
 
 
 class ParameterCounts(NamedTuple):
@@ -58,10 +62,11 @@ def load_adapter(model: Any, folder: Path) -> PeftModel:
     Raises:
         ValueError: the folder holds no adapter, or one that does not fit this base.
     """
-    if not (folder / "adapter_config.json").is_file() or not (folder / "adapter_model.safetensors").is_file():
+    if not (folder / "adapter_config.json").is_file() or not (folder / WEIGHTS).is_file():
         raise ValueError(
             f"{folder} holds no adapter (adapter_config.json and adapter_model.safetensors); name a run or a checkpoint"
         )
+    _check_config(folder)
     try:
         return PeftModel.from_pretrained(model, str(folder), is_trainable=False).eval()
     except (RuntimeError, ValueError) as error:
@@ -69,9 +74,31 @@ def load_adapter(model: Any, folder: Path) -> PeftModel:
         raise ValueError(f"the adapter in {folder} does not fit this base: {message}") from error
 
 
-def save_adapter(model: PeftModel, folder: Path) -> None:
-    """Write the adapter as safetensors, in peft's own layout."""
-    model.save_pretrained(str(folder), safe_serialization=True, save_embedding_layers=False)
+def adapter_files(model: PeftModel) -> Iterator[tuple[str, bytes]]:
+    """The adapter as the files that peft itself would write: names and contents."""
+    config = dict(model.peft_config["default"].to_dict(), inference_mode=True)
+    listed = {key: sorted(value) if isinstance(value, set) else value for key, value in config.items()}
+    yield "adapter_config.json", (json.dumps(listed, indent=2, sort_keys=True) + "\n").encode()
+    weights = get_peft_model_state_dict(model, save_embedding_layers=False)
+    yield WEIGHTS, to_safetensors(weights, metadata={"format": "pt"})
+
+
+def to_safetensors(tensors: Mapping[str, torch.Tensor], metadata: dict[str, str] | None = None) -> bytes:
+    """Tensors of any device as the content of a safetensors file."""
+    return save({name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}, metadata)
+
+
+def _check_config(folder: Path) -> None:
+    """See that the configuration describes a plain LoRA adapter: of other kinds peft imports what they name."""
+    path = folder / "adapter_config.json"
+    try:
+        config = json.loads(path.read_text(encoding="utf-8"))
+        kind = config["peft_type"]
+        named = [key for key in ("auto_mapping", "megatron_config", "corda_config", "eva_config") if config.get(key)]
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise ValueError(f"{path} is no adapter's configuration ({error}); name a run or a checkpoint") from error
+    if kind != "LORA" or named:
+        raise ValueError(f"{path} is not of a plain LoRA adapter ({', '.join(named) or kind}); only those are loaded")
 
 
 @contextlib.contextmanager

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -19,12 +20,11 @@ from transformers import (
 )
 from transformers.activations import NewGELUActivation
 
-from labeltune.hub import hub_reachable
+from labeltune.hub import cache_alone, hub_reachable
 from labeltune.model.attention import FP32_ATTENTION, OVERFLOWS_IN_FLOAT16, PACKED_ATTENTION
 from labeltune.model.memory import settle_memory
-from labeltune.recipe import ModelSettings
+from labeltune.recipe import SMALL, ModelSettings
 
-SMALL = "labeltune-small"
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 
 
@@ -180,14 +180,15 @@ def _choose_attention(settings: ModelSettings, config: Any, dtype: torch.dtype) 
 def _load(auto_class: Any, settings: ModelSettings, path: str, **options: Any) -> Any:
     """`from_pretrained`, with the few ways in which it fails told in one sentence each."""
     local = Path(path).is_dir()
+    load = partial(auto_class.from_pretrained, path, revision=settings.revision, trust_remote_code=False, **options)
     try:
-        return auto_class.from_pretrained(
-            path,
-            revision=settings.revision,
-            trust_remote_code=False,
-            local_files_only=local or not hub_reachable(),
-            **options,
-        )
+        try:
+            with cache_alone():  # what is here is used without asking anyone
+                return load(local_files_only=True)
+        except OSError:
+            if local or not hub_reachable():
+                raise
+        return load(local_files_only=False)
     except ImportError as error:
         raise ValueError(
             f"model {settings.name_or_path!r} needs a package that is missing: {_first_line(error)}"

@@ -52,7 +52,9 @@ def pack(sequences: Sequence[npt.NDArray[np.int32]], share: bool) -> Layout:
     >>> layout.paths[1].tolist()
     [0, 1, 3, 4]
     """
-    order = sorted(range(len(sequences)), key=lambda row: prefix_key(sequences[row])) if share else range(len(sequences))
+    order = (
+        sorted(range(len(sequences)), key=lambda row: prefix_key(sequences[row])) if share else range(len(sequences))
+    )
     shared = common_prefix(sequences[order[0]], sequences[order[-1]]) if share and len(sequences) > 1 else 0
     tokens: list[npt.NDArray[np.int32]] = []
     positions: list[Ints] = []

@@ -162,7 +162,9 @@ class Prompter:
             level = _level({name: len(end) for name, end in ends.items()}, tokens - self.max_prompt_tokens)
             for name, end in ends.items():
                 if len(end) > level:
-                    texts[name] = texts[name][: end[level - 1] if level else 0].rstrip()
+                    # tokens that share a character end together; of those, all go or none
+                    kept = max((place for place in end[:level] if place < end[level]), default=0)
+                    texts[name] = texts[name][:kept].rstrip()
             ids = self._encode_texts([texts])[0]
             tokens = len(ids)
         return ids

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 import re
+import reprlib
 import types
 from collections.abc import Iterable, Sequence
 from pathlib import Path
@@ -13,6 +14,10 @@ import yaml
 from pydantic import BaseModel, ValidationError
 
 from labeltune.recipe import Recipe
+
+RECIPE_LIMIT_BYTES = 2**20
+_shown = reprlib.Repr()  # a value may be of any size, and one of YAML's aliases grows as it is written out
+_shown.maxstring, _shown.maxother, _shown.maxlevel = 200, 200, 2
 
 
 def bundled_recipes() -> dict[str, Path]:
@@ -46,8 +51,28 @@ def nearest(word: str, choices: Iterable[str]) -> str:
     >>> nearest("max_step", ["max_steps", "seed"])
     '; did you mean max_steps?'
     """
-    found = difflib.get_close_matches(word, list(choices), n=1, cutoff=0.6)
-    return f"; did you mean {found[0]}?" if found else ""
+    known = list(choices)
+    found = [choice for choice in known if _one_slip_apart(word, choice)] or difflib.get_close_matches(
+        word, known, n=1, cutoff=0.6
+    )
+    return f"; did you mean {' or '.join(found)}?" if found else ""
+
+
+def _one_slip_apart(word: str, other: str) -> bool:
+    """Whether one letter added, left out, changed or swapped with the next makes one of the other (Damerau 1964).
+
+    >>> [_one_slip_apart("seed", other) for other in ("sed", "seeds", "sead", "sede", "seed", "side")]
+    [True, True, True, True, False, False]
+    """
+    short, long = sorted((word, other), key=len)
+    if word == other or len(long) - len(short) > 1:
+        return False
+    place = next((i for i, (a, b) in enumerate(zip(short, long, strict=False)) if a != b), len(short))
+    if len(short) < len(long):
+        return short[place:] == long[place + 1 :]
+    changed = short[place + 1 :] == long[place + 1 :]
+    swapped = short[place : place + 2] == long[place : place + 2][::-1] and short[place + 2 :] == long[place + 2 :]
+    return changed or swapped
 
 
 def _find(name_or_path: str) -> Path:
@@ -77,9 +102,13 @@ class _UniqueKeyLoader(yaml.SafeLoader):
 
 def _read_yaml(path: Path) -> dict[str, Any]:
     try:
+        if path.stat().st_size > RECIPE_LIMIT_BYTES:
+            raise ValueError(f"recipe {path} has more than {RECIPE_LIMIT_BYTES // 2**20} MiB; is this really a recipe?")
         content = yaml.load(path.read_text(encoding="utf-8"), Loader=_UniqueKeyLoader)  # noqa: S506 (a SafeLoader)
     except UnicodeDecodeError as error:
         raise ValueError(f"recipe {path} is not UTF-8 text; save it as UTF-8") from error
+    except RecursionError as error:
+        raise ValueError(f"recipe {path} is nested too deeply; is this really a recipe?") from error
     except (yaml.YAMLError, TypeError) as error:
         raise ValueError(f"recipe {path} is not valid YAML: {error}") from error
     if not isinstance(content, dict):
@@ -124,7 +153,7 @@ def _explain(problem: Any) -> str:
     if problem["type"] == "value_error":
         return str(problem["ctx"]["error"])
     message = problem["msg"][0].lower() + problem["msg"][1:]
-    return f"{where} is {problem['input']!r}: {message}"
+    return f"{where} is {_shown.repr(problem['input'])}: {message}"
 
 
 def _model_at(location: Sequence[Any]) -> type[BaseModel] | None:

@@ -12,6 +12,7 @@ from typing import Any
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
+from labeltune.durable import write_file
 from labeltune.judge import wording
 from labeltune.judge.table import cost
 from labeltune.report import charts
@@ -134,6 +135,4 @@ def _context(contents: Contents, examples: int, text_length: int) -> dict[str, A
 
 
 def _write(path: Path, text: str) -> None:
-    partial = path.with_name(path.name + ".partial")
-    partial.write_text(text, encoding="utf-8", errors="backslashreplace")
-    partial.replace(path)
+    write_file(path, [text.encode("utf-8", "backslashreplace").decode()])

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -55,16 +55,23 @@ class Scores:
     """Whether memory ran out and the size was halved on the way."""
 
 
-def score_batches(classifier: Classifier, encoded: EncodedRows, settings: ScoreSettings) -> Iterator[ScoredBatch]:
+def score_batches(
+    classifier: Classifier, encoded: EncodedRows, settings: ScoreSettings, skip: Sequence[ScoredBatch] = ()
+) -> Iterator[ScoredBatch]:
     """Score all rows, in an order that puts together what begins alike, or what is of like length where text is made.
 
     The batch is halved from where memory runs out.
+
+    Args:
+        skip: batches that an earlier, unfinished scoring yielded; their rows are left out.
 
     Raises:
         ValueError: memory runs out on a single row.
     """
     by_beginning = classifier.packed and settings.mode == "labels"
     order = _order_by_beginning(encoded) if by_beginning else np.argsort(-encoded.lengths, kind="stable")
+    if skip:
+        order = order[~np.isin(order, np.concatenate([batch.rows for batch in skip]))]
     # long words are scored for all labels at once, so a row takes the room of K
     width = 1 if classifier.words.single else len(classifier.words.names)
     batch_size = max(1, (settings.per_device_eval_batch_size or _rows_per_pass(encoded)) // width)

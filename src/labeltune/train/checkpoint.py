@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import itertools
 import json
-import os
 import shutil
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import torch
-from peft import set_peft_model_state_dict
-from safetensors.torch import load_file, save_file
+from peft import get_peft_model_state_dict, set_peft_model_state_dict
+from safetensors.torch import load
 
-from labeltune.model.adapter import save_adapter
+from labeltune.durable import DamagedError, read_file, read_notes, verify_folder, write_folder
+from labeltune.identity import Identity, require_same
+from labeltune.model.adapter import WEIGHTS, adapter_files, to_safetensors
 from labeltune.model.classifier import Classifier
 from labeltune.train.step import Optimizer
 
@@ -23,42 +26,58 @@ def checkpoint_folder(run_folder: Path, step: int) -> Path:
     return run_folder / f"checkpoint-{step}"
 
 
-def save_checkpoint(
-    run_folder: Path, classifier: Classifier, optimizer: Optimizer, step: int, losses: Sequence[float] = ()
+def save_checkpoint(  # noqa: PLR0913 (what a checkpoint holds)
+    run_folder: Path,
+    classifier: Classifier,
+    optimizer: Optimizer,
+    step: int,
+    losses: Sequence[float] = (),
+    *,
+    unlogged: Sequence[Mapping[str, Any]] = (),
+    identity: Identity | None = None,
 ) -> Path:
-    """Write adapter, optimiser and random states. The folder appears whole or not at all.
+    """Write adapter, optimiser and random states. The folder appears whole and flushed to disk, or not at all.
 
     Args:
         losses: training losses of the steps since the last scoring, which a resumed run needs for their mean.
+        unlogged: the steps since the last line of steps.jsonl, as JSON, for the same reason.
+        identity: what the adapter belongs to.
+
+    Raises:
+        NotWrittenError: the disk is full, failing or read-only; checkpoints from before are untouched.
     """
     folder = checkpoint_folder(run_folder, step)
-    staging = run_folder / f".{folder.name}.partial"
-    shutil.rmtree(staging, ignore_errors=True)
-    staging.mkdir()
-    save_adapter(classifier.model, staging)
-    tensors = {f"random.{name}": state for name, state in _random_states().items()}
-    tensors |= optimizer.state()
-    save_file({name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}, staging / TENSORS)
-    state = {"step": step, "losses": list(losses)}
-    (staging / STATE).write_text(json.dumps(state, indent=2) + "\n", encoding="utf-8")
-    shutil.rmtree(folder, ignore_errors=True)
-    os.rename(staging, folder)
+    write_folder(
+        folder,
+        itertools.chain(adapter_files(classifier.model), _trainer_files(optimizer, step, losses, unlogged)),
+        {"identity": identity.to_json() if identity else {}},
+    )
     return folder
 
 
-def load_checkpoint(folder: Path, classifier: Classifier, optimizer: Optimizer) -> tuple[int, list[float]]:
+def _trainer_files(
+    optimizer: Optimizer, step: int, losses: Sequence[float], unlogged: Sequence[Mapping[str, Any]]
+) -> Iterator[tuple[str, bytes]]:
+    tensors = {f"random.{name}": state for name, state in _random_states().items()}
+    tensors |= optimizer.state()
+    yield TENSORS, to_safetensors(tensors)
+    state = {"step": step, "losses": list(losses), "unlogged": list(unlogged)}
+    yield STATE, (json.dumps(state, indent=2) + "\n").encode()
+
+
+def load_checkpoint(
+    folder: Path, classifier: Classifier, optimizer: Optimizer, identity: Identity | None = None
+) -> tuple[int, list[float]]:
     """Restore what `save_checkpoint` wrote into a freshly built model and optimiser; returns its step and losses.
 
     Raises:
-        ValueError: the checkpoint is not whole, or belongs to another adapter.
+        DamagedError: the checkpoint is not what was written.
+        ValueError: it belongs to another adapter, base, tokenizer, prompt or order of labels.
     """
-    try:
-        state = json.loads((folder / STATE).read_text(encoding="utf-8"))
-        tensors = load_file(folder / TENSORS)
-    except (OSError, ValueError) as error:
-        raise ValueError(
-            f"checkpoint {folder} cannot be read ({error}); remove it to resume from the one before"
-        ) from error
+    if identity is not None:
+        require_same(f"checkpoint {folder}", read_notes(folder)["identity"], identity)
+    state = json.loads(read_file(folder, STATE))
+    tensors = load(read_file(folder, TENSORS))
     load_adapter_weights(folder, classifier)
     optimizer.load_state(tensors)
     _restore_random_states(
@@ -67,26 +86,56 @@ def load_checkpoint(folder: Path, classifier: Classifier, optimizer: Optimizer) 
     return int(state["step"]), [float(loss) for loss in state["losses"]]
 
 
+def read_unlogged(folder: Path) -> list[dict[str, Any]]:
+    """The steps that a checkpoint's run had taken since its last line of steps.jsonl, as JSON."""
+    steps: list[dict[str, Any]] = json.loads(read_file(folder, STATE))["unlogged"]
+    return steps
+
+
 def load_adapter_weights(folder: Path, classifier: Classifier) -> None:
     """Put a checkpoint's adapter into the loaded model.
 
     Raises:
+        DamagedError: the file is not what was written.
         ValueError: it belongs to another adapter.
     """
-    mismatch = set_peft_model_state_dict(classifier.model, load_file(folder / "adapter_model.safetensors"))
-    if mismatch.unexpected_keys:
-        raise ValueError(f"{folder} belongs to another adapter: {mismatch.unexpected_keys[0]} has no place here")
+    weights = load(read_file(folder, WEIGHTS))
+    expected = get_peft_model_state_dict(classifier.model, save_embedding_layers=False)
+    for name in sorted(weights.keys() ^ expected.keys()):
+        place = "has no place here" if name in weights else "is not in it"
+        raise ValueError(f"{folder} belongs to another adapter: {name} {place}")
+    for name, tensor in sorted(weights.items()):
+        if tensor.shape != expected[name].shape:
+            shapes = f"{tuple(tensor.shape)} there and {tuple(expected[name].shape)} here"
+            raise ValueError(f"{folder} belongs to another adapter: {name} is {shapes}")
+    set_peft_model_state_dict(classifier.model, weights)
 
 
 def copy_adapter(checkpoint: Path, target: Path) -> None:
-    """Copy the adapter alone, without what only resuming needs."""
-    shutil.rmtree(target, ignore_errors=True)
-    shutil.copytree(checkpoint, target, ignore=shutil.ignore_patterns(TENSORS, STATE))
+    """Copy the adapter alone, without what only resuming needs.
+
+    Raises:
+        DamagedError: the checkpoint is not what was written.
+        NotWrittenError: the copy cannot be written; an older one is untouched.
+    """
+    names = ("adapter_config.json", WEIGHTS)
+    write_folder(target, ((name, read_file(checkpoint, name)) for name in names), read_notes(checkpoint))
 
 
-def newest_checkpoint(run_folder: Path) -> Path | None:
-    """The checkpoint of the highest step, or None."""
-    return max(_checkpoints(run_folder), key=_step, default=None)
+def newest_checkpoint(run_folder: Path, say: Callable[[str], object] = lambda _: None) -> Path | None:
+    """The checkpoint of the highest step that is as it was written, or None.
+
+    Args:
+        say: is told of each newer one that is not, and why.
+    """
+    for folder in sorted(_checkpoints(run_folder), key=_step, reverse=True):
+        try:
+            verify_folder(folder)
+        except DamagedError as error:
+            say(f"passed over {folder.name}: {error}")
+        else:
+            return folder
+    return None
 
 
 def remove_old_checkpoints(run_folder: Path, limit: int | None, keep: Iterable[int]) -> None:

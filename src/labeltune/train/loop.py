@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 import numpy.typing as npt
@@ -35,6 +35,8 @@ class Step:
     """Prompt and answer tokens, without padding."""
     elapsed_s: float = field(compare=False)
     """Time that the step took."""
+    settled: bool = field(default=True, compare=False)
+    """Whether weights and optimiser are as after this step; otherwise the next one is under way."""
 
 
 def prepare(classifier: Classifier, settings: TrainSettings, checkpointing: bool) -> None:
@@ -60,12 +62,19 @@ def check_loss_bearing(encoded: EncodedRows, weights_K: list[float]) -> None:
 
 
 def train(
-    stepper: Stepper, encoded: EncodedRows, schedule: Schedule, first_step: int = 1
+    stepper: Stepper,
+    encoded: EncodedRows,
+    schedule: Schedule,
+    first_step: int = 1,
+    hurry: Callable[[], bool] = lambda: False,
 ) -> Iterator[Step]:
     """Take the schedule's steps from `first_step` on, yielding after each.
 
     The order of rows depends on seed and epoch alone, so that a resumed run sees the rows that it would have seen. A
     step may be under way on the device while the one before is yielded, except where something is due between them.
+
+    Args:
+        hurry: asked before each step; where it says so, the step is settled before the next one begins.
 
     Raises:
         ValueError: no token carries loss; a loss is not finite (names step and rows; nothing was updated); or memory
@@ -79,11 +88,12 @@ def train(
     before_s = time.perf_counter()
     for step, rows in _rows_by_step(encoded, schedule, first_step, halved=bool(classifier.checkpointing)):
         started = _start(stepper, encoded, rows, weights_K, step)
-        for one in (under_way, started if schedule.pauses(step) else None):
+        pause = schedule.pauses(step) or hurry()
+        for one in (under_way, started if pause else None):
             if one is not None:
-                yield _finished(one, schedule, before_s)
+                yield replace(_finished(one, schedule, before_s), settled=one is started)
                 before_s = time.perf_counter()
-        under_way = None if schedule.pauses(step) else started
+        under_way = None if pause else started
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,0 +1,115 @@
+"""What has been scored so far, on disk, so that a scoring that was cut off goes on without scoring a row twice."""
+
+from __future__ import annotations
+
+import json
+import zlib
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import IO, Any
+
+import numpy as np
+
+from labeltune.durable import naming
+from labeltune.score import ScoredBatch
+
+
+class SoFar:
+    """The scored batches of one scoring: a line each, with a checksum, after a line that says what is scored."""
+
+    def __init__(self, path: Path, key: str) -> None:
+        """
+        Args:
+            path: the side file, which goes when the scoring is done.
+            key: a fingerprint of weights, rows and settings; batches of another are not used.
+        """
+        self.path = path
+        self.batches: list[ScoredBatch] = []
+        self._key = key
+        self._out: IO[bytes] | None = None
+
+    @contextmanager
+    def opened(self) -> Iterator[SoFar]:
+        """Read what is there, and keep the file open to add to it. It goes when the block ends well.
+
+        Raises:
+            NotWrittenError: the disk is full, failing or read-only.
+        """
+        with naming(self.path):
+            sound_bytes = self._read()
+            self._out = self.path.open("r+b" if sound_bytes else "wb")
+        with self._out:
+            self._out.seek(sound_bytes)
+            self._out.truncate()
+            if not sound_bytes:
+                self._write({"key": self._key})
+            yield self
+        self.path.unlink()
+
+    def add(self, batch: ScoredBatch) -> None:
+        """Keep one more batch.
+
+        Raises:
+            NotWrittenError: the disk is full, failing or read-only.
+        """
+        self.batches.append(batch)
+        self._write(
+            {
+                "rows": batch.rows.tolist(),
+                "words": batch.words_BK.tolist(),
+                "labels": batch.labels_BK.tolist(),
+                "texts": batch.texts,
+                "batch_size": batch.batch_size,
+                "shrunk": batch.shrunk,
+            }
+        )
+
+    def _write(self, content: dict[str, Any]) -> None:
+        assert self._out is not None
+        with naming(self.path):
+            self._out.write(_line(json.dumps(content).encode()))
+            self._out.flush()
+
+    def _read(self) -> int:
+        """Read sound lines of the same key into `batches`. Returns their length in bytes."""
+        if not self.path.is_file():
+            return 0
+        sound_bytes = 0
+        with self.path.open("rb") as lines:
+            for number, line in enumerate(lines):
+                content = _content(line)
+                if content is None or (number == 0 and content != {"key": self._key}):
+                    break
+                if number:
+                    self.batches.append(_batch(content))
+                sound_bytes += len(line)
+        return sound_bytes
+
+
+def _line(body: bytes) -> bytes:
+    return b"%08x %s\n" % (zlib.crc32(body), body)
+
+
+def _content(line: bytes) -> dict[str, Any] | None:
+    """A line's content; None where a crash cut it off or something changed it.
+
+    >>> _content(_line(b'{"a": 1}')), _content(_line(b'{"a": 1}')[:-2])
+    ({'a': 1}, None)
+    """
+    body = line[9:-1]
+    if line != _line(body):
+        return None
+    content: dict[str, Any] = json.loads(body)
+    return content
+
+
+def _batch(content: dict[str, Any]) -> ScoredBatch:
+    return ScoredBatch(
+        rows=np.array(content["rows"], dtype=np.int64),
+        words_BK=np.array(content["words"], dtype=np.float64),
+        labels_BK=np.array(content["labels"], dtype=np.float64),
+        texts=content["texts"],
+        batch_size=content["batch_size"],
+        shrunk=content["shrunk"],
+    )

@@ -1,0 +1,206 @@
+"""Row files broken in every way: a clear error with file and line, or a bad row that is counted; nothing else."""
+
+import csv
+import gzip
+import json
+import subprocess
+import sys
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from labeltune.data import load_rows, read_table, write_table
+from labeltune.data.files import _batch_rows, scan_rows
+from labeltune.data.source import COLUMN_LIMIT, BadRow
+from labeltune.recipe import DataSettings
+
+RELAXED = settings(
+    max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture], derandomize=True
+)
+CELLS = st.none() | st.booleans() | st.integers() | st.floats() | st.text() | st.lists(st.text(), max_size=2)
+ENDINGS = (".jsonl", ".csv", ".tsv", ".parquet", ".jsonl.gz", ".csv.gz", ".parquet.gz")
+
+
+def data_settings(path):
+    return DataSettings(
+        files={"train": str(path)}, text_columns=["text"], label_column="label", labels={"0": "no", "1": "yes"}
+    )
+
+
+def load(path):
+    """The split, or the message of an error that is for the user."""
+    try:
+        return load_rows(data_settings(path))["train"]
+    except UnicodeError as error:
+        return f"a {type(error).__name__} is no message for the user"
+    except (ValueError, OSError) as error:
+        return str(error)
+
+
+@pytest.mark.parametrize(
+    ("line", "reason"),
+    [
+        (b'{"text": "a", "text": "b", "label": 0}', "a key stands twice: text"),
+        (b'{"text": "a\\u0000b", "label": 0}', "a NUL character in 'text'"),
+        (b'{"text": "a\0b", "label": 0}', "broken JSON: Invalid control character at at column 12"),
+        (b'{"text": "a", "label": NaN}', "no gold label"),
+        (b'{"text": NaN, "label": 0}', "empty text in 'text'"),
+        (b'{"text": Infinity, "label": 0}', "no text in 'text' but a float"),
+        (b'{"text": {"a": 1}, "label": 0}', "no text in 'text' but a dict"),
+        (b'{"text": "a", "label": {"a": 1}}', "unknown label \"{'a': 1}\""),
+        (b'{"text": "a", "label": [0]}', "unknown label '[0]'"),
+        (b'{"text": "\\ud83d", "label": 0}', "half a surrogate pair in 'text'"),
+        (b'{"text": "a"}', "no gold label"),
+        (b'{"text": 1' + b"0" * 5000 + b', "label": 0}', "broken JSON: Exceeds the limit"),
+        (b'{"a":' * 9000 + b"1" + b"}" * 9000, "broken JSON: maximum recursion depth"),
+        (b'"text"', 'not a JSON object: "text"'),
+    ],
+)
+def test_a_bad_line_is_counted_with_its_place_and_reason(tmp_path, line, reason):
+    path = tmp_path / "rows.jsonl"
+    path.write_bytes(b'{"text": "fine", "label": 1}\r\n' + line + b'\n{"text": "fine", "label": 0}\n')
+    split = load(path)
+    assert (len(split.rows), len(split.skipped), split.skipped[0].line) == (2, 1, 2)
+    assert str(split.skipped[0]).startswith(f"{path}:2: {reason}")
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "message"),
+    [
+        ("a.csv", "text,label\nhi,0\n".encode("utf-16"), "a.csv:1: not UTF-8 but UTF-16, by its NUL bytes"),
+        ("a.jsonl", '{"text": "hi"}\n'.encode("utf-16-le"), "a.jsonl:1: not UTF-8 but UTF-16, by its NUL bytes"),
+        ("a.csv", gzip.compress(b"text,label\na,0\n"), "a.csv: not text but gzip; give the file the ending"),
+        ("a.jsonl", b"PAR1" + bytes(99), "a.jsonl: not text but Parquet"),
+        ("a.csv", b"PK\x03\x04" + bytes(99), "a.csv: not text but a zip archive or a spreadsheet"),
+        ("a.parquet", b"text,label\na,0\n", "a.parquet: the Parquet data is damaged"),
+        ("a.csv", b"", "a.csv has no column 'text'"),
+        ("a.jsonl", b"\n \n", "a.jsonl has no rows for train"),
+        ("a.csv.gz", b"", "a.csv.gz has no column 'text'"),
+        ("a.csv", b"text,label,text\n", "a.csv:1: the header names the column 'text' twice"),
+        ("a.csv", b"txt;label\nhi;0\n", "a.csv has no column 'text'; it has txt;label"),
+        ("a.csv", ",".join(f"c{i}" for i in range(1_000_000)).encode(), "a.csv:1: 1,000,000 columns; at most 10,000"),
+        ("a.csv", b"text,label\n" + b"a" * 20_000_000 + b",0\n", "a.csv:2: a line of more than 16 MiB"),
+        ("a.jsonl.gz", gzip.compress(b"a" * 20_000_000), "a.jsonl.gz:1: a line of more than 16 MiB"),
+    ],
+)
+def test_a_file_that_is_not_what_it_says_is_named(tmp_path, name, content, message):
+    path = tmp_path / name
+    path.write_bytes(content)
+    assert message in load(path)
+
+
+def test_parquet_columns_and_long_values(tmp_path):
+    path = tmp_path / "a.parquet"
+    pq.write_table(pa.table([pa.array(["x"]), pa.array(["y"])], names=["text", "text"]), path)
+    assert "names the column 'text' twice" in load(path)
+    pq.write_table(pa.table({f"c{i}": [1] for i in range(COLUMN_LIMIT + 1)}), path)
+    assert "10,001 columns; at most 10,000 are read" in load(path)
+    pq.write_table(pa.table({"text": ["x" * (2**24 + 1), "fine"], "label": [0, 1]}), path)
+    split = load(path)
+    assert (len(split.rows), str(split.skipped[0])) == (1, f"{path}:1: more than 16,777,216 characters in 'text'")
+    assert _batch_rows(pq.read_metadata(path)) <= 8
+
+
+def test_every_cut_of_a_packed_file_is_told(tmp_path):
+    for ending in (".jsonl.gz", ".parquet", ".parquet.gz"):
+        path = tmp_path / f"rows{ending}"
+        write_table(path, [{"text": f"text {i} {i * i}", "label": str(i % 2)} for i in range(300)])
+        content = path.read_bytes()
+        for length in range(1, len(content), max(1, len(content) // 100)):
+            path.write_bytes(content[:length])
+            assert str(path) in load(path)
+
+
+@RELAXED
+@given(content=st.binary(max_size=300), ending=st.sampled_from(ENDINGS), packed=st.booleans())
+def test_any_bytes_are_rows_or_a_message(tmp_path, content, ending, packed):
+    path = tmp_path / f"rows{ending}"
+    head = {".csv": b"text,label\n", ".tsv": b"text\tlabel\n"}.get(ending.removesuffix(".gz"), b"")
+    path.write_bytes(gzip.compress(head + content) if packed else head + content)
+    found = load(path)
+    if isinstance(found, str):
+        assert str(path) in found
+    else:
+        assert found.read == len(found.rows) + sum(found.skipped_counts.values())
+
+
+@RELAXED
+@given(rows=st.lists(st.fixed_dictionaries({"text": CELLS, "label": CELLS}), min_size=1, max_size=5))
+def test_any_values_are_rows_or_counted(tmp_path, rows):
+    path = tmp_path / "rows.jsonl"
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    found = load(path)
+    if isinstance(found, str):
+        assert f"none of {len(rows)} rows can be used" in found
+    else:
+        assert found.read == len(rows) == len(found.rows) + sum(found.skipped_counts.values())
+        assert all(example.columns["text"].strip() and example.gold in {"no", "yes"} for example in found.rows)
+
+
+@RELAXED
+@given(rows=st.lists(st.fixed_dictionaries({"a": st.text(), "b": st.text()}), min_size=1, max_size=4))
+def test_what_is_written_reads_back_and_no_field_is_a_formula(tmp_path, rows):
+    for ending in (".jsonl", ".csv", ".tsv", ".parquet", ".csv.gz"):
+        path = tmp_path / f"out{ending}"
+        if ending != ".jsonl" and not all(_encodes(value) for row in rows for value in row.values()):
+            with pytest.raises(ValueError, match=r"half a surrogate pair|surrogates not allowed"):
+                write_table(path, rows)
+            continue
+        disarmed = write_table(path, rows)
+        read = [row for _, row in scan_rows(path)]
+        if any("\r" in value or value == "" for row in rows for value in row.values()) and ending != ".jsonl":
+            continue  # what CSV does to blank lines and line ends is its own affair
+        for row, back in zip(rows, read, strict=True):
+            assert not isinstance(back, BadRow)
+            changed = {name for name in row if row[name] != back[name]}
+            assert all(back[name] == "'" + row[name] for name in changed)
+            assert bool(disarmed) >= bool(changed)
+
+
+def _encodes(value):
+    try:
+        value.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
+def test_formulas_get_an_apostrophe_in_csv_alone(tmp_path):
+    row = {"text": "=HYPERLINK(1)", "n": "-1.5", "m": -2, "at": "@x", "plus": "+49 30", "label": "a"}
+    assert write_table(tmp_path / "a.csv", [row]) == 3
+    with (tmp_path / "a.csv").open() as out:
+        assert next(csv.DictReader(out)) == {
+            "text": "'=HYPERLINK(1)", "n": "-1.5", "m": "-2", "at": "'@x", "plus": "'+49 30", "label": "a"
+        }  # fmt: skip
+    assert write_table(tmp_path / "a.jsonl", [row]) == 0
+    assert list(read_table(tmp_path / "a.jsonl")) == [(1, row)]
+
+
+MEMORY = """
+import resource, sys
+from pathlib import Path
+from labeltune.data.files import scan_rows
+before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+try:
+    list(scan_rows(Path(sys.argv[1]), ["text"], ["text"]))
+except ValueError as error:
+    print(error, file=sys.stderr)
+print((resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) // 1024)
+"""
+
+
+@pytest.mark.parametrize("kind", ["field", "columns", "packed"])
+def test_memory_is_bounded(tmp_path, kind):
+    path = tmp_path / ("rows.csv.gz" if kind == "packed" else "rows.csv")
+    if kind == "field":
+        path.write_bytes(b"text,label\n" + b"a" * 100_000_000 + b",0\n")
+    elif kind == "columns":
+        path.write_text(",".join(f"c{i}" for i in range(1_000_000)) + "\n" + "1," * 1_000_000)
+    else:
+        path.write_bytes(gzip.compress(b"text,label\n" + b"a" * 300_000_000))
+    result = subprocess.run([sys.executable, "-c", MEMORY, path], capture_output=True, text=True, check=True)
+    assert str(path) in result.stderr
+    assert int(result.stdout) < 256

@@ -1,0 +1,132 @@
+"""No socket where everything is here, a quick answer where something is missing, and nobody watching."""
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from labeltune.hub import check_model_within_reach
+from labeltune.monitor import Monitor
+from labeltune.terminal import Terminal, silence
+
+NO_SOCKETS = """
+import socket, sys
+def refuse(*args, **options):
+    raise AssertionError(f"a socket was asked for: {args}")
+socket.socket.connect = socket.socket.connect_ex = socket.create_connection = socket.getaddrinfo = refuse
+from labeltune import cli
+cli.main()
+"""
+
+
+def in_cache(model: Path, home: Path) -> str:
+    """Put a model into a hub cache of its own; returns its name."""
+    commit = "0" * 40
+    repository = home / "hub" / "models--nobody--tiny"
+    shutil.copytree(model, repository / "snapshots" / commit)
+    (repository / "refs").mkdir()
+    (repository / "refs" / "main").write_text(commit)
+    return "nobody/tiny"
+
+
+@pytest.mark.parametrize("where", ["folder", "cache"])
+def test_with_everything_here_a_run_opens_no_socket(recipe_file, tiny_model, tmp_path, where):
+    name = str(tiny_model) if where == "folder" else in_cache(tiny_model, tmp_path / "home")
+    words = ["run", recipe_file, "--out", tmp_path / "run", "--json"]
+    settings = [f"model.name_or_path={name}", "train.max_steps=2"]
+    result = subprocess.run(
+        [sys.executable, "-c", NO_SOCKETS, *words, *(word for setting in settings for word in ("--set", setting))],
+        env=os.environ | {"HF_HOME": str(tmp_path / "home"), "OMP_NUM_THREADS": "1"},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert result.returncode == 0, result.stderr
+    assert json.loads(result.stdout)["epochs"][-1]["step"] == 2
+
+
+MISSING = """
+import sys
+from labeltune import cli
+try:
+    cli.main()
+finally:
+    heavy = {"torch", "transformers", "datasets"} & set(sys.modules)
+    assert not heavy, heavy
+"""
+
+
+def test_a_base_that_is_missing_is_told_before_anything_heavy_is_imported(recipe_file, tmp_path):
+    words = ["run", recipe_file, "--out", tmp_path / "run", "--set", "model.name_or_path=nobody/has-this"]
+    result = subprocess.run(
+        [sys.executable, "-c", MISSING, *words],
+        env=os.environ | {"HF_HOME": str(tmp_path / "home"), "HF_ENDPOINT": "http://127.0.0.1:9"},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert result.returncode == 2, result.stderr
+    assert "is not in the cache, and the hub does not answer" in result.stderr
+    assert "download it elsewhere and give its folder as model.name_or_path" in result.stderr
+    assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize("name", ["/no/such/folder", "a b", "a/b/c"])
+def test_a_name_that_no_hub_has_is_told_too(name, monkeypatch):
+    monkeypatch.setattr("labeltune.hub.hub_reachable", lambda: False)
+    with pytest.raises(ValueError, match="neither a folder here nor to be had from the hub"):
+        check_model_within_reach(name, None)
+
+
+class Gone:
+    """A terminal that has been closed."""
+
+    encoding = "utf-8"
+
+    def __getattr__(self, name):
+        raise OSError(5, "Input/output error")
+
+
+@pytest.mark.parametrize("stream", [None, Gone], ids=["none", "gone"])
+def test_a_terminal_that_goes_away_does_not_stop_the_work(monkeypatch, stream):
+    terminal = Terminal()
+    monkeypatch.setattr(sys, "stderr", stream and stream())
+    terminal.say("nobody reads this")
+    Terminal().say("nor this")
+    with Terminal().bar("training", 3) as bar:
+        bar.advance(3, "loss 0.1")
+
+
+def test_a_stream_whose_reader_is_gone_can_be_written_and_closed():
+    reading, writing = os.pipe()
+    os.close(reading)
+    stream = os.fdopen(writing, "w")
+    stream.write("x")
+    silence(stream)
+    stream.close()
+
+
+def test_a_run_ends_well_when_its_pipes_are_closed(recipe_file, tmp_path):
+    """Both ends of output go away as soon as the run has begun; it ends with 0 all the same."""
+    words = ["run", recipe_file, "--out", tmp_path / "run", "--json", "--set", "train.max_steps=2"]
+    child = subprocess.Popen(
+        [sys.executable, "-m", "labeltune", *words],
+        env=os.environ | {"OMP_NUM_THREADS": "1"},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+    )
+    child.stdout.close()
+    child.stderr.close()
+    assert child.wait(timeout=120) == 0
+    assert (tmp_path / "run" / "report.html").is_file()
+
+
+def test_samples_that_cannot_be_recorded_stop_nothing(tmp_path):
+    with Monitor(interval_s=0.01) as monitor:
+        monitor.record_to(tmp_path / "no such folder" / "hardware.jsonl")
+        monitor.record_to(tmp_path)
+    assert monitor.total_s() > 0
