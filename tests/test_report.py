@@ -422,6 +422,10 @@ def test_the_table_of_two_runs(finished: Path, tmp_path: Path) -> None:
     assert "pairs" in text
     assert "better" in text
     assert "Accuracy rose by" in text
+    three = plain(show(runs_table(compare_runs(finished, other, finished))))
+    assert "3 runs" in three
+    assert three.count("Corrected for 3 comparisons") == 3
+    assert max(map(len, three.splitlines())) <= 100
 
 
 def test_the_table_of_one_model(finished: Path) -> None:

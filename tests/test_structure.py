@@ -20,7 +20,7 @@ LAYERS = (
     {"judge"},
     {"explain", "report"},
     {"job", "finish", "show", "doctor"},
-    {"tuning"},
+    {"tuning", "explaining"},
     {"run", "predict"},
     {"cli"},
     {"__main__"},

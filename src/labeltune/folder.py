@@ -37,6 +37,10 @@ class RunFolder:
         """The file of one scoring, such as `base-test`."""
         return self.path / "predictions" / f"{name}.jsonl"
 
+    def explain(self, name: str) -> Path:
+        """A file of what explains the predictions, such as `rows.jsonl`."""
+        return self.path / "explain" / name
+
     def write(self, name: str, content: Mapping[str, Any]) -> None:
         """Write a JSON file whole or not at all."""
         path = self.path / name

@@ -55,6 +55,7 @@ def run(recipe: Recipe, terminal: Terminal, out: Path | None = None, resume: boo
 
             # torch and what builds on it take seconds to import; what is wrong with the rows should be told before
             from labeltune import job as stages
+            from labeltune.explaining import Scored, gather
             from labeltune.model.adapter import add_adapter, count_parameters
             from labeltune.tuning import keep_chosen, progress_so_far, score_base, tune
 
@@ -77,6 +78,7 @@ def run(recipe: Recipe, terminal: Terminal, out: Path | None = None, resume: boo
             scored = "test"
             path = folder.predictions("tuned-test")
             stages.score_to_file(job, splits["test"].rows, encoded["test"], path, title="tuned, test rows")
+        gather(Scored(job, folder, splits, encoded, scored))
         fields = stages.signature_fields(recipe, environment, scored, len(splits[scored].rows))
         folder.write(
             "progress.json", progress_so_far(tuning, choice) | stages.facts(job) | {"signature_fields": fields}
