@@ -207,7 +207,7 @@ def test_the_page_says_what_the_summary_says(finished: Path) -> None:
 
 def test_the_page_needs_no_network_and_allows_none(finished: Path) -> None:
     page, source = Page(finished / "report.html"), (finished / "report.html").read_text(encoding="utf-8")
-    assert not {"script", "link", "img", "iframe", "object", "form"} & {name for name, _ in page.elements}
+    assert not {"link", "img", "iframe", "object", "form"} & {name for name, _ in page.elements}
     links = [attributes["href"] or "" for _, attributes in page.elements if "href" in attributes]
     assert links
     assert all(link.startswith("#") for link in links)
@@ -218,13 +218,34 @@ def test_the_page_needs_no_network_and_allows_none(finished: Path) -> None:
     policy = next(a["content"] or "" for name, a in page.elements if name == "meta" and "http-equiv" in a)
     style = source.split("<style>")[1].split("</style>")[0]
     digest = base64.b64encode(hashlib.sha256(style.encode()).digest()).decode()
-    assert policy == f"default-src 'none'; style-src 'sha256-{digest}'; base-uri 'none'; form-action 'none'"
+    script = source.rsplit("<script>", 1)[1].split("</script>")[0]
+    script_digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
+    assert policy == (
+        f"default-src 'none'; style-src 'sha256-{digest}'; script-src 'sha256-{script_digest}'; "
+        "base-uri 'none'; form-action 'none'"
+    )
+    assert [attributes for name, attributes in page.elements if name == "script"] == [
+        {"type": "application/json", "id": "rows-data"}, {}
+    ]  # fmt: skip
+    assert not any(word in script for word in ("innerHTML", "insertAdjacentHTML", "document.write", "fetch(", "eval("))
+
+
+def test_the_page_holds_every_row(finished: Path) -> None:
+    source = (finished / "report.html").read_text(encoding="utf-8")
+    data = json.loads(source.split('id="rows-data">')[1].split("</script>")[0])
+    pairs = read_contents(finished).pairs
+    assert data["labels"] == list(LABELS)
+    assert [row[0] for row in data["rows"]] == [new.id for _, new in pairs]
+    for row, (old, new) in zip(data["rows"], pairs, strict=True):
+        assert [LABELS[place] for place in row[1:4]] == [new.gold, old.predicted, new.predicted]
+        assert row[5] == pytest.approx(list(new.probabilities.values()))
+        assert row[6] == list(new.columns.values())
 
 
 def test_every_chart_is_drawn(finished: Path) -> None:
     page = Page(finished / "report.html")
-    assert page.count("svg") == 1 + 1 + 2 + 5
-    assert page.count("polyline") == 3 + 5
+    assert page.count("svg") == 1 + 1 + 2 + 2 + 5
+    assert page.count("polyline") == 3 + 2 + 5
     numbers = [
         n
         for name, a in page.elements
@@ -354,6 +375,11 @@ def test_hostile_text_is_shown_and_does_nothing(tmp_path: Path) -> None:
     assert page.count("style") == page.count("title") == 1
     assert page.text.count("<script>alert(1)</script></style></title>") > 50
     assert page.text.count("{{ 7*7 }}") == page.text.count("onerror=y")
+    data = json.loads((folder / "report.html").read_text().split('id="rows-data">')[1].split("</script>")[0])
+    shown = HOSTILE.replace("\x1b", "\\x1b")
+    assert data["labels"][0] == f"{shown} 0"
+    assert data["columns"] == [shown]
+    assert data["rows"][0][6][0].startswith(f"{shown}\nrow-")
     source = (folder / "report.html").read_text(encoding="utf-8")
     assert "\x1b" not in source
     assert not any(key.startswith("on") for _, attributes in page.elements for key in attributes)
@@ -375,7 +401,7 @@ def test_hostile_text_stays_text_in_markdown(tmp_path: Path) -> None:
         token for token in [*tokens, *inline] if token.type in ("html_block", "html_inline", "image", "link_open")
     ]
     bold = [inline[place + 1].content for place, token in enumerate(inline) if token.type == "strong_open"]
-    assert set(bold) <= {"Bias:", "Checkpoint kept:", "Overfitting:", "Cost:"} | {
+    assert set(bold) <= {"Bias:", "Calibration:", "Checkpoint kept:", "Overfitting:", "Cost:"} | {
         word for word in bold if word.endswith("%")
     }
     columns = {len(re.findall(r"(?<!\\)\|", line)) for line in text.splitlines() if line.startswith("| `")}

@@ -29,7 +29,7 @@ def against_baselines(
         its bootstrap `gain_interval`, McNemar's `p` adjusted by Holm for their number, and whether it is `beaten`.
     """
     frequent = Counter(row.gold for row in tuned).most_common(1)[0][0]
-    models = {f"always {frequent}": [replace(row, predicted=frequent) for row in tuned], **others}
+    models = {f"always answering {frequent}": [replace(row, predicted=frequent) for row in tuned], **others}
     results = {name: compare(rows, tuned, **options) for name, rows in models.items()}
     adjusted = holm([result["mcnemar_p"] for result in results.values()])
     records = []
@@ -52,9 +52,9 @@ def against_baselines(
 def baselines_sentence(records: Sequence[Mapping[str, Any]]) -> str:
     """What the comparison comes to.
 
-    >>> records = [{"name": "always no", "accuracy": 0.5, "gain": 0.2, "beaten": True}]
+    >>> records = [{"name": "always answering no", "accuracy": 0.5, "gain": 0.2, "beaten": True}]
     >>> baselines_sentence(records)
-    'It beats always no (50.0 %) by 20.0 points.'
+    'It beats always answering no (50.0 %) by 20.0 points.'
     """
     parts = []
     beaten = [f"{one['name']} ({percent(one['accuracy'])}) by {points(one['gain']).lstrip('+')}" for one in records

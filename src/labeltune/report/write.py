@@ -14,7 +14,8 @@ from markupsafe import Markup
 
 from labeltune.judge import wording
 from labeltune.judge.table import cost
-from labeltune.report import charts
+from labeltune.report import charts, curves
+from labeltune.report.browse import browser_data, lines, script_json
 from labeltune.report.contents import Contents, flatten, read_contents
 from labeltune.report.examples import gold_probability, pick_examples
 
@@ -35,13 +36,17 @@ def write_report(run_folder: Path) -> None:
 
 
 def render_html(contents: Contents) -> str:
-    """The page. Its policy admits its own style sheet, by hash, and nothing else: no script, image, font or link."""
-    environment = _environment()
-    style = (files("labeltune.report") / "templates" / "report.css").read_text(encoding="utf-8")
-    digest = base64.b64encode(hashlib.sha256(style.encode()).digest()).decode()
-    page = environment.get_template("report.html.j2")
+    """The page. Its policy admits its own style sheet and its own script, by their hashes, and nothing else."""
+    page = _environment().get_template("report.html.j2")
+    style, script = (_template(f"report.{kind}") for kind in ("css", "js"))
+    labels = contents.summary["labels"] if contents.summary else []
     return page.render(
-        style=Markup(style), style_hash=f"sha256-{digest}", **_context(contents, HTML_EXAMPLES, HTML_TEXT)
+        style=Markup(style),
+        script=Markup(script),
+        policy=f"default-src 'none'; style-src '{_hash(style)}'; script-src '{_hash(script)}'; "
+        "base-uri 'none'; form-action 'none'",
+        browser=script_json(browser_data(contents.pairs, labels)) if contents.pairs else None,
+        **_context(contents, HTML_EXAMPLES, HTML_TEXT),
     )
 
 
@@ -72,15 +77,6 @@ def code_markdown(text: object, in_table: bool = False) -> Markup:
     return Markup(fence + air + (line.replace("|", "\\|") if in_table else line) + air + fence)
 
 
-def printable_lines(text: object) -> str:
-    r"""Text from outside with its line breaks kept and other control characters spelled out.
-
-    >>> printable_lines("a\nb\x07")
-    'a\nb\\x07'
-    """
-    return "\n".join(wording.printable(line) for line in str(text).splitlines())
-
-
 def tied(text: str) -> str:
     r"""Keep a number and its unit on one line.
 
@@ -88,6 +84,15 @@ def tied(text: str) -> str:
     ['97.2\xa0%', 'of', 'them,', 'p\xa0=\xa00.1']
     """
     return re.sub(r"(?<=\d) (?=(?:%|points|MiB|Wh|h|min|s)(?!\w))|(?<=\bp) (?=[=<])|(?<=[=<]) (?=\d)", "\u00a0", text)
+
+
+def _template(name: str) -> str:
+    return (files("labeltune.report") / "templates" / name).read_text(encoding="utf-8")
+
+
+def _hash(text: str) -> str:
+    """What a content security policy calls a style sheet or a script."""
+    return "sha256-" + base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()
 
 
 def _environment() -> Environment:
@@ -101,7 +106,7 @@ def _environment() -> Environment:
     for function in (
         wording.percent, wording.points, wording.signed, wording.interval, wording.points_interval, wording.number,
         wording.duration, wording.count, wording.capitalised, wording.printable, wording.shorten, wording.p_value,
-        gold_probability, cost, tied, printable_lines,
+        gold_probability, cost, tied, lines,
     ):  # fmt: skip
         environment.filters[function.__name__] = function
     environment.filters["md"] = escape_markdown
@@ -127,6 +132,8 @@ def _context(contents: Contents, examples: int, text_length: int) -> dict[str, A
         "environment": flatten(contents.environment or {}),
         "accuracy_chart": charts.accuracy_chart(summary) if summary else None,
         "share_chart": charts.share_chart(summary) if summary else None,
+        "reliability_chart": curves.reliability_chart(summary["calibration"]) if summary else None,
+        "coverage_chart": curves.coverage_chart(summary["calibration"]) if summary else None,
         "epoch_charts": charts.epoch_charts(summary) if summary else [],
         "hardware_charts": charts.hardware_charts(contents.hardware),
         "text_length": text_length,
