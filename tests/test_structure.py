@@ -18,7 +18,8 @@ LAYERS = (
     {"model"},
     {"train", "score"},
     {"judge"},
-    {"explain", "report"},
+    {"explain"},
+    {"report"},
     {"job", "finish", "show", "doctor"},
     {"tuning", "explaining"},
     {"run", "predict"},
@@ -26,7 +27,20 @@ LAYERS = (
     {"__main__"},
 )
 LAYER = {name: level for level, names in enumerate(LAYERS) for name in names}
-TORCH_FREE = ("run", "rows", "recipe", "recipes", "data", "judge", "report", "finish", "folder", "monitor", "cli")
+TORCH_FREE = (
+    "run",
+    "rows",
+    "recipe",
+    "recipes",
+    "data",
+    "judge",
+    "explain.explanation",
+    "report",
+    "finish",
+    "folder",
+    "monitor",
+    "cli",
+)
 
 
 def imports(path: Path) -> set[str]:

@@ -55,7 +55,7 @@ def run(recipe: Recipe, terminal: Terminal, out: Path | None = None, resume: boo
 
             # torch and what builds on it take seconds to import; what is wrong with the rows should be told before
             from labeltune import job as stages
-            from labeltune.explaining import Scored, gather
+            from labeltune.explaining import Scored, followed_rows, gather
             from labeltune.model.adapter import add_adapter, count_parameters
             from labeltune.tuning import keep_chosen, progress_so_far, score_base, tune
 
@@ -70,15 +70,16 @@ def run(recipe: Recipe, terminal: Terminal, out: Path | None = None, resume: boo
         terminal.say(f"LoRA adapter: {count_parameters(classifier.model)}")
         job = stages.Job(recipe, terminal, monitor, classifier)
         score_base(job, folder, splits, encoded)
-        tuning = tune(job, folder, splits, encoded)
+        tuning = tune(job, folder, splits, encoded, followed_rows(job, splits, encoded))
         choice = choose(tuning.scores, recipe.train.load_best_model_at_end)
         keep_chosen(tuning, choice)
+        tuned = folder.path / "predictions" / str(tuning.predictions_of(choice))
         scored = "validation"  # stands in where there are no test rows, and was scored during training
         if "test" in splits:
             scored = "test"
-            path = folder.predictions("tuned-test")
-            stages.score_to_file(job, splits["test"].rows, encoded["test"], path, title="tuned, test rows")
-        gather(Scored(job, folder, splits, encoded, scored))
+            tuned = folder.predictions("tuned-test")
+            stages.score_to_file(job, splits["test"].rows, encoded["test"], tuned, title="tuned, test rows")
+        gather(Scored(job, folder, splits, scored, tuned))
         fields = stages.signature_fields(recipe, environment, scored, len(splits[scored].rows))
         folder.write(
             "progress.json", progress_so_far(tuning, choice) | stages.facts(job) | {"signature_fields": fields}

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
-from labeltune.data import Split
+from labeltune.data import Rows, Split
 from labeltune.folder import RunFolder
 from labeltune.job import Job, score_to_file
 from labeltune.judge.choice import EpochScore, contenders, score_epoch
@@ -38,6 +38,8 @@ class Tuning:
     encoded: Mapping[str, EncodedRows]
     schedule: Schedule
     optimizer: Optimizer
+    followed: tuple[Rows, EncodedRows] | None = None
+    """The training rows that are scored after each epoch."""
     epochs: list[dict[str, Any]] = field(default_factory=list)
     """One entry per scored checkpoint, as progress.json has them."""
     scores: list[EpochScore] = field(default_factory=list)
@@ -45,6 +47,10 @@ class Tuning:
     """Training losses since the last scored checkpoint."""
     unlogged: list[Step] = field(default_factory=list)
     """Steps since the last line of steps.jsonl."""
+
+    def predictions_of(self, choice: Mapping[str, Any]) -> str | None:
+        """The file of the chosen checkpoint's predictions of the validation rows; None where there is none."""
+        return next((entry["predictions"] for entry in self.epochs if entry["step"] == choice["step"]), None)
 
 
 def score_base(job: Job, folder: RunFolder, splits: Mapping[str, Split], encoded: Mapping[str, EncodedRows]) -> None:
@@ -55,12 +61,21 @@ def score_base(job: Job, folder: RunFolder, splits: Mapping[str, Split], encoded
             score_to_file(job, splits[name].rows, encoded[name], path, title=title, use_adapter=False)
 
 
-def tune(job: Job, folder: RunFolder, splits: Mapping[str, Split], encoded: Mapping[str, EncodedRows]) -> Tuning:
-    """Train, scoring and saving as the schedule says; goes on from the newest checkpoint if there is one."""
+def tune(
+    job: Job,
+    folder: RunFolder,
+    splits: Mapping[str, Split],
+    encoded: Mapping[str, EncodedRows],
+    followed: tuple[Rows, EncodedRows] | None = None,
+) -> Tuning:
+    """Train, scoring and saving as the schedule says; goes on from the newest checkpoint if there is one.
+
+    `followed` are training rows that are scored after each epoch.
+    """
     settings = job.recipe.train
     schedule = make_schedule(settings, len(encoded["train"]))
     prepare(job.classifier, settings)
-    tuning = Tuning(job, folder, splits, encoded, schedule, Optimizer(job.classifier, settings, schedule))
+    tuning = Tuning(job, folder, splits, encoded, schedule, Optimizer(job.classifier, settings, schedule), followed)
     begun = _resume(tuning)
     if begun:
         job.events.append(
@@ -120,6 +135,7 @@ def _score_checkpoint(tuning: Tuning, step: int) -> None:
             "step": step,
             "train_loss": sum(tuning.losses) / len(tuning.losses) if tuning.losses else None,
             "predictions": f"{name}.jsonl" if scored else None,
+            "training_predictions": _score_training_rows(tuning, name),
         }
     )
     tuning.losses.clear()
@@ -131,6 +147,18 @@ def _score_checkpoint(tuning: Tuning, step: int) -> None:
     loss = "" if latest.train_loss is None else f" training loss {latest.train_loss:.3f}"
     tuning.job.terminal.say(f"epoch {epoch:g}, step {step}:{loss}{accuracy}")
     tuning.folder.write("progress.json", progress_so_far(tuning, None))
+
+
+def _score_training_rows(tuning: Tuning, name: str) -> str | None:
+    """Score the training rows that are followed from epoch to epoch; returns the file's name, None where none are."""
+    if tuning.followed is None or tuning.schedule.settings.eval_strategy != "epoch":
+        return None
+    name = name.replace("validation", "train")
+    recipe = tuning.job.recipe
+    by_labels = recipe.model_copy(update={"score": recipe.score.model_copy(update={"mode": "labels"})})
+    path, title = tuning.folder.predictions(name), name.replace("-", " ") + "ing rows"
+    score_to_file(replace(tuning.job, recipe=by_labels), *tuning.followed, path, title=title)
+    return path.name
 
 
 def _judge_entry(tuning: Tuning, entry: Mapping[str, Any]) -> None:
@@ -159,8 +187,9 @@ def _resume(tuning: Tuning) -> int:
         if entry["step"] <= begun:
             tuning.epochs.append(entry)
             _judge_entry(tuning, entry)
-        elif entry["predictions"]:
-            (folder.path / "predictions" / entry["predictions"]).unlink(missing_ok=True)
+        else:
+            for name in filter(None, (entry["predictions"], entry.get("training_predictions"))):
+                (folder.path / "predictions" / name).unlink(missing_ok=True)
     if any(entry["step"] == begun for entry in tuning.epochs):
         tuning.losses.clear()
     if folder.steps.is_file():

@@ -17,9 +17,9 @@ from labeltune.judge.table import cost
 from labeltune.report import charts, curves
 from labeltune.report.browse import browser_data, lines, script_json
 from labeltune.report.contents import Contents, flatten, read_contents
-from labeltune.report.examples import gold_probability, pick_examples
+from labeltune.report.datamap import data_map
+from labeltune.report.examples import explain_examples, gold_probability, row_facts
 
-HTML_EXAMPLES, MARKDOWN_EXAMPLES = 8, 3
 HTML_TEXT, MARKDOWN_TEXT = 700, 300
 """Characters of a text that are shown before it is cut."""
 
@@ -40,18 +40,22 @@ def render_html(contents: Contents) -> str:
     page = _environment().get_template("report.html.j2")
     style, script = (_template(f"report.{kind}") for kind in ("css", "js"))
     labels = contents.summary["labels"] if contents.summary else []
+    context = _context(contents, HTML_TEXT)
     return page.render(
         style=Markup(style),
         script=Markup(script),
         policy=f"default-src 'none'; style-src '{_hash(style)}'; script-src '{_hash(script)}'; "
         "base-uri 'none'; form-action 'none'",
-        browser=script_json(browser_data(contents.pairs, labels)) if contents.pairs else None,
-        **_context(contents, HTML_EXAMPLES, HTML_TEXT),
+        browser=script_json(browser_data(contents.pairs, labels, contents.slices, row_facts(context["examples"])))
+        if contents.pairs
+        else None,
+        sections=_sections(contents),
+        **context,
     )
 
 
 def render_markdown(contents: Contents) -> str:
-    text = _environment().get_template("report.md.j2").render(**_context(contents, MARKDOWN_EXAMPLES, MARKDOWN_TEXT))
+    text = _environment().get_template("report.md.j2").render(**_context(contents, MARKDOWN_TEXT))
     return re.sub(r"\n{3,}", "\n\n", text)
 
 
@@ -114,7 +118,19 @@ def _environment() -> Environment:
     return environment
 
 
-def _context(contents: Contents, examples: int, text_length: int) -> dict[str, Any]:
+def _sections(contents: Contents) -> list[str]:
+    """The headings that the page's own menu leads to."""
+    summary = contents.summary or {}
+    there = {
+        "Epochs": summary, "Confusion": summary, "Labels": summary,
+        "Calibration": any((summary.get("calibration") or {}).values()), "Slices": "slices" in summary,
+        "Training": summary.get("training"), "Robustness": summary.get("robustness"),
+    }  # fmt: skip
+    always = ["Examples", "Rows", "Data", "Hardware", "Recipe", "Environment", "Signature"]
+    return [name for name, found in there.items() if found] + always
+
+
+def _context(contents: Contents, text_length: int) -> dict[str, Any]:
     summary = contents.summary
     return {
         "title": contents.title,
@@ -123,7 +139,11 @@ def _context(contents: Contents, examples: int, text_length: int) -> dict[str, A
         "summary": summary,
         "notes": contents.notes,
         "warnings": contents.warnings,
-        "examples": pick_examples(contents.pairs, examples) if contents.pairs else [],
+        "examples": explain_examples(contents.pairs, contents.examples, contents.kept, contents.slices)
+        if contents.pairs
+        else [],
+        "marked_words": any(one.get("words") for one in contents.examples or []),
+        "data_map": data_map(contents.dynamics) if contents.dynamics else None,
         "recipe": {
             section: flatten(settings)
             for section, settings in (contents.recipe or {}).items()
