@@ -20,7 +20,7 @@ LAYERS = (
     {"judge"},
     {"explain"},
     {"report"},
-    {"job", "finish", "show", "doctor"},
+    {"job", "finish", "show", "doctor", "export"},
     {"tuning", "explaining"},
     {"run", "predict"},
     {"cli"},

@@ -121,6 +121,25 @@ def report(
     finish(open_finished(run_folder), Terminal())
 
 
+@app.command("export-lm-eval")
+def export_task(
+    run_folder: Annotated[Path, typer.Argument(metavar="RUN", help="A finished run.")],
+    out: Annotated[Path | None, typer.Option(help="The task's folder; RUN/lm-eval when left out.")] = None,
+    as_json: Json = False,
+) -> None:
+    """Write a run's scored rows as a task of EleutherAI's lm-evaluation-harness."""
+    _quiet_libraries()
+    from labeltune import export
+    from labeltune.terminal import Terminal
+
+    result = export.export_task(run_folder, out or run_folder / "lm-eval")
+    if as_json:
+        _print_json(result)
+        return
+    Terminal().say(f"{result['rows']:,} rows as the task {result['task']} in {result['folder']}; score it with")
+    print(result["command"])
+
+
 @app.command()
 def predict(
     run_folder: Annotated[Path, typer.Argument(metavar="RUN", help="A finished run.")],

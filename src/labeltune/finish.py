@@ -8,18 +8,19 @@ from labeltune.explain.explanation import explain_run
 from labeltune.folder import RunFolder
 from labeltune.judge.summary import judge_run
 from labeltune.judge.table import comparison_table
-from labeltune.report import write_report
+from labeltune.report import write_card, write_report
 from labeltune.terminal import Terminal
 
 
 def finish(folder: RunFolder, terminal: Terminal) -> dict[str, Any]:
-    """Judge and explain a run from its files, write summary and report, and show the comparison.
+    """Judge and explain a run from its files, write summary, report and model card, and show the comparison.
 
     Raises:
         ValueError, OSError: a file that the judgement needs is missing or damaged.
     """
     summary = write_summary(folder)
     write_report(folder.path)
+    write_card(folder.path)
     terminal.show(comparison_table(summary))
     terminal.say(f"report: {folder.path / 'report.html'}")
     return summary

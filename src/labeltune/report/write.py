@@ -9,16 +9,14 @@ from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
-from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
-from labeltune.judge import wording
-from labeltune.judge.table import cost
 from labeltune.report import charts, curves
-from labeltune.report.browse import browser_data, lines, script_json
+from labeltune.report.browse import browser_data, script_json
 from labeltune.report.contents import Contents, flatten, read_contents
 from labeltune.report.datamap import data_map
-from labeltune.report.examples import explain_examples, gold_probability, row_facts
+from labeltune.report.examples import explain_examples, row_facts
+from labeltune.report.rendering import environment
 
 HTML_TEXT, MARKDOWN_TEXT = 700, 300
 """Characters of a text that are shown before it is cut."""
@@ -37,7 +35,7 @@ def write_report(run_folder: Path) -> None:
 
 def render_html(contents: Contents) -> str:
     """The page. Its policy admits its own style sheet and its own script, by their hashes, and nothing else."""
-    page = _environment().get_template("report.html.j2")
+    page = environment().get_template("report.html.j2")
     style, script = (_template(f"report.{kind}") for kind in ("css", "js"))
     labels = contents.summary["labels"] if contents.summary else []
     context = _context(contents, HTML_TEXT)
@@ -55,39 +53,8 @@ def render_html(contents: Contents) -> str:
 
 
 def render_markdown(contents: Contents) -> str:
-    text = _environment().get_template("report.md.j2").render(**_context(contents, MARKDOWN_TEXT))
+    text = environment().get_template("report.md.j2").render(**_context(contents, MARKDOWN_TEXT))
     return re.sub(r"\n{3,}", "\n\n", text)
-
-
-def escape_markdown(text: object) -> Markup:
-    r"""Text from outside as Markdown that shows it and does nothing else.
-
-    >>> print(escape_markdown("a|b <script> *x* https://a.b"))
-    a\|b \<script\> \*x\* https\://a.b
-    """
-    escaped = re.sub(r"([\\`*_\[\]<>#|~&!$])", r"\\\1", wording.printable(text))
-    return Markup(escaped.replace("://", "\\://").replace("www.", "www\\."))
-
-
-def code_markdown(text: object, in_table: bool = False) -> Markup:
-    r"""Text from outside as a Markdown code span, fenced by more backticks than it holds.
-
-    >>> print(code_markdown("a `b` c"), code_markdown("a|b", in_table=True))
-    ``a `b` c`` `a\|b`
-    """
-    line = wording.printable(text) or " "
-    fence = "`" * (max((len(run) for run in re.findall("`+", line)), default=0) + 1)
-    air = " " if line[0] in "` " or line[-1] in "` " else ""
-    return Markup(fence + air + (line.replace("|", "\\|") if in_table else line) + air + fence)
-
-
-def tied(text: str) -> str:
-    r"""Keep a number and its unit on one line.
-
-    >>> tied("97.2 % of them, p = 0.1").split(" ")
-    ['97.2\xa0%', 'of', 'them,', 'p\xa0=\xa00.1']
-    """
-    return re.sub(r"(?<=\d) (?=(?:%|points|MiB|Wh|h|min|s)(?!\w))|(?<=\bp) (?=[=<])|(?<=[=<]) (?=\d)", "\u00a0", text)
 
 
 def _template(name: str) -> str:
@@ -97,25 +64,6 @@ def _template(name: str) -> str:
 def _hash(text: str) -> str:
     """What a content security policy calls a style sheet or a script."""
     return "sha256-" + base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()
-
-
-def _environment() -> Environment:
-    environment = Environment(
-        loader=PackageLoader("labeltune", "report/templates"),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    for function in (
-        wording.percent, wording.points, wording.signed, wording.interval, wording.points_interval, wording.number,
-        wording.duration, wording.count, wording.capitalised, wording.printable, wording.shorten, wording.p_value,
-        gold_probability, cost, tied, lines,
-    ):  # fmt: skip
-        environment.filters[function.__name__] = function
-    environment.filters["md"] = escape_markdown
-    environment.filters["code"] = code_markdown
-    return environment
 
 
 def _sections(contents: Contents) -> list[str]:
