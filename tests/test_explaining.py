@@ -14,7 +14,7 @@ from labeltune.recipe import ScoreSettings
 from labeltune.recipes import load_recipe
 from labeltune.rows import Example, read_predictions
 from labeltune.terminal import Terminal
-from tiny import COLOURS, TEMPLATE, make_rows
+from tiny import COLOURS, TEMPLATE, make_classifier, make_rows
 
 QUIET = Terminal(quiet=True)
 SCORE = ScoreSettings(per_device_eval_batch_size=7)
@@ -135,3 +135,13 @@ def test_leaving_words_out_goes_the_usual_way(classifier):
     assert pieces[0]["effect"] == pytest.approx(np.log(p / (1 - p)) - np.log(q / (1 - q)), abs=2e-3)
     long = Example("2", {"first": " ".join(["ball"] * 45), "second": " ".join(["kite"] * 45)}, "red")
     assert len(moving_words(classifier, [long], SCORE)[0]) <= 60
+
+
+def test_hidden_states_of_long_words_are_those_behind_the_prompt(tiny_model, examples):
+    classifier = make_classifier(tiny_model, {"red": "0 yes", "green": "maybe so", "blue": "2"})
+    encoded = classifier.prompter.encode_rows(examples)
+    states_NH = answer_states(classifier, encoded, SCORE)
+    ids = torch.tensor(encoded.prompt(3).astype(np.int64))[None]
+    with torch.inference_mode():
+        hidden = classifier.model(input_ids=ids, output_hidden_states=True).hidden_states[-1][0, -1].numpy()
+    assert states_NH[3] == pytest.approx(hidden / np.linalg.norm(hidden), abs=1e-4)

@@ -73,13 +73,13 @@ def run(recipe: Recipe, terminal: Terminal, out: Path | None = None, resume: boo
         tuning = tune(job, folder, splits, encoded, followed_rows(job, splits, encoded))
         choice = choose(tuning.scores, recipe.train.load_best_model_at_end)
         keep_chosen(tuning, choice)
-        tuned = folder.path / "predictions" / str(tuning.predictions_of(choice))
+        tuned_rows = folder.path / "predictions" / str(tuning.predictions_of(choice))
         scored = "validation"  # stands in where there are no test rows, and was scored during training
         if "test" in splits:
             scored = "test"
-            tuned = folder.predictions("tuned-test")
-            stages.score_to_file(job, splits["test"].rows, encoded["test"], tuned, title="tuned, test rows")
-        gather(Scored(job, folder, splits, scored, tuned))
+            tuned_rows = folder.predictions("tuned-test")
+            stages.score_to_file(job, splits["test"].rows, encoded["test"], tuned_rows, title="tuned, test rows")
+        gather(Scored(job, folder, splits, scored, tuned_rows))
         fields = stages.signature_fields(recipe, environment, scored, len(splits[scored].rows))
         folder.write(
             "progress.json", progress_so_far(tuning, choice) | stages.facts(job) | {"signature_fields": fields}

@@ -74,13 +74,13 @@ def answer_states(classifier: Classifier, encoded: EncodedRows, settings: ScoreS
     seen: list[torch.Tensor] = []
 
     def look(_module: torch.nn.Module, inputs: tuple[torch.Tensor, ...], _output: torch.Tensor) -> None:
-        seen.append(inputs[0][:, 0].float().cpu())
+        seen.append(inputs[0].flatten(0, 1).float().cpu())
 
     states_NH: npt.NDArray[np.float32] | None = None
     hook = classifier.model.get_output_embeddings().register_forward_hook(look)
     try:
         for batch in score_batches(classifier, encoded, settings):
-            own_BH = next(state for state in seen if len(state) == len(batch.rows)).numpy()
+            own_BH = _first_places(seen, len(batch.rows))
             if states_NH is None:
                 states_NH = np.zeros((len(encoded), own_BH.shape[1]), dtype=np.float32)
             states_NH[batch.rows] = own_BH
@@ -93,6 +93,18 @@ def answer_states(classifier: Classifier, encoded: EncodedRows, settings: ScoreS
         np.linalg.norm(states_NH, axis=1, keepdims=True), SMALLEST
     )
     return scaled_NH
+
+
+def _first_places(seen: Sequence[torch.Tensor], rows: int) -> npt.NDArray[np.float32]:
+    """Of all places that one batch's scoring looked at, the one behind each of its prompts: shape (B, H).
+
+    Words of a single token are read there alone. Longer ones are read at further places too, all labels of a row after
+    one another, or in a pass of their own.
+    """
+    alone = [states for states in seen if len(states) == rows]
+    states_AH = alone[0] if alone else seen[-1][:: len(seen[-1]) // rows]
+    own_BH: npt.NDArray[np.float32] = states_AH.numpy()
+    return own_BH
 
 
 def nearest(
