@@ -193,3 +193,33 @@ def test_signatures_differ_by_field() -> None:
         signature({"mode": "generate", "rows": 9, "sha": None}),
     )
     assert differing_fields(one, two) == {"mode": ("labels", "generate"), "fp16": ("true", None), "sha": (None, "none")}
+
+
+def test_the_summary_judges_baselines_bias_and_calibration(run_folder: Path) -> None:
+    rows = read_predictions(run_folder / "predictions/base-test.jsonl")
+    words = [replace(row, predicted="yes") for row in rows]
+    write_predictions(run_folder / "predictions/bag-of-words-test.jsonl", words)
+    summary = judge_run(run_folder)
+    assert [one["name"].split()[0] for one in summary["baselines"]] == ["always", "a"]
+    assert summary["bias"]["split"]["learning"]["significant"]
+    assert set(summary["bias"]["split"]["offsets"]) == {"yes", "no"}
+    assert summary["calibration"]["after"]["temperature"] is not None
+    assert summary["agreement"] == {"before": None, "after": None}
+    low, high = summary["after"]["macro_f1_interval"]
+    assert low < summary["after"]["macro_f1"] < high
+
+
+def test_several_runs_are_compared_pair_by_pair_with_correction(run_folder: Path, tmp_path: Path) -> None:
+    folders = [run_folder]
+    for name, skill in (("same", 0.8), ("better", 0.95)):
+        folders.append(tmp_path / name)
+        shutil.copytree(run_folder, folders[-1])
+        write_predictions(folders[-1] / "predictions/tuned-test.jsonl", answers(len(folders) + 40, skill, 0.2))
+    for folder in folders:
+        write_json(folder / "summary.json", judge_run(folder))
+    result = compare_runs(*folders)
+    assert [(pair["first"], pair["second"]) for pair in result["pairs"]] == [(0, 1), (0, 2), (1, 2)]
+    assert [pair["significant"] for pair in result["pairs"]] == [False, True, True]
+    assert all(pair["p_holm"] >= pair["mcnemar_p"] for pair in result["pairs"])
+    with pytest.raises(ValueError, match="two runs"):
+        compare_runs(run_folder)

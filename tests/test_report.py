@@ -7,6 +7,7 @@ import hashlib
 import io
 import json
 import re
+import shutil
 from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
@@ -17,12 +18,15 @@ import pytest
 from markdown_it import MarkdownIt
 from rich.console import Console
 
+from labeltune.explain.choose import choose_examples
+from labeltune.finish import write_summary
+from labeltune.folder import RunFolder
+from labeltune.judge.paired import match_rows
 from labeltune.judge.runs import compare_runs
-from labeltune.judge.summary import judge_run
 from labeltune.judge.table import comparison_table, runs_table, scores_table
 from labeltune.report import write_report
 from labeltune.report.contents import read_contents
-from labeltune.report.examples import pick_examples
+from labeltune.report.examples import explain_examples
 from labeltune.rows import Prediction, read_predictions, write_predictions
 
 SUBJECTS = ["A potter", "Two sailors", "An old tailor", "The choir", "A beekeeper", "Three painters"]
@@ -48,10 +52,16 @@ def build_run(folder: Path, rows: int = 600, seed: int = 0, labels: tuple[str, .
     validation = _texts(rng, rows // 2, labels)
     write_predictions(folder / "predictions/base-validation.jsonl", _predict(rng, validation, labels, None, 1.4))
     entries = []
+    training = _texts(rng, 300, labels)
     for epoch, skill, loss, train_loss in epochs:
         name = f"epoch-{epoch}-validation.jsonl"
         write_predictions(folder / "predictions" / name, _predict(rng, validation, labels, skill, loss))
-        entries.append({"epoch": float(epoch), "step": epoch * 126, "train_loss": train_loss, "predictions": name})
+        followed = f"epoch-{epoch}-train.jsonl"
+        write_predictions(folder / "predictions" / followed, _predict(rng, training, labels, skill + 0.1, loss))
+        entries.append({
+            "epoch": float(epoch), "step": epoch * 126, "train_loss": train_loss, "predictions": name,
+            "training_predictions": followed,
+        })  # fmt: skip
     test = _texts(rng, rows, labels)
     write_predictions(folder / "predictions/base-test.jsonl", _predict(rng, test, labels, None, 1.4))
     write_predictions(folder / "predictions/tuned-test.jsonl", _predict(rng, test, labels, 0.69, 0.77))
@@ -100,14 +110,43 @@ def build_run(folder: Path, rows: int = 600, seed: int = 0, labels: tuple[str, .
     for name, content in (("recipe", recipe), ("progress", progress), ("data", data), ("environment", environment)):
         (folder / f"{name}.json").write_text(json.dumps(content), encoding="utf-8")
     _write_hardware(rng, folder / "hardware.jsonl")
+    _write_explanation(rng, folder, test)
     judge_again(folder)
     return folder
 
 
 def judge_again(folder: Path) -> dict[str, Any]:
-    summary = judge_run(folder)
-    (folder / "summary.json").write_text(json.dumps(summary), encoding="utf-8")
-    return summary
+    return write_summary(RunFolder(folder))
+
+
+def _write_explanation(rng: np.random.Generator, folder: Path, rows: list) -> None:
+    """What a run gathers for its explanation: kept columns and votes, explained examples, one variant."""
+    kept = [
+        {"id": row_id, "votes": [gold] * 3, "extra": {"kind": ["plain", "twisted"][place % 2]}}
+        for place, (row_id, gold, _) in enumerate(rows)
+    ]
+    (folder / "explain").mkdir(exist_ok=True)
+    (folder / "explain/rows.jsonl").write_text("".join(json.dumps(line) + "\n" for line in kept))
+    base, tuned = (list(read_predictions(folder / f"predictions/{name}-test.jsonl")) for name in ("base", "tuned"))
+    examples = []
+    for one in choose_examples(match_rows(base, tuned), 3):
+        words = [
+            {"column": column, "start": 0, "end": len(text.split()[0]), "effect": float(rng.normal(0, 2)),
+             "flips": one.old.predicted if len(examples) % 2 else None}
+            for column, text in one.new.columns.items()
+        ]  # fmt: skip
+        near = {"id": "train-1", "gold": one.new.gold, "similarity": 0.93, "columns": dict(one.new.columns)}
+        examples.append({
+            "id": one.new.id, "kind": one.kind, "kind_rows": one.kind_rows, "group_rows": one.group_rows,
+            "words": words, "texts": {"before": "1", "after": "0, because"}, "neighbours": [near],
+        })  # fmt: skip
+    (folder / "explain/examples.json").write_text(json.dumps({"examples": examples}))
+    write_predictions(folder / "predictions/variant-lower-case.jsonl", tuned[:50])
+    variants = [
+        {"name": "lower case", "keeps_label": True, "predictions": "variant-lower-case.jsonl", "why_not": None},
+        {"name": "label words swapped", "keeps_label": True, "predictions": None, "why_not": "the prompt names none"},
+    ]
+    (folder / "explain/variants.json").write_text(json.dumps({"variants": variants}))
 
 
 def _texts(rng: np.random.Generator, rows: int, labels: tuple[str, ...]) -> list[tuple[str, str, dict[str, str]]]:
@@ -207,7 +246,7 @@ def test_the_page_says_what_the_summary_says(finished: Path) -> None:
 
 def test_the_page_needs_no_network_and_allows_none(finished: Path) -> None:
     page, source = Page(finished / "report.html"), (finished / "report.html").read_text(encoding="utf-8")
-    assert not {"script", "link", "img", "iframe", "object", "form"} & {name for name, _ in page.elements}
+    assert not {"link", "img", "iframe", "object", "form"} & {name for name, _ in page.elements}
     links = [attributes["href"] or "" for _, attributes in page.elements if "href" in attributes]
     assert links
     assert all(link.startswith("#") for link in links)
@@ -218,13 +257,34 @@ def test_the_page_needs_no_network_and_allows_none(finished: Path) -> None:
     policy = next(a["content"] or "" for name, a in page.elements if name == "meta" and "http-equiv" in a)
     style = source.split("<style>")[1].split("</style>")[0]
     digest = base64.b64encode(hashlib.sha256(style.encode()).digest()).decode()
-    assert policy == f"default-src 'none'; style-src 'sha256-{digest}'; base-uri 'none'; form-action 'none'"
+    script = source.rsplit("<script>", 1)[1].split("</script>")[0]
+    script_digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
+    assert policy == (
+        f"default-src 'none'; style-src 'sha256-{digest}'; script-src 'sha256-{script_digest}'; "
+        "base-uri 'none'; form-action 'none'"
+    )
+    assert [attributes for name, attributes in page.elements if name == "script"] == [
+        {"type": "application/json", "id": "rows-data"}, {}
+    ]  # fmt: skip
+    assert not any(word in script for word in ("innerHTML", "insertAdjacentHTML", "document.write", "fetch(", "eval("))
+
+
+def test_the_page_holds_every_row(finished: Path) -> None:
+    source = (finished / "report.html").read_text(encoding="utf-8")
+    data = json.loads(source.split('id="rows-data">')[1].split("</script>")[0])
+    pairs = read_contents(finished).pairs
+    assert data["labels"] == list(LABELS)
+    assert [row[0] for row in data["rows"]] == [new.id for _, new in pairs]
+    for row, (old, new) in zip(data["rows"], pairs, strict=True):
+        assert [LABELS[place] for place in row[1:4]] == [new.gold, old.predicted, new.predicted]
+        assert row[5] == pytest.approx(list(new.probabilities.values()))
+        assert row[6] == list(new.columns.values())
 
 
 def test_every_chart_is_drawn(finished: Path) -> None:
     page = Page(finished / "report.html")
-    assert page.count("svg") == 1 + 1 + 2 + 5
-    assert page.count("polyline") == 3 + 5
+    assert page.count("svg") - page.count("article") * 2 * len(LABELS) == 1 + 1 + 2 + 2 + 1 + 5
+    assert page.count("polyline") == 3 + 2 + 5
     numbers = [
         n
         for name, a in page.elements
@@ -339,10 +399,32 @@ def hostile_run(folder: Path) -> Path:
             for place, row in enumerate(read_predictions(path))
         ]  # fmt: skip
         write_predictions(path, rows)
+    _make_explanation_hostile(folder)
     samples = (folder / "hardware.jsonl").read_text().replace('"score"', json.dumps(HOSTILE))
     (folder / "hardware.jsonl").write_text(samples)
     judge_again(folder)
     return folder
+
+
+def _make_explanation_hostile(folder: Path) -> None:
+    kept = [json.loads(line) for line in (folder / "explain/rows.jsonl").read_text().splitlines()]
+    for line in kept:
+        line.update(id=f"{HOSTILE} {line['id']}", votes=[HOSTILE], extra={HOSTILE: f"{HOSTILE} {len(line['id'])}"})
+    (folder / "explain/rows.jsonl").write_text("".join(json.dumps(line) + "\n" for line in kept))
+    examples = json.loads((folder / "explain/examples.json").read_text())["examples"]
+    for one in examples:
+        near = {"id": HOSTILE, "gold": HOSTILE, "similarity": 0.9, "columns": {HOSTILE: HOSTILE}}
+        one.update(id=f"{HOSTILE} {one['id']}", texts={"before": HOSTILE, "after": HOSTILE}, neighbours=[near])
+        one["words"] = [{"column": HOSTILE, "start": 0, "end": 30, "effect": 3.0, "flips": HOSTILE}]
+    (folder / "explain/examples.json").write_text(json.dumps({"examples": examples}))
+    variants = json.loads((folder / "explain/variants.json").read_text())["variants"]
+    variants[0]["name"] = variants[1]["name"] = variants[1]["why_not"] = HOSTILE
+    (folder / "explain/variants.json").write_text(json.dumps({"variants": variants}))
+    variant = folder / "predictions/variant-lower-case.jsonl"
+    write_predictions(variant, list(read_predictions(folder / "predictions/tuned-test.jsonl"))[:20])
+    for path in (folder / "predictions").glob("*-train.jsonl"):
+        rows = [replace(row, id=f"{HOSTILE} {row.id}", columns={HOSTILE: HOSTILE}) for row in read_predictions(path)]
+        write_predictions(path, rows)
 
 
 def test_hostile_text_is_shown_and_does_nothing(tmp_path: Path) -> None:
@@ -354,6 +436,11 @@ def test_hostile_text_is_shown_and_does_nothing(tmp_path: Path) -> None:
     assert page.count("style") == page.count("title") == 1
     assert page.text.count("<script>alert(1)</script></style></title>") > 50
     assert page.text.count("{{ 7*7 }}") == page.text.count("onerror=y")
+    data = json.loads((folder / "report.html").read_text().split('id="rows-data">')[1].split("</script>")[0])
+    shown = HOSTILE.replace("\x1b", "\\x1b")
+    assert data["labels"][0] == f"{shown} 0"
+    assert data["columns"] == [shown]
+    assert data["rows"][0][6][0].startswith(f"{shown}\nrow-")
     source = (folder / "report.html").read_text(encoding="utf-8")
     assert "\x1b" not in source
     assert not any(key.startswith("on") for _, attributes in page.elements for key in attributes)
@@ -375,9 +462,7 @@ def test_hostile_text_stays_text_in_markdown(tmp_path: Path) -> None:
         token for token in [*tokens, *inline] if token.type in ("html_block", "html_inline", "image", "link_open")
     ]
     bold = [inline[place + 1].content for place, token in enumerate(inline) if token.type == "strong_open"]
-    assert set(bold) <= {"Bias:", "Checkpoint kept:", "Overfitting:", "Cost:"} | {
-        word for word in bold if word.endswith("%")
-    }
+    assert all(word.endswith(("%", ":")) and HOSTILE[:8] not in word for word in bold)
     columns = {len(re.findall(r"(?<!\\)\|", line)) for line in text.splitlines() if line.startswith("| `")}
     assert columns == {9, 6}
 
@@ -422,6 +507,10 @@ def test_the_table_of_two_runs(finished: Path, tmp_path: Path) -> None:
     assert "pairs" in text
     assert "better" in text
     assert "Accuracy rose by" in text
+    three = plain(show(runs_table(compare_runs(finished, other, finished))))
+    assert "3 runs" in three
+    assert three.count("Corrected for 3 comparisons") == 3
+    assert max(map(len, three.splitlines())) <= 100
 
 
 def test_the_table_of_one_model(finished: Path) -> None:
@@ -432,15 +521,38 @@ def test_the_table_of_one_model(finished: Path) -> None:
     assert f"{scores['per_label']['neutral']['recall']:.3f}" in text
 
 
-def test_examples_come_by_the_largest_change(finished: Path) -> None:
-    groups = pick_examples(read_contents(finished).pairs, 5)
+def test_examples_are_those_that_the_run_explained_and_typical_ones_without(finished: Path) -> None:
+    contents = read_contents(finished)
     summary = json.loads((finished / "summary.json").read_text())
     totals = [summary["comparison"][name] for name in ("broken", "fixed", "both_wrong")]
+    groups = explain_examples(contents.pairs, contents.examples, contents.kept, contents.slices)
     assert [group.total for group in groups] == totals
-    for group in groups:
-        moves = [abs(new.probabilities[new.gold or ""] - old.probabilities[old.gold or ""]) for old, new in group.pairs]
-        assert len(moves) == min(5, group.total)
-        assert moves == sorted(moves, reverse=True)
+    bare = explain_examples(contents.pairs, None, {}, [])
+    assert [[row.new.id for row in group.rows] for group in bare] == [
+        [row.new.id for row in group.rows] for group in groups
+    ]
+    row = groups[0].rows[0]
+    assert "".join(part.text for part in row.texts["premise"]) == row.new.columns["premise"]
+    assert row.written == {"before": "1", "after": "0, because"}
+    assert "kind: plain" in row.slices or "kind: twisted" in row.slices
+    assert len(row.sentences) == 2
+    assert len(bare[0].rows[0].sentences) == 1
+
+
+def test_a_run_that_gathered_no_explanation_still_has_a_report(tmp_path: Path) -> None:
+    folder = build_run(tmp_path / "run", rows=60)
+    shutil.rmtree(folder / "explain")
+    progress = json.loads((folder / "progress.json").read_text())
+    for entry in progress["epochs"]:
+        del entry["training_predictions"]
+    (folder / "progress.json").write_text(json.dumps(progress))
+    summary = judge_again(folder)
+    assert (summary["training"], summary["robustness"]) == (None, [])
+    write_report(folder)
+    page = Page(folder / "report.html")
+    assert "Not in this report" not in page.text
+    assert "Broken" in page.text
+    assert not {"#training", "#robustness"} & {attributes.get("href") for _, attributes in page.elements}
 
 
 def test_long_texts_are_cut_and_say_so(tmp_path: Path) -> None:

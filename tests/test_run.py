@@ -39,12 +39,14 @@ def test_every_file_of_the_run_folder_is_there_and_true(finished):
     assert names == {
         "recipe.json", "environment.json", "data.json", "predictions", "steps.jsonl", "hardware.jsonl", "progress.json",
         "checkpoint-9", "checkpoint-18", "checkpoint-27", "adapter", "summary.json", "report.html", "report.md",
+        "explain",
     }  # fmt: skip
     assert {path.name for path in (folder / "predictions").iterdir()} == {
         f"{name}.jsonl"
         for name in (
             "base-validation", "epoch-1-validation", "epoch-2-validation", "epoch-3-validation",
-            "base-test", "tuned-test",
+            "base-test", "tuned-test", "bag-of-words-test", "epoch-1-train", "epoch-2-train", "epoch-3-train",
+            "variant-label-words-swapped",
         )
     }  # fmt: skip
     logged = lines(folder / "steps.jsonl")
@@ -68,6 +70,13 @@ def test_every_file_of_the_run_folder_is_there_and_true(finished):
     environment = finished.read("environment.json")
     assert environment["versions"]["torch"].partition("+")[0] == torch.__version__.partition("+")[0]
     assert set(environment["fingerprints"]["data"]) == {"train", "validation", "test"}
+
+
+def test_the_tuned_model_is_compared_with_a_bag_of_words(finished):
+    words = list(read_predictions(finished.predictions("bag-of-words-test")))
+    baselines = {one["name"]: one for one in finished.read("summary.json")["baselines"]}
+    assert baselines["a bag of words"]["accuracy"] == pytest.approx(np.mean([row.correct for row in words]))
+    assert all(math.isclose(sum(row.probabilities.values()), 1, abs_tol=1e-6) for row in words)
 
 
 def test_training_loss_of_an_epoch_is_the_mean_of_its_steps(recipe_file, tmp_path):

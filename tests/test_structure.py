@@ -21,15 +21,29 @@ LAYERS = (
     {"model"},
     {"train", "score"},
     {"judge"},
-    {"explain", "report"},
-    {"job", "finish", "show", "doctor", "room"},
-    {"tuning"},
+    {"explain"},
+    {"report"},
+    {"job", "finish", "show", "doctor", "room", "export"},
+    {"tuning", "explaining"},
     {"run", "predict"},
     {"cli"},
     {"__main__"},
 )
 LAYER = {name: level for level, names in enumerate(LAYERS) for name in names}
-TORCH_FREE = ("run", "rows", "recipe", "recipes", "data", "judge", "report", "finish", "folder", "monitor", "cli")
+TORCH_FREE = (
+    "run",
+    "rows",
+    "recipe",
+    "recipes",
+    "data",
+    "judge",
+    "explain.explanation",
+    "report",
+    "finish",
+    "folder",
+    "monitor",
+    "cli",
+)
 
 
 def imports(path: Path) -> set[str]:

@@ -93,11 +93,12 @@ def score(  # noqa: PLR0913, PLR0917 (its options)
 
 @app.command()
 def compare(
-    first: Annotated[Path, typer.Argument(metavar="RUN", help="A run folder.")],
-    second: Annotated[Path | None, typer.Argument(metavar="[RUN]", help="Another, scored on the same rows.")] = None,
+    run_folders: Annotated[
+        list[Path], typer.Argument(metavar="RUN [RUN ...]", help="A run folder, or several scored on the same rows.")
+    ],
     as_json: Json = False,
 ) -> None:
-    """Compare before and after in one run, or the tuned models of two."""
+    """Compare before and after in one run, or the tuned models of several."""
     from labeltune.folder import open_finished
     from labeltune.judge.runs import compare_runs
     from labeltune.judge.summary import judge_run
@@ -105,8 +106,8 @@ def compare(
     from labeltune.terminal import Terminal
 
     terminal = Terminal(quiet=as_json)
-    runs = [open_finished(path).path for path in (first, second) if path is not None]
-    result = judge_run(runs[0]) if len(runs) == 1 else compare_runs(runs[0], runs[1])
+    runs = [open_finished(path).path for path in run_folders]
+    result = judge_run(runs[0]) if len(runs) == 1 else compare_runs(*runs)
     if as_json:
         _print_json(result)
     terminal.show(comparison_table(result) if len(runs) == 1 else runs_table(result))
@@ -122,6 +123,25 @@ def report(
     from labeltune.terminal import Terminal
 
     finish(open_finished(run_folder), Terminal())
+
+
+@app.command("export-lm-eval")
+def export_task(
+    run_folder: Annotated[Path, typer.Argument(metavar="RUN", help="A finished run.")],
+    out: Annotated[Path | None, typer.Option(help="The task's folder; RUN/lm-eval when left out.")] = None,
+    as_json: Json = False,
+) -> None:
+    """Write a run's scored rows as a task of EleutherAI's lm-evaluation-harness."""
+    _quiet_libraries()
+    from labeltune import export
+    from labeltune.terminal import Terminal
+
+    result = export.export_task(run_folder, out or run_folder / "lm-eval")
+    if as_json:
+        _print_json(result)
+        return
+    Terminal().say(f"{result['rows']:,} rows as the task {result['task']} in {result['folder']}; score it with")
+    print(result["command"])
 
 
 @app.command()

@@ -1,25 +1,40 @@
-"""The right side of the predictions: judge, summary, report. No model, no torch; works on old runs as well."""
+"""The right side of the predictions: judge, explain, summary, report. No model, no torch; works on old runs as well."""
 
 from __future__ import annotations
 
 from typing import Any
 
+from labeltune.explain.explanation import explain_run
 from labeltune.folder import RunFolder
 from labeltune.judge.summary import judge_run
 from labeltune.judge.table import comparison_table
-from labeltune.report import write_report
+from labeltune.report import write_card, write_report
 from labeltune.terminal import Terminal
 
 
 def finish(folder: RunFolder, terminal: Terminal) -> dict[str, Any]:
-    """Judge a run from its files, write summary and report, and show the comparison.
+    """Judge and explain a run from its files, write summary, report and model card, and show the comparison.
 
     Raises:
         ValueError, OSError: a file that the judgement needs is missing or damaged.
     """
-    summary = judge_run(folder.path)
-    folder.write("summary.json", summary)
+    summary = write_summary(folder)
     write_report(folder.path)
+    write_card(folder.path)
     terminal.show(comparison_table(summary))
     terminal.say(f"report: {folder.path / 'report.html'}")
+    return summary
+
+
+def write_summary(folder: RunFolder) -> dict[str, Any]:
+    """Write summary.json, and beside it what is too long for it: each slice's rows, and the map of training."""
+    summary = judge_run(folder.path)
+    explanation = explain_run(folder.path, summary)
+    summary |= explanation.summary
+    folder.explain("").mkdir(exist_ok=True)
+    slices = [{"name": one.name, "ids": sorted(one.ids)} for one in explanation.slices]
+    folder.write("explain/slices.json", {"slices": slices})
+    if explanation.dynamics is not None:
+        folder.write("explain/training.json", explanation.dynamics)
+    folder.write("summary.json", summary)
     return summary

@@ -41,6 +41,10 @@ class RunFolder:
         """The file of one scoring, such as `base-test`."""
         return self.path / "predictions" / f"{name}.jsonl"
 
+    def explain(self, name: str) -> Path:
+        """A file of what explains the predictions, such as `rows.jsonl`."""
+        return self.path / "explain" / name
+
     def write(self, name: str, content: Mapping[str, Any]) -> None:
         """Write a JSON file, whole and flushed to disk or not at all."""
         text = json.dumps(content, indent=2, ensure_ascii=False, allow_nan=False)

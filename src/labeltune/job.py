@@ -243,7 +243,7 @@ def facts(job: Job) -> dict[str, Any]:
     """What only the run itself knows: parameters, times in seconds by phase, and the hardware's load."""
     monitor, device = job.monitor, job.classifier.device
     parameters = count_parameters(job.classifier.model)
-    phases = {f"{name}_s": round(monitor.elapsed_s.get(name, 0.0), 3) for name in ("load", "score", "train")}
+    phases = {f"{name}_s": round(monitor.elapsed_s.get(name, 0.0), 3) for name in ("load", "score", "train", "explain")}
     allocated = {"gpu_allocated_mib_peak": peak_allocated_mib(device)}
     return {
         "parameters": {**parameters._asdict(), "trainable_percent": parameters.trainable_percent},

@@ -277,7 +277,17 @@ class ReportSettings(Settings):
     bootstrap_samples: int = Field(10_000, ge=1000)
     """Resamples behind each bootstrap interval."""
     seed: int = 0
-    """The seed of that resampling."""
+    """The seed of that resampling, and of the choice of rows below."""
+    training_rows: int = Field(5000, ge=0)
+    """So many training rows (random ones, where there are more) are scored after each epoch, for the map of training,
+    and searched for those nearest to an example; 0 leaves both out."""
+    examples: int = Field(3, ge=0, le=20)
+    """So many broken, fixed and still wrong rows are explained; 0 leaves that out."""
+    robustness_rows: int = Field(200, ge=0)
+    """So many of the scored rows (random ones, where there are more) are asked again with small changes; 0 leaves that
+    out."""
+    paraphrases: list[str] = []
+    """Further wordings of prompt.template, to see how often the answer moves."""
 
 
 class Recipe(Settings):
@@ -327,6 +337,12 @@ class Recipe(Settings):
                 "train.loss_over is labels, which does not teach the model to write its answer, and score.mode is "
                 "generate; set train.loss_over to vocabulary or score.mode to labels"
             )
+        for template in self.report.paraphrases:
+            if set(PromptSettings(template=template, answers=answers).template_columns) != set(columns):
+                raise ValueError(
+                    f"report.paraphrases has {template!r}, which must name the same columns as prompt.template: "
+                    + ", ".join(f"{{{column}}}" for column in columns)
+                )
         weights = self.train.class_weights
         if isinstance(weights, dict) and set(weights) != set(names):
             raise ValueError(f"train.class_weights names {', '.join(weights)}; it must name each of {', '.join(names)}")

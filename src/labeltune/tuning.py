@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
-from labeltune.data import Split
+from labeltune.data import Rows, Split
 from labeltune.folder import RunFolder
 from labeltune.job import Job, score_to_file
 from labeltune.judge.choice import EpochScore, contenders, score_epoch
@@ -40,6 +40,8 @@ class Tuning:
     encoded: Mapping[str, EncodedRows]
     schedule: Schedule
     optimizer: Optimizer
+    followed: tuple[Rows, EncodedRows] | None = None
+    """The training rows that are scored after each epoch."""
     epochs: list[dict[str, Any]] = field(default_factory=list)
     """One entry per scored checkpoint, as progress.json has them."""
     scores: list[EpochScore] = field(default_factory=list)
@@ -50,6 +52,10 @@ class Tuning:
     saved: int = 0
     """The step of the newest checkpoint that is sound; 0 before the first."""
 
+    def predictions_of(self, choice: Mapping[str, Any]) -> str | None:
+        """The file of the chosen checkpoint's predictions of the validation rows; None where there is none."""
+        return next((entry["predictions"] for entry in self.epochs if entry["step"] == choice["step"]), None)
+
 
 def score_base(job: Job, folder: RunFolder, splits: Mapping[str, Split], encoded: Mapping[str, EncodedRows]) -> None:
     """Score validation and test rows with the adapter off."""
@@ -59,8 +65,17 @@ def score_base(job: Job, folder: RunFolder, splits: Mapping[str, Split], encoded
             score_to_file(job, splits[name].rows, encoded[name], path, title=title, use_adapter=False)
 
 
-def tune(job: Job, folder: RunFolder, splits: Mapping[str, Split], encoded: Mapping[str, EncodedRows]) -> Tuning:
+def tune(
+    job: Job,
+    folder: RunFolder,
+    splits: Mapping[str, Split],
+    encoded: Mapping[str, EncodedRows],
+    followed: tuple[Rows, EncodedRows] | None = None,
+) -> Tuning:
     """Train, scoring and saving as the schedule says; goes on from the newest checkpoint if there is one.
+
+    Args:
+        followed: training rows that are scored after each epoch.
 
     Raises:
         Stopped: someone asked to stop; a checkpoint of the last step is written.
@@ -70,7 +85,7 @@ def tune(job: Job, folder: RunFolder, splits: Mapping[str, Split], encoded: Mapp
     checkpointing = job.classifier.checkpointing
     checkpointing = settings.gradient_checkpointing if checkpointing is None else checkpointing
     prepare(job.classifier, settings, checkpointing)
-    tuning = Tuning(job, folder, splits, encoded, schedule, Optimizer(job.classifier, settings, schedule))
+    tuning = Tuning(job, folder, splits, encoded, schedule, Optimizer(job.classifier, settings, schedule), followed)
     stepper = Stepper(job.classifier, tuning.optimizer, capture=not checkpointing)
     begun = _resume(tuning)
     if begun:
@@ -152,6 +167,7 @@ def _score_checkpoint(tuning: Tuning, step: int) -> None:
             "step": step,
             "train_loss": sum(tuning.losses) / len(tuning.losses) if tuning.losses else None,
             "predictions": f"{name}.jsonl" if scored else None,
+            "training_predictions": _score_training_rows(tuning, name),
         }
     )
     tuning.losses.clear()
@@ -168,6 +184,23 @@ def _score_checkpoint(tuning: Tuning, step: int) -> None:
 def _scoring_name(tuning: Tuning, step: int) -> str:
     by_epoch = tuning.schedule.settings.eval_strategy == "epoch"
     return f"epoch-{tuning.schedule.epoch(step):g}-validation" if by_epoch else f"step-{step}-validation"
+
+
+def _score_training_rows(tuning: Tuning, name: str) -> str | None:
+    """Score the training rows that are followed from epoch to epoch; returns the file's name, None where none are."""
+    if tuning.followed is None or tuning.schedule.settings.eval_strategy != "epoch":
+        return None
+    name = _training_name(name)
+    recipe = tuning.job.recipe
+    by_labels = recipe.model_copy(update={"score": recipe.score.model_copy(update={"mode": "labels"})})
+    path, title = tuning.folder.predictions(name), name.replace("-", " ") + "ing rows"
+    score_to_file(replace(tuning.job, recipe=by_labels), *tuning.followed, path, title=title)
+    return path.name
+
+
+def _training_name(name: str) -> str:
+    """The name of a scoring of the training rows, from that of the validation rows at the same step."""
+    return name.replace("validation", "train")
 
 
 def _judge_entry(tuning: Tuning, entry: Mapping[str, Any]) -> None:
@@ -210,7 +243,9 @@ def _forget_predictions(tuning: Tuning, begun: int) -> None:
 
     What was scored right after the step resumed from is of these very weights, whether or not the run noted it.
     """
-    kept = {entry["predictions"] for entry in tuning.epochs} | {f"{_scoring_name(tuning, begun)}.jsonl"}
+    name = _scoring_name(tuning, begun)
+    kept = {f"{name}.jsonl", f"{_training_name(name)}.jsonl"}
+    kept |= {entry.get(key) for entry in tuning.epochs for key in ("predictions", "training_predictions")}
     for path in (tuning.folder.path / "predictions").glob("*.jsonl"):
         of_a_checkpoint = path.name.startswith(("epoch-", "step-"))
         if (of_a_checkpoint and path.name not in kept) or (path.stem == "tuned-test" and not _is_over(tuning, begun)):

@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 
 from labeltune.data.store import Rows
+from labeltune.rows import Prediction
 
 # N rows, K labels, F features
 Array = np.ndarray[Any, np.dtype[Any]]
@@ -24,6 +25,7 @@ MOST_FEATURES = 30_000
 MOST_WEIGHTS = 1_500_000
 """Features times labels: what bounds the memory of the fit."""
 ITERATIONS = 20
+NO_FEATURES = "no word appears in two training rows"
 CONFIDENCE = 0.95
 
 
@@ -48,6 +50,34 @@ def style_baseline(train: Rows, evaluation: Rows, label_names: Sequence[str], se
         _record(chosen, *_score([features[name] for name in chosen], train_gold_N, test_gold_N, seed))
         for chosen in choices
     ]
+
+
+def bag_of_words(
+    train: Rows, evaluation: Rows, label_names: Sequence[str], seed: int
+) -> tuple[list[Prediction] | None, str | None]:
+    """The same classifier on all text columns, as one more model: its predictions of every evaluation row.
+
+    Returns:
+        the predictions, and None; or None, and why there are none.
+    """
+    train_texts, train_gold_N = _sample(train, TRAIN_ROWS, label_names, np.random.default_rng(seed))
+    if len(np.unique(train_gold_N)) < 2:
+        return None, "the training rows have one label only"
+    columns = train.text_columns
+    texts = {name: evaluation.column(name).to_pylist() for name in columns}
+    features = [_features(train_texts[name], texts[name], len(label_names)) for name in columns]
+    p_NK, classes_K = _fit(features, train_gold_N, seed)
+    if p_NK is None:
+        return None, NO_FEATURES
+    names = [label_names[place] for place in classes_K]
+    zeros = dict.fromkeys(label_names, 0.0)
+    return [
+        Prediction(
+            example.id, example.gold, names[int(p_K.argmax())],
+            zeros | dict(zip(names, p_K.tolist(), strict=True)), None, example.columns,
+        )
+        for example, p_K in zip(evaluation, p_NK, strict=True)
+    ], None  # fmt: skip
 
 
 def _sample(
@@ -82,18 +112,26 @@ def _score(
     features: list[tuple[Any, Any]], train_gold_N: Array, test_gold_N: Array, seed: int
 ) -> tuple[int | None, int, str | None]:
     """Rows right, rows scored, and why there is no score."""
+    p_NK, classes_K = _fit(features, train_gold_N, seed)
+    if p_NK is None:
+        return None, len(test_gold_N), NO_FEATURES
+    return int((classes_K[p_NK.argmax(1)] == test_gold_N).sum()), len(test_gold_N), None
+
+
+def _fit(features: list[tuple[Any, Any]], train_gold_N: Array, seed: int) -> tuple[Array | None, Array]:
+    """Probabilities of the evaluation rows, and the labels of their columns; None where no feature is left."""
     from scipy.sparse import hstack
     from sklearn.exceptions import ConvergenceWarning
     from sklearn.linear_model import LogisticRegression
 
     train_NF, test_NF = (hstack(blocks, format="csr") for blocks in zip(*features, strict=True))
     if train_NF.shape[1] == 0:
-        return None, len(test_gold_N), "no word appears in two training rows"
+        return None, np.zeros(0)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ConvergenceWarning)
         classifier = LogisticRegression(C=2.0, solver="saga", max_iter=ITERATIONS, tol=1e-2, random_state=seed)
         classifier.fit(train_NF, train_gold_N)
-    return int((classifier.predict(test_NF) == test_gold_N).sum()), len(test_gold_N), None
+    return classifier.predict_proba(test_NF), classifier.classes_
 
 
 def _record(columns: Sequence[str], right: int | None, scored: int, why_not: str | None) -> dict[str, Any]:

@@ -1,51 +1,70 @@
-"""Compare two finished runs on the rows that both have scored."""
+"""Compare finished runs on the rows that all of them have scored."""
 
 from __future__ import annotations
 
+import itertools
 import json
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from labeltune.judge.paired import compare
-from labeltune.judge.signature import differing_fields
+from labeltune.judge.paired import compare, holm
+from labeltune.judge.signature import parse_signature
 from labeltune.judge.summary import scored_predictions
+from labeltune.rows import Prediction
 
 
-def compare_runs(first: Path, second: Path) -> dict[str, Any]:
-    """Compare two runs' tuned models row by row, from the run folders alone; `second` less `first`.
+def compare_runs(*folders: Path) -> dict[str, Any]:
+    """Compare the tuned models of two runs or more, each pair row by row, from the run folders alone.
 
-    Returns `{"runs", "scored_split", "after", "comparison", "signature_differences"}`; `runs` holds both folders' names
-    and `after` both evaluations.
+    Returns `{"runs", "scored_split", "after", "pairs", "comparison", "signature_differences"}`. `runs` holds the
+    folders' names, `after` their evaluations. Each of `pairs` is `{"first", "second", "p_holm", **comparison}`: places
+    in `runs`, the p-value adjusted for the number of pairs, and what `compare` says of the second less the first;
+    `significant` goes by the adjusted p. `comparison` is the first pair, and `signature_differences` gives every field
+    in which the runs' signatures differ, with the value of each run.
 
     Raises:
         FileNotFoundError: a folder is not a finished run.
-        ValueError: the two are not scored on the same rows.
+        ValueError: fewer than two runs, or runs that are not scored on the same rows.
     """
-    summaries = [_read_summary(folder) for folder in (first, second)]
+    if len(folders) < 2:
+        raise ValueError("it takes two runs to compare; name another run folder")
+    summaries = [_read_summary(folder) for folder in folders]
     splits, tuned = [], []
-    for folder, summary in zip((first, second), summaries, strict=True):
+    for folder, summary in zip(folders, summaries, strict=True):
         split, _, predictions = scored_predictions(folder, summary["choice"])
         splits.append(split)
         tuned.append(predictions)
-    if splits[0] != splits[1]:
-        raise ValueError(
-            f"{first} is scored on its {splits[0]} rows and {second} on its {splits[1]} rows; compare like with like"
-        )
-    recipe = json.loads((second / "recipe.json").read_text(encoding="utf-8"))
-    settings = recipe["report"]
-    comparison = compare(
-        *tuned, confidence=settings["confidence"], samples=settings["bootstrap_samples"], seed=settings["seed"]
-    )
+        if split != splits[0]:
+            raise ValueError(
+                f"{folders[0]} is scored on its {splits[0]} rows and {folder} on its {split} rows; "
+                "compare like with like"
+            )
+    recipe = json.loads((folders[-1] / "recipe.json").read_text(encoding="utf-8"))
+    pairs = _compare_pairs(tuned, recipe["report"])
+    signatures = [parse_signature(summary["signature"]) for summary in summaries]
+    fields = dict.fromkeys(name for fields in signatures for name in fields)
+    values = {name: [fields.get(name) for fields in signatures] for name in fields}
     return {
-        "runs": [first.name, second.name],
+        "runs": [folder.name for folder in folders],
         "scored_split": splits[0],
         "after": [summary["after"] for summary in summaries],
-        "comparison": comparison,
-        "signature_differences": {
-            name: list(values)
-            for name, values in differing_fields(summaries[0]["signature"], summaries[1]["signature"]).items()
-        },
+        "pairs": pairs,
+        "comparison": pairs[0],
+        "signature_differences": {name: found for name, found in values.items() if len(set(found)) > 1},
     }
+
+
+def _compare_pairs(tuned: Sequence[Sequence[Prediction]], settings: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """Every pair of runs, with Holm's correction for their number."""
+    options = {"confidence": settings["confidence"], "samples": settings["bootstrap_samples"], "seed": settings["seed"]}
+    places = list(itertools.combinations(range(len(tuned)), 2))
+    results = [compare(tuned[first], tuned[second], **options) for first, second in places]
+    adjusted = holm([result["mcnemar_p"] for result in results])
+    return [
+        {**result, "first": first, "second": second, "p_holm": p, "significant": p < 1 - settings["confidence"]}
+        for (first, second), result, p in zip(places, results, adjusted, strict=True)
+    ]
 
 
 def _read_summary(run_folder: Path) -> dict[str, Any]:

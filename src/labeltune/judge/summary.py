@@ -7,10 +7,14 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from labeltune.judge.baselines import against_baselines, agreement, baselines_sentence
 from labeltune.judge.bias import compare_bias
+from labeltune.judge.calibration import calibrate
 from labeltune.judge.choice import EpochScore, choose, find_overfitting, score_epoch
 from labeltune.judge.metrics import evaluate, wilson_interval
 from labeltune.judge.paired import compare
+from labeltune.judge.recentre import split_gain
+from labeltune.judge.resample import score_intervals
 from labeltune.judge.signature import signature
 from labeltune.rows import Prediction, read_predictions
 
@@ -30,21 +34,27 @@ def judge_run(run_folder: Path) -> dict[str, Any]:
     labels = list(dict.fromkeys(recipe["data"]["labels"].values()))
     settings = recipe["report"]
     confidence = float(settings["confidence"])
+    resampling = {"confidence": confidence, "samples": settings["bootstrap_samples"], "seed": settings["seed"]}
 
     epochs = [_score_entry(run_folder, entry) for entry in progress["epochs"]]
     choice = choose(epochs, recipe["train"]["load_best_model_at_end"])
     _agree(choice, progress.get("choice"))
     split, base, tuned = scored_predictions(run_folder, choice)
-    before, after = evaluate(base, labels, confidence), evaluate(tuned, labels, confidence)
+    sides = {"before": base, "after": tuned}
+    before, after = (_evaluate(rows, labels, resampling) for rows in sides.values())
+    validation = _validation(run_folder, progress, choice)
+    baselines = against_baselines(tuned, _bag_of_words(run_folder, split), **resampling)
     return {
         "labels": labels,
         "scored_split": split,
         "before": before,
         "after": after,
-        "comparison": compare(
-            base, tuned, confidence=confidence, samples=settings["bootstrap_samples"], seed=settings["seed"]
-        ),
-        "bias": compare_bias(before, after),
+        "comparison": compare(base, tuned, **resampling),
+        "baselines": baselines,
+        "baselines_sentence": baselines_sentence(baselines),
+        "bias": compare_bias(before, after) | {"split": _split_gain(base, tuned, validation["before"], resampling)},
+        "calibration": {side: _calibrate(rows, validation[side], confidence) for side, rows in sides.items()},
+        "agreement": {side: agreement(rows) for side, rows in sides.items()},
         "base_validation": _base_validation(run_folder, confidence),
         "epochs": [_epoch_figures(epoch, confidence, epoch.step == choice["step"]) for epoch in epochs],
         "choice": choice,
@@ -75,6 +85,49 @@ def scored_predictions(run_folder: Path, choice: Mapping[str, Any]) -> tuple[str
         return "validation", list(read_predictions(base_validation)), list(read_predictions(folder / chosen_files[0]))
     missing = tuned_test if base_test.is_file() else base_test
     raise FileNotFoundError(f"{missing} is not there, so there is nothing to compare; finish the run with --resume")
+
+
+def _evaluate(rows: Sequence[Prediction], labels: Sequence[str], resampling: Mapping[str, Any]) -> dict[str, Any]:
+    """`evaluate`, with bootstrap intervals beside what has no closed form."""
+    scores = evaluate(rows, labels, resampling["confidence"])
+    intervals = score_intervals(scores, samples=resampling["samples"], seed=resampling["seed"])
+    return scores | {"macro_f1_interval": intervals["macro_f1"], "per_label_interval": intervals["per_label"]}
+
+
+def _validation(
+    run_folder: Path, progress: Mapping[str, Any], choice: Mapping[str, Any]
+) -> dict[str, list[Prediction] | None]:
+    """The validation rows as the base and as the chosen checkpoint answered them; None where they were not scored."""
+    chosen = [entry.get("predictions") for entry in progress["epochs"] if entry["step"] == choice["step"]]
+    names = {"before": "base-validation.jsonl", "after": next(iter(chosen), None)}
+    paths = {side: run_folder / "predictions" / name if name else None for side, name in names.items()}
+    return {side: list(read_predictions(path)) if path and path.is_file() else None for side, path in paths.items()}
+
+
+def _bag_of_words(run_folder: Path, split: str) -> dict[str, list[Prediction]]:
+    path = run_folder / "predictions" / f"bag-of-words-{split}.jsonl"
+    return {"a bag of words": list(read_predictions(path))} if path.is_file() else {}
+
+
+def _split_gain(
+    base: Sequence[Prediction],
+    tuned: Sequence[Prediction],
+    validation: Sequence[Prediction] | None,
+    resampling: Mapping[str, Any],
+) -> dict[str, Any] | None:
+    """None without validation rows, or without probabilities to re-centre."""
+    if not validation or not all(row.probabilities for row in (*base, *validation)):
+        return None
+    return split_gain(base, tuned, validation, **resampling)
+
+
+def _calibrate(
+    rows: Sequence[Prediction], validation: Sequence[Prediction] | None, confidence: float
+) -> dict[str, Any] | None:
+    """None where rows have no probabilities."""
+    if not all(row.probabilities for row in (*rows, *(validation or ()))):
+        return None
+    return calibrate(rows, validation, confidence)
 
 
 def _read_json(path: Path) -> dict[str, Any]:

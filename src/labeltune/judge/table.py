@@ -18,6 +18,7 @@ from labeltune.judge.wording import (
     duration,
     interval,
     number,
+    p_value,
     percent,
     points,
     points_interval,
@@ -44,11 +45,25 @@ def comparison_table(summary: Mapping[str, Any], title: str = "") -> RenderableT
 
 
 def runs_table(comparison: Mapping[str, Any]) -> RenderableType:
-    """Show what `compare_runs` returned: two tuned models on the same rows."""
+    """Show what `compare_runs` returned: several tuned models on the same rows, and every pair of them."""
+    names = _run_names(comparison["runs"])
+    rows = _rows(comparison["comparison"], comparison["scored_split"])
+    table = _two_runs(comparison, names) if len(names) == 2 else _many_runs(comparison, names)
+    words = [(_verdict_name(pair, names), pair["sentence"] + _adjusted(pair, len(comparison["pairs"])))
+             for pair in comparison["pairs"]]  # fmt: skip
+    for name, values in comparison["signature_differences"].items():
+        words.append((f"{name} differs", " | ".join(value or MISSING for value in values)))
+    return Padding(Group(_heading(f"{len(names)} runs", rows), table, Text(""), _words(words)), (0, 1))
+
+
+def _run_names(runs: Sequence[str]) -> list[str]:
+    """The folders' names, cut to fit, with a number where two are the same."""
+    names = [shorten(printable(name), 24) for name in runs]
+    return [f"{name} ({place})" if names.count(name) > 1 else name for place, name in enumerate(names, 1)]
+
+
+def _two_runs(comparison: Mapping[str, Any], names: Sequence[str]) -> Table:
     (first, second), result = comparison["after"], comparison["comparison"]
-    names = [shorten(printable(name), 24) for name in comparison["runs"]]
-    if names[0] == names[1]:
-        names = [f"{names[0]} (1)", f"{names[1]} (2)"]
     table = _grid("", *names, "difference")
     gain = f"{points(result['accuracy_gain'])} points"
     table.add_row(
@@ -59,11 +74,26 @@ def runs_table(comparison: Mapping[str, Any]) -> RenderableType:
     for label in _most_changed(first, second):
         scores = [side["per_label"][label]["f1"] for side in (first, second)]
         table.add_row(_label(label, "F1 "), *_numbers(*scores))
-    differing = comparison["signature_differences"]
-    words = [("verdict", result["sentence"])]
-    words += [(f"{name} differs", f"{one or MISSING} | {two or MISSING}") for name, (one, two) in differing.items()]
-    rows = _rows(result, comparison["scored_split"])
-    return Padding(Group(_heading("two runs", rows), table, Text(""), _words(words)), (0, 1))
+    return table
+
+
+def _many_runs(comparison: Mapping[str, Any], names: Sequence[str]) -> Table:
+    table = _grid("run", "accuracy", "macro F1", "loss")
+    for name, scores in zip(names, comparison["after"], strict=True):
+        table.add_row(Text(name), *_accuracies(scores), number(scores["macro_f1"]), number(scores["loss"]))
+    return table
+
+
+def _verdict_name(pair: Mapping[str, Any], names: Sequence[str]) -> str:
+    return "verdict" if len(names) == 2 else f"{names[pair['first']]} → {names[pair['second']]}"
+
+
+def _adjusted(pair: Mapping[str, Any], pairs: int) -> str:
+    """What is left of the p-value after correction for several pairs; nothing for one."""
+    if pairs == 1:
+        return ""
+    verdict = "is shown" if pair["significant"] else "is not shown"
+    return f" Corrected for {pairs} comparisons, p {p_value(pair['p_holm'])}: a difference {verdict}."
 
 
 def scores_table(scores: Mapping[str, Any], split: str) -> RenderableType:
@@ -174,9 +204,10 @@ def _findings(summary: Mapping[str, Any]) -> list[tuple[str, str]]:
     """What the figures mean, as pairs of a keyword and a sentence."""
     bias, overfitting = summary["bias"], summary["overfitting"]
     verdict = {True: "found", False: "not found", None: "cannot be told"}[overfitting["found"]]
+    split = bias["split"]
     findings = [
-        ("change", summary["comparison"]["sentence"]),
-        ("bias", f"{bias['before']['sentence']} {bias['sentence']}"),
+        ("change", f"{summary['comparison']['sentence']} {summary['baselines_sentence']}"),
+        ("bias", f"{bias['before']['sentence']} {bias['sentence']} {split['sentence'] if split else ''}".rstrip()),
         ("kept", capitalised(summary["choice"]["why"]) + "."),
         ("overfitting", f"{capitalised(verdict)}: {overfitting['why']}."),
         ("cost", cost(summary)),
@@ -190,7 +221,12 @@ def cost(summary: Mapping[str, Any]) -> str:
     time, hardware = summary["time"] or {}, summary["hardware"] or {}
     parts = []
     if time.get("total_s") is not None:
-        details = [("training", time.get("train_s")), ("scoring", time.get("score_s")), ("loading", time.get("load_s"))]
+        details = [
+            ("training", time.get("train_s")),
+            ("scoring", time.get("score_s")),
+            ("loading", time.get("load_s")),
+            ("explaining", time.get("explain_s")),
+        ]
         known = ", ".join(f"{what} {duration(elapsed_s)}" for what, elapsed_s in details if elapsed_s is not None)
         parts.append(duration(time["total_s"]) + (f" ({known})" if known else ""))
     if hardware.get("device"):

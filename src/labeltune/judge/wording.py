@@ -86,6 +86,15 @@ def count(how_many: int, noun: str, plural: str | None = None) -> str:
     return f"{how_many:,} {noun if how_many == 1 else plural or noun + 's'}"
 
 
+def listed(names: Sequence[str]) -> str:
+    """Names joined as in a sentence.
+
+    >>> listed(["a"]), listed(["a", "b", "c"])
+    ('a', 'a, b and c')
+    """
+    return names[0] if len(names) == 1 else f"{', '.join(names[:-1])} and {names[-1]}"
+
+
 def duration(seconds: float | None) -> str:
     """A time span, to the second or, where that is all there is, to its tenth.
 

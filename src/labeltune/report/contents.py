@@ -23,6 +23,14 @@ class Contents:
     environment: dict[str, Any] | None = None
     pairs: list[tuple[Prediction, Prediction]] = field(default_factory=list)
     """Each scored row as the base and as the tuned model answered it."""
+    examples: list[dict[str, Any]] | None = None
+    """What the run found out about its examples; None where it explained none."""
+    slices: list[dict[str, Any]] = field(default_factory=list)
+    """Each slice's name and the ids of its rows, in the summary's order."""
+    dynamics: dict[str, Any] | None = None
+    """How the training rows fared; None where none were followed."""
+    kept: dict[str, dict[str, Any]] = field(default_factory=dict)
+    """Annotators' votes and kept columns by row id."""
     hardware: list[dict[str, Any]] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
 
@@ -49,6 +57,7 @@ def read_contents(run_folder: Path) -> Contents:
         setattr(contents, name, _read_object(run_folder / f"{name}.json", contents.notes))
     if contents.summary is not None:
         contents.pairs = _read_pairs(run_folder, contents.summary, contents.notes)
+    _read_explanation(run_folder / "explain", contents)
     contents.hardware = _read_samples(run_folder / "hardware.jsonl", contents.notes)
     return contents
 
@@ -94,17 +103,37 @@ def _read_pairs(run_folder: Path, summary: Mapping[str, Any], notes: list[str]) 
         return []
 
 
+def _read_explanation(folder: Path, contents: Contents) -> None:
+    """What a run gathered to explain itself. A run may have gathered nothing, so only broken files deserve a note."""
+    found: dict[str, Any] = {}
+    for name in ("examples", "slices", "training"):
+        path = folder / f"{name}.json"
+        found[name] = _read_object(path, contents.notes) if path.is_file() else None
+    contents.examples = None if found["examples"] is None else found["examples"].get("examples", [])
+    contents.slices = [{**one, "ids": set(one["ids"])} for one in (found["slices"] or {}).get("slices", [])]
+    contents.dynamics = found["training"]
+    if (folder / "rows.jsonl").is_file():
+        contents.kept = {line["id"]: line for line in _read_lines(folder / "rows.jsonl", contents.notes, "id")}
+
+
 def _read_samples(path: Path, notes: list[str]) -> list[dict[str, Any]]:
     if not path.is_file():
         notes.append(f"{path.name} is not there.")
         return []
-    samples, unreadable = [], 0
+    samples = _read_lines(path, notes, "t_s")
+    return [{**sample, "t_s": float(sample["t_s"])} for sample in samples]
+
+
+def _read_lines(path: Path, notes: list[str], needed: str) -> list[dict[str, Any]]:
+    """The objects of a JSONL file; lines that hold none, or lack the key that is needed, are counted in a note."""
+    found, unreadable = [], 0
     for line in path.read_text(encoding="utf-8", errors="replace").splitlines():
         try:
-            sample = json.loads(line)
-            samples.append({**sample, "t_s": float(sample["t_s"])})
+            content = json.loads(line)
+            content[needed]
+            found.append(content)
         except (ValueError, KeyError, TypeError):
             unreadable += 1
     if unreadable:
-        notes.append(f"{path.name}: {unreadable} of {unreadable + len(samples)} lines could not be read.")
-    return samples
+        notes.append(f"{path.name}: {unreadable} of {unreadable + len(found)} lines could not be read.")
+    return found

@@ -9,17 +9,16 @@ from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
-from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
 from labeltune.durable import write_file
-from labeltune.judge import wording
-from labeltune.judge.table import cost
-from labeltune.report import charts
+from labeltune.report import charts, curves
+from labeltune.report.browse import browser_data, script_json
 from labeltune.report.contents import Contents, flatten, read_contents
-from labeltune.report.examples import gold_probability, pick_examples
+from labeltune.report.datamap import data_map
+from labeltune.report.examples import explain_examples, row_facts
+from labeltune.report.rendering import environment
 
-HTML_EXAMPLES, MARKDOWN_EXAMPLES = 8, 3
 HTML_TEXT, MARKDOWN_TEXT = 700, 300
 """Characters of a text that are shown before it is cut."""
 
@@ -36,81 +35,51 @@ def write_report(run_folder: Path) -> None:
 
 
 def render_html(contents: Contents) -> str:
-    """The page. Its policy admits its own style sheet, by hash, and nothing else: no script, image, font or link."""
-    environment = _environment()
-    style = (files("labeltune.report") / "templates" / "report.css").read_text(encoding="utf-8")
-    digest = base64.b64encode(hashlib.sha256(style.encode()).digest()).decode()
-    page = environment.get_template("report.html.j2")
+    """The page. Its policy admits its own style sheet and its own script, by their hashes, and nothing else."""
+    page = environment().get_template("report.html.j2")
+    style, script = (_template(f"report.{kind}") for kind in ("css", "js"))
+    labels = contents.summary["labels"] if contents.summary else []
+    context = _context(contents, HTML_TEXT)
     return page.render(
-        style=Markup(style), style_hash=f"sha256-{digest}", **_context(contents, HTML_EXAMPLES, HTML_TEXT)
+        style=Markup(style),
+        script=Markup(script),
+        policy=f"default-src 'none'; style-src '{_hash(style)}'; script-src '{_hash(script)}'; "
+        "base-uri 'none'; form-action 'none'",
+        browser=script_json(browser_data(contents.pairs, labels, contents.slices, row_facts(context["examples"])))
+        if contents.pairs
+        else None,
+        sections=_sections(contents),
+        **context,
     )
 
 
 def render_markdown(contents: Contents) -> str:
-    text = _environment().get_template("report.md.j2").render(**_context(contents, MARKDOWN_EXAMPLES, MARKDOWN_TEXT))
+    text = environment().get_template("report.md.j2").render(**_context(contents, MARKDOWN_TEXT))
     return re.sub(r"\n{3,}", "\n\n", text)
 
 
-def escape_markdown(text: object) -> Markup:
-    r"""Text from outside as Markdown that shows it and does nothing else.
-
-    >>> print(escape_markdown("a|b <script> *x* https://a.b"))
-    a\|b \<script\> \*x\* https\://a.b
-    """
-    escaped = re.sub(r"([\\`*_\[\]<>#|~&!$])", r"\\\1", wording.printable(text))
-    return Markup(escaped.replace("://", "\\://").replace("www.", "www\\."))
+def _template(name: str) -> str:
+    return (files("labeltune.report") / "templates" / name).read_text(encoding="utf-8")
 
 
-def code_markdown(text: object, in_table: bool = False) -> Markup:
-    r"""Text from outside as a Markdown code span, fenced by more backticks than it holds.
-
-    >>> print(code_markdown("a `b` c"), code_markdown("a|b", in_table=True))
-    ``a `b` c`` `a\|b`
-    """
-    line = wording.printable(text) or " "
-    fence = "`" * (max((len(run) for run in re.findall("`+", line)), default=0) + 1)
-    air = " " if line[0] in "` " or line[-1] in "` " else ""
-    return Markup(fence + air + (line.replace("|", "\\|") if in_table else line) + air + fence)
+def _hash(text: str) -> str:
+    """What a content security policy calls a style sheet or a script."""
+    return "sha256-" + base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()
 
 
-def printable_lines(text: object) -> str:
-    r"""Text from outside with its line breaks kept and other control characters spelled out.
-
-    >>> printable_lines("a\nb\x07")
-    'a\nb\\x07'
-    """
-    return "\n".join(wording.printable(line) for line in str(text).splitlines())
-
-
-def tied(text: str) -> str:
-    r"""Keep a number and its unit on one line.
-
-    >>> tied("97.2 % of them, p = 0.1").split(" ")
-    ['97.2\xa0%', 'of', 'them,', 'p\xa0=\xa00.1']
-    """
-    return re.sub(r"(?<=\d) (?=(?:%|points|MiB|Wh|h|min|s)(?!\w))|(?<=\bp) (?=[=<])|(?<=[=<]) (?=\d)", "\u00a0", text)
+def _sections(contents: Contents) -> list[str]:
+    """The headings that the page's own menu leads to."""
+    summary = contents.summary or {}
+    there = {
+        "Epochs": summary, "Confusion": summary, "Labels": summary,
+        "Calibration": any((summary.get("calibration") or {}).values()), "Slices": "slices" in summary,
+        "Training": summary.get("training"), "Robustness": summary.get("robustness"),
+    }  # fmt: skip
+    always = ["Examples", "Rows", "Data", "Hardware", "Recipe", "Environment", "Signature"]
+    return [name for name, found in there.items() if found] + always
 
 
-def _environment() -> Environment:
-    environment = Environment(
-        loader=PackageLoader("labeltune", "report/templates"),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    for function in (
-        wording.percent, wording.points, wording.signed, wording.interval, wording.points_interval, wording.number,
-        wording.duration, wording.count, wording.capitalised, wording.printable, wording.shorten, wording.p_value,
-        gold_probability, cost, tied, printable_lines,
-    ):  # fmt: skip
-        environment.filters[function.__name__] = function
-    environment.filters["md"] = escape_markdown
-    environment.filters["code"] = code_markdown
-    return environment
-
-
-def _context(contents: Contents, examples: int, text_length: int) -> dict[str, Any]:
+def _context(contents: Contents, text_length: int) -> dict[str, Any]:
     summary = contents.summary
     return {
         "title": contents.title,
@@ -119,7 +88,11 @@ def _context(contents: Contents, examples: int, text_length: int) -> dict[str, A
         "summary": summary,
         "notes": contents.notes,
         "warnings": contents.warnings,
-        "examples": pick_examples(contents.pairs, examples) if contents.pairs else [],
+        "examples": explain_examples(contents.pairs, contents.examples, contents.kept, contents.slices)
+        if contents.pairs
+        else [],
+        "marked_words": any(one.get("words") for one in contents.examples or []),
+        "data_map": data_map(contents.dynamics) if contents.dynamics else None,
         "recipe": {
             section: flatten(settings)
             for section, settings in (contents.recipe or {}).items()
@@ -128,6 +101,8 @@ def _context(contents: Contents, examples: int, text_length: int) -> dict[str, A
         "environment": flatten(contents.environment or {}),
         "accuracy_chart": charts.accuracy_chart(summary) if summary else None,
         "share_chart": charts.share_chart(summary) if summary else None,
+        "reliability_chart": curves.reliability_chart(summary["calibration"]) if summary else None,
+        "coverage_chart": curves.coverage_chart(summary["calibration"]) if summary else None,
         "epoch_charts": charts.epoch_charts(summary) if summary else [],
         "hardware_charts": charts.hardware_charts(contents.hardware),
         "text_length": text_length,

@@ -1,0 +1,101 @@
+"""A run's files in, everything that explains its predictions out. Needs no model, and works on old runs as well."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from labeltune.explain.dynamics import MOST_LISTED, map_regions, training_dynamics
+from labeltune.explain.findings import find_facts
+from labeltune.explain.robustness import judge_variant
+from labeltune.explain.slices import Slice, find_slices, judge_slices
+from labeltune.judge.paired import match_rows
+from labeltune.judge.summary import scored_predictions
+from labeltune.rows import read_predictions
+
+
+@dataclass(frozen=True)
+class Explanation:
+    """What `explain_run` found."""
+
+    summary: dict[str, Any]
+    """For summary.json: `slices`, `training`, `robustness` and `findings`."""
+    slices: Sequence[Slice] = ()
+    """The slices with the ids of their rows, in the order of `summary["slices"]`."""
+    dynamics: dict[str, Any] | None = field(default=None)
+    """What `training_dynamics` returned; None where no training rows were followed."""
+
+
+def explain_run(run_folder: Path, summary: Mapping[str, Any]) -> Explanation:
+    """Explain a judged run from its files alone; what was not gathered is None or empty.
+
+    Args:
+        summary: what `judge_run` returned for this folder.
+
+    Raises:
+        FileNotFoundError, ValueError: a file that progress.json or explain/variants.json names is missing or broken.
+    """
+    _, base, tuned = scored_predictions(run_folder, summary["choice"])
+    kept = _read_kept(run_folder / "explain" / "rows.jsonl")
+    confidence = summary["before"]["confidence"]
+    slices = find_slices(tuned, kept)
+    records = judge_slices(match_rows(base, tuned), slices, confidence)
+    by_name = {one.name: one for one in slices}
+    dynamics, training = _training(run_folder)
+    variants = _read_object(run_folder / "explain" / "variants.json").get("variants", [])
+    robustness = [
+        judge_variant(one, tuned, list(read_predictions(run_folder / "predictions" / one["predictions"])), confidence)
+        if one["predictions"]
+        else one
+        for one in variants
+    ]
+    found = {"slices": records, "training": training, "robustness": robustness}
+    findings = find_facts({**summary, **found}, _read_object(run_folder / "data.json"))
+    return Explanation({**found, "findings": findings}, [by_name[record["name"]] for record in records], dynamics)
+
+
+def _training(run_folder: Path) -> tuple[dict[str, Any] | None, dict[str, Any] | None]:
+    """The dynamics of the training rows, and what of them belongs into the summary."""
+    entries = _read_object(run_folder / "progress.json")["epochs"]
+    files = [name for entry in entries if (name := entry.get("training_predictions"))]
+    if not files:
+        return None, None
+    epochs = [list(read_predictions(run_folder / "predictions" / name)) for name in files]
+    dynamics = training_dynamics(epochs)
+    rows = {row.id: row for row in epochs[-1]}
+    kept = _read_kept(run_folder / "explain" / "training-rows.jsonl")
+    place = {row_id: number for number, row_id in enumerate(dynamics["ids"])}
+
+    def listed(row_id: str) -> dict[str, Any]:
+        return {
+            "id": row_id,
+            "gold": rows[row_id].gold,
+            "columns": dict(rows[row_id].columns),
+            "votes": kept.get(row_id, {}).get("votes", []),
+            **{name: dynamics[name][place[row_id]] for name in ("confidence", "variability", "correct")},
+        }
+
+    hardest = sorted(dynamics["hard"], key=lambda row_id: dynamics["confidence"][place[row_id]])
+    return dynamics, {
+        "epochs": dynamics["epochs"],
+        "rows": dynamics["rows"],
+        "regions": map_regions(dynamics),
+        "mislabelled_rows": len(dynamics["mislabelled"]),
+        "mislabelled": [{**listed(one["id"]), **one} for one in dynamics["mislabelled"][:MOST_LISTED]],
+        "hard": [listed(row_id) for row_id in hardest[:MOST_LISTED]],
+    }
+
+
+def _read_kept(path: Path) -> dict[str, dict[str, Any]]:
+    if not path.is_file():
+        return {}
+    lines = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
+    return {line["id"]: line for line in lines}
+
+
+def _read_object(path: Path) -> dict[str, Any]:
+    content: dict[str, Any] = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
+    return content

@@ -1,0 +1,115 @@
+"""What stands out in a run: each finding is a sentence with its figures, the gravest first."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from labeltune.judge.paired import holm
+from labeltune.judge.wording import count, listed, percent, printable
+
+Summary = Mapping[str, Any]
+
+MOVED_SHARE = 0.1
+"""The share of answers that may move when the same is asked otherwise, before it is a finding."""
+MISLABELLED_SHARE = 0.01
+"""The share of training rows that may look wrongly labelled, before it is a finding."""
+
+
+def find_facts(summary: Summary, data: Mapping[str, Any]) -> list[dict[str, str]]:
+    """Go through everything that was judged and name what a reader should know first.
+
+    Args:
+        summary: the judgement with `slices`, `training` and `robustness`.
+        data: the audit, data.json; empty where there is none.
+
+    Returns:
+        records of `kind` and `sentence`.
+    """
+    found = [
+        *_gain(summary), *_data(data), *_labels(summary), *_slices(summary), *_training(summary), *_robustness(summary),
+        *_overfitting(summary), *_calibration(summary),
+    ]  # fmt: skip
+    return [{"kind": kind, "sentence": sentence} for kind, sentence in found]
+
+
+def _gain(summary: Summary) -> Iterator[tuple[str, str]]:
+    comparison = summary["comparison"]
+    if not comparison["significant"]:
+        yield "gain is chance", comparison["sentence"]
+    elif comparison["accuracy_gain"] < 0:
+        yield "accuracy fell", comparison["sentence"]
+    unbeaten = [one["name"] for one in summary["baselines"] if not one["beaten"]]
+    if unbeaten:
+        yield "baseline not beaten", f"The tuned model has not shown to be better than {printable(listed(unbeaten))}."
+
+
+def _data(data: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+    for name, leak in data.get("leakage", {}).items():
+        if leak["rows"]:
+            rows = count(leak["rows"], f"{name} row")
+            yield "leakage", f"{rows} also stand in the training rows, so that scores on them show memory."
+    for name, split in data.get("splits", {}).items():
+        repeats = split["duplicates"]["exact"] + split["duplicates"]["near"]
+        if repeats:
+            share = percent(repeats / split["rows"])
+            yield "duplicates", f"{count(repeats, f'{name} row')} ({share}) repeat an earlier one."
+
+
+def _labels(summary: Summary) -> Iterator[tuple[str, str]]:
+    after = summary["after"]
+    never = [label for label, share in after["predicted_share"].items() if not share and after["gold_share"][label]]
+    if never:
+        rows = sum(after["per_label"][label]["support"] for label in never)
+        names = printable(listed(never))
+        yield "label never answered", f"The tuned model never answers {names}, though {count(rows, 'row')} are."
+    generated = summary["agreement"]["after"] is not None
+    silent = [label for label in never if generated and not summary["before"]["predicted_share"][label]]
+    if silent:
+        names = printable(listed(silent))
+        yield (
+            "word never written",
+            f"Neither model ever writes the word for {names}; look at its spelling in the prompt.",
+        )
+    if after["invalid_outputs"]:
+        share = percent(after["invalid_outputs"] / after["rows"])
+        yield "no label", f"{count(after['invalid_outputs'], 'output')} ({share}) after tuning name no label."
+
+
+def _slices(summary: Summary) -> Iterator[tuple[str, str]]:
+    for verdict in ("broken", "worse"):
+        found = [one for one in summary["slices"] if one["verdict"] == verdict]
+        for one in found[:3]:
+            yield f"slice {verdict}", printable(one["sentence"])
+
+
+def _training(summary: Summary) -> Iterator[tuple[str, str]]:
+    training = summary["training"]
+    if training and training["mislabelled_rows"] > MISLABELLED_SHARE * training["rows"]:
+        rows, share = training["mislabelled_rows"], percent(training["mislabelled_rows"] / training["rows"])
+        yield (
+            "wrong labels",
+            f"{count(rows, 'training row')} ({share}) are likely to carry a wrong label; see the list.",
+        )
+
+
+def _robustness(summary: Summary) -> Iterator[tuple[str, str]]:
+    """Changes that keep the label, and yet move many answers or cost accuracy by more than chance (Holm)."""
+    tried = [one for one in summary["robustness"] if one["predictions"] and one["keeps_label"]]
+    level = 1 - summary["comparison"]["confidence"]
+    for one, p in zip(tried, holm([one["p"] for one in tried]), strict=True):
+        if one["interval"][0] > MOVED_SHARE or (p < level and one["after"] < one["before"]):
+            yield "answers move", printable(one["sentence"])
+
+
+def _overfitting(summary: Summary) -> Iterator[tuple[str, str]]:
+    overfitting = summary["overfitting"]
+    if overfitting["found"]:
+        why = overfitting["why"]
+        yield "overfitting", f"It overfits since epoch {overfitting['since_epoch']:g}: {why}."
+
+
+def _calibration(summary: Summary) -> Iterator[tuple[str, str]]:
+    calibration = summary["calibration"]["after"]
+    if calibration and calibration["found"]:
+        yield "miscalibrated", calibration["sentence"]

@@ -1,0 +1,151 @@
+"""What the model itself says about single rows: which words moved it, what it writes, which training rows are near."""
+
+# N rows, H hidden size, W words left out
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+
+from labeltune.explain.measures import WORD
+from labeltune.model.classifier import Classifier
+from labeltune.prompt import EncodedRows
+from labeltune.recipe import ScoreSettings
+from labeltune.rows import Example, Prediction
+from labeltune.score import collect, score_batches, to_predictions
+
+MOST_PIECES = 60
+"""Pieces of a row that are left out one by one; longer texts are cut into pieces of several words."""
+SMALLEST = 1e-9
+
+
+def predict(classifier: Classifier, examples: Sequence[Example], settings: ScoreSettings) -> list[Prediction]:
+    """Score rows through the usual path."""
+    encoded = classifier.prompter.encode_rows(examples)
+    scores = collect(score_batches(classifier, encoded, settings), len(encoded), len(classifier.words.names))
+    return list(to_predictions(classifier, examples, encoded, scores))
+
+
+def moving_words(
+    classifier: Classifier, examples: Sequence[Example], settings: ScoreSettings
+) -> list[list[dict[str, Any]]]:
+    """For each example, what every word does for the answer: leave it out and ask again (Li et al. 2016, "Understanding
+    Neural Networks through Representation Erasure"). All examples share one pass.
+
+    Returns:
+        per example one record per piece of text, in its order: `column`, `start` and `end` (characters), `effect` (log
+        odds that the answer loses without it, in nats) and `flips` (the answer without it, where it is another).
+    """
+    pieces = [_pieces(example) for example in examples]
+    shortened = [
+        _without(example, column, start, end)
+        for example, own in zip(examples, pieces, strict=True)
+        for column, start, end in own
+    ]
+    full = predict(classifier, examples, settings)
+    rest = iter(predict(classifier, shortened, settings))
+    found = []
+    for whole, own in zip(full, pieces, strict=True):
+        answer = likeliest(whole)
+        records = []
+        for (column, start, end), without in zip(own, itertools.islice(rest, len(own)), strict=True):
+            effect = _log_odds(whole.probabilities[answer]) - _log_odds(without.probabilities[answer])
+            said = likeliest(without)
+            records.append(
+                {
+                    "column": column, "start": start, "end": end, "effect": round(effect, 3),
+                    "flips": said if said != answer else None,
+                }
+            )  # fmt: skip
+        found.append(records)
+    return found
+
+
+def answer_states(classifier: Classifier, encoded: EncodedRows, settings: ScoreSettings) -> npt.NDArray[np.float32]:
+    """The hidden states at the answer position, of shape (N, H), each scaled to length 1.
+
+    They are read where the output layer takes them in, while the rows are scored in the usual way.
+    """
+    seen: list[torch.Tensor] = []
+
+    def look(_module: torch.nn.Module, inputs: tuple[torch.Tensor, ...], _output: torch.Tensor) -> None:
+        seen.append(inputs[0].flatten(0, 1).float().cpu())
+
+    states_NH: npt.NDArray[np.float32] | None = None
+    hook = classifier.model.get_output_embeddings().register_forward_hook(look)
+    try:
+        for batch in score_batches(classifier, encoded, settings):
+            own_BH = _first_places(seen, len(batch.rows))
+            if states_NH is None:
+                states_NH = np.zeros((len(encoded), own_BH.shape[1]), dtype=np.float32)
+            states_NH[batch.rows] = own_BH
+            seen.clear()
+    finally:
+        hook.remove()
+    if states_NH is None:
+        raise ValueError("there are no rows to look into; give at least one")
+    scaled_NH: npt.NDArray[np.float32] = states_NH / np.maximum(
+        np.linalg.norm(states_NH, axis=1, keepdims=True), SMALLEST
+    )
+    return scaled_NH
+
+
+def _first_places(seen: Sequence[torch.Tensor], rows: int) -> npt.NDArray[np.float32]:
+    """Of all places that one batch's scoring looked at, the one behind each of its prompts: shape (B, H).
+
+    Words of a single token are read there alone. Longer ones are read at further places too, all labels of a row after
+    one another, or in a pass of their own.
+    """
+    alone = [states for states in seen if len(states) == rows]
+    states_AH = alone[0] if alone else seen[-1][:: len(seen[-1]) // rows]
+    own_BH: npt.NDArray[np.float32] = states_AH.numpy()
+    return own_BH
+
+
+def nearest(
+    states_NH: npt.NDArray[np.float32], train_NH: npt.NDArray[np.float32], how_many: int
+) -> list[list[tuple[int, float]]]:
+    """For each row the places of the nearest training rows with their cosine similarity, the nearest first.
+
+    >>> nearest(np.eye(2, dtype=np.float32), np.array([[0.6, 0.8], [1.0, 0.0]], dtype=np.float32), 1)
+    [[(1, 1.0)], [(0, 0.8)]]
+    """
+    similarity = states_NH @ train_NH.T
+    order = np.argsort(-similarity, axis=1, kind="stable")[:, :how_many]
+    return [
+        [(int(place), round(float(row[place]), 4)) for place in places]
+        for row, places in zip(similarity, order, strict=True)
+    ]
+
+
+def likeliest(row: Prediction) -> str:
+    """The label with the highest probability."""
+    return max(row.probabilities.items(), key=lambda item: item[1])[0]
+
+
+def _pieces(example: Example) -> list[tuple[str, int, int]]:
+    """The words of all columns as (column, start, end), joined to at most 60 pieces."""
+    spans = [(name, *match.span()) for name, text in example.columns.items() for match in WORD.finditer(text)]
+    size = max(1, -(-len(spans) // MOST_PIECES))
+    pieces = []
+    for name in example.columns:
+        own = [span for span in spans if span[0] == name]
+        groups = [own[start : start + size] for start in range(0, len(own), size)]
+        pieces += [(name, group[0][1], group[-1][2]) for group in groups]
+    return pieces
+
+
+def _without(example: Example, column: str, start: int, end: int) -> Example:
+    text = example.columns[column]
+    shortened = " ".join((text[:start] + text[end:]).split())
+    return Example(example.id, {**example.columns, column: shortened}, example.gold)
+
+
+def _log_odds(p: float) -> float:
+    bounded = min(max(p, SMALLEST), 1 - SMALLEST)
+    return float(np.log(bounded) - np.log1p(-bounded))

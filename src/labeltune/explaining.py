@@ -1,0 +1,221 @@
+"""What a run gathers so that its report can explain it: everything that needs a model, written as files."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from labeltune.data import Rows, Split
+from labeltune.data.giveaway import bag_of_words
+from labeltune.explain.choose import Chosen, choose_examples
+from labeltune.explain.probe import answer_states, moving_words, nearest, predict
+from labeltune.explain.variants import EDITS, edited, swap_label_words
+from labeltune.folder import RunFolder
+from labeltune.job import Job
+from labeltune.judge.paired import match_rows
+from labeltune.model.adapter import adapter_off
+from labeltune.prompt import EncodedRows, Prompter
+from labeltune.recipe import PromptSettings, Recipe, ScoreSettings
+from labeltune.rows import Example, Prediction, read_predictions, write_predictions
+
+NEIGHBOURS = 3
+
+
+@dataclass(frozen=True, slots=True)
+class Scored:
+    """A job whose chosen checkpoint is loaded and has scored its rows."""
+
+    job: Job
+    folder: RunFolder
+    splits: Mapping[str, Split]
+    split: str
+    """The split that the run is judged on."""
+    tuned: Path
+    """The chosen checkpoint's predictions of it."""
+
+    @property
+    def rows(self) -> Rows:
+        return self.splits[self.split].rows
+
+    @property
+    def recipe(self) -> Recipe:
+        return self.job.recipe
+
+    @property
+    def by_labels(self) -> ScoreSettings:
+        """Scoring by label probabilities, however the run itself scores: explaining needs no text."""
+        return self.recipe.score.model_copy(update={"mode": "labels"})
+
+
+def training_sample(splits: Mapping[str, Split], recipe: Recipe) -> Rows:
+    """The training rows that are followed through training, in the data's order."""
+    rows, most = splits["train"].rows, recipe.report.training_rows
+    if len(rows) <= most:
+        return rows
+    random = np.random.default_rng(recipe.report.seed)
+    return rows.subset(np.sort(random.choice(len(rows), most, replace=False)).tolist())
+
+
+def followed_rows(
+    job: Job, splits: Mapping[str, Split], encoded: Mapping[str, EncodedRows]
+) -> tuple[Rows, EncodedRows] | None:
+    """The training rows to score after each epoch, encoded; None where the recipe asks for none."""
+    if not job.recipe.report.training_rows:
+        return None
+    rows = training_sample(splits, job.recipe)
+    whole = rows is splits["train"].rows
+    return rows, encoded["train"] if whole else job.classifier.prompter.encode_rows(rows)
+
+
+def gather(scored: Scored) -> None:
+    """Write what explains the predictions into the run folder. What is there already was written before, and stays."""
+    settings = scored.recipe.report
+    with scored.job.monitor.phase("explain"):
+        _keep_columns(scored.rows, scored.folder.explain("rows.jsonl"))
+        _score_bag_of_words(scored)
+        if settings.training_rows:
+            _keep_columns(training_sample(scored.splits, scored.recipe), scored.folder.explain("training-rows.jsonl"))
+        if settings.examples and not scored.folder.exists("explain/examples.json"):
+            scored.folder.write("explain/examples.json", {"examples": _explain_examples(scored)})
+        if settings.robustness_rows and not scored.folder.exists("explain/variants.json"):
+            scored.folder.write("explain/variants.json", {"variants": _score_variants(scored)})
+
+
+def _keep_columns(rows: Rows, path: Path) -> None:
+    """Write the kept columns and the annotators' votes of the rows that have some."""
+    lines = (
+        {"id": row.id, "votes": list(row.votes), "extra": dict(row.extra)} for row in rows if row.extra or row.votes
+    )
+    if not path.is_file():
+        _write_lines(path, lines)
+
+
+def _write_lines(path: Path, lines: Iterable[Mapping[str, Any]]) -> None:
+    path.parent.mkdir(exist_ok=True)
+    partial = path.with_name(path.name + ".partial")
+    with partial.open("w", encoding="utf-8") as out:
+        for line in lines:
+            out.write(json.dumps(line, ensure_ascii=False) + "\n")
+    partial.replace(path)
+
+
+def _score_bag_of_words(scored: Scored) -> None:
+    """Write the predictions of a bag of words as those of one more model; says so where there are none."""
+    path = scored.folder.predictions(f"bag-of-words-{scored.split}")
+    if path.is_file():
+        return
+    data = scored.recipe.data
+    predictions, why_not = bag_of_words(scored.splits["train"].rows, scored.rows, data.label_names, data.seed)
+    if predictions is None:
+        scored.job.events.append(f"no bag of words to compare with: {why_not}")
+    else:
+        write_predictions(path, predictions)
+
+
+def _explain_examples(scored: Scored) -> list[dict[str, Any]]:
+    """The chosen examples with the words that moved the answer, the texts written, and the nearest training rows."""
+    base = scored.folder.predictions(f"base-{scored.split}")
+    pairs = match_rows(list(read_predictions(base)), list(read_predictions(scored.tuned)))
+    chosen = choose_examples(pairs, scored.recipe.report.examples)
+    if not chosen:
+        return []
+    examples = [Example(one.new.id, one.new.columns, one.new.gold) for one in chosen]
+    words = moving_words(scored.job.classifier, examples, scored.by_labels)
+    texts = _written_texts(scored, chosen, examples)
+    neighbours = _neighbours(scored, examples)
+    return [
+        {
+            "id": one.new.id,
+            "kind": one.kind,
+            "kind_rows": one.kind_rows,
+            "group_rows": one.group_rows,
+            "words": words[place],
+            "texts": texts[place],
+            "neighbours": neighbours[place],
+        }
+        for place, one in enumerate(chosen)
+    ]
+
+
+def _written_texts(scored: Scored, chosen: list[Chosen], examples: list[Example]) -> list[dict[str, str | None]]:
+    """What the model writes after each example, before and after tuning."""
+    if scored.recipe.score.mode == "generate":
+        return [{"before": one.old.generated, "after": one.new.generated} for one in chosen]
+    writing = scored.recipe.score.model_copy(update={"mode": "generate"})
+    with adapter_off(scored.job.classifier.model):
+        before = predict(scored.job.classifier, examples, writing)
+    after = predict(scored.job.classifier, examples, writing)
+    return [{"before": old.generated, "after": new.generated} for old, new in zip(before, after, strict=True)]
+
+
+def _neighbours(scored: Scored, examples: list[Example]) -> list[list[dict[str, Any]]]:
+    """For each example the training rows whose hidden state at the answer is most like its own."""
+    if not scored.recipe.report.training_rows:
+        return [[] for _ in examples]
+    classifier, train = scored.job.classifier, training_sample(scored.splits, scored.recipe)
+    own_NH, train_NH = (
+        answer_states(classifier, classifier.prompter.encode_rows(rows), scored.by_labels) for rows in (examples, train)
+    )
+    return [
+        [
+            {
+                "id": train[place].id,
+                "gold": train[place].gold,
+                "similarity": similarity,
+                "columns": dict(train[place].columns),
+            }
+            for place, similarity in own
+        ]
+        for own in nearest(own_NH, train_NH, NEIGHBOURS)
+    ]
+
+
+def _score_variants(scored: Scored) -> list[dict[str, Any]]:
+    """Ask a sample of the rows again in other ways; each way's predictions go into a file of their own.
+
+    Returns one record per way: `name`, `keeps_label`, the `predictions` file's name, or `why_not` there is none.
+    """
+    rows, most = scored.rows, scored.recipe.report.robustness_rows
+    places = np.arange(len(rows))
+    if len(rows) > most:
+        places = np.sort(np.random.default_rng(scored.recipe.report.seed).choice(len(rows), most, replace=False))
+    sample = [rows[int(place)] for place in places]
+    records = []
+    for edit in EDITS:
+        changed = [new for row in sample if (new := edited(row, edit)) is not None]
+        why_not = None if changed else "no row has anything to change"
+        records.append(_score_variant(scored, (edit.name, edit.keeps_label), changed, None, why_not))
+    swapped = swap_label_words(scored.recipe.prompt)
+    why_not = None if swapped else "the prompt does not name every label word, so nothing would tell of the swap"
+    records.append(_score_variant(scored, ("label words swapped", True), sample, swapped, why_not))
+    for place, template in enumerate(scored.recipe.report.paraphrases, 1):
+        prompt = scored.recipe.prompt.model_copy(update={"template": template})
+        records.append(_score_variant(scored, (f"paraphrase {place} of the prompt", True), sample, prompt, None))
+    return records
+
+
+def _score_variant(
+    scored: Scored, about: tuple[str, bool], rows: list[Example], prompt: PromptSettings | None, why_not: str | None
+) -> dict[str, Any]:
+    name, keeps_label = about
+    record = {"name": name, "keeps_label": keeps_label, "predictions": None, "why_not": why_not}
+    if why_not:
+        return record
+    classifier = scored.job.classifier
+    if prompt is not None:
+        usual = classifier.prompter
+        limit = usual.max_prompt_tokens + usual.words.longest
+        names = usual.words.names
+        try:
+            classifier = replace(classifier, prompter=Prompter(usual.tokenizer, prompt, names, limit))
+        except ValueError as error:
+            return record | {"why_not": str(error)}
+    predictions: list[Prediction] = predict(classifier, rows, scored.by_labels)
+    path = scored.folder.predictions(f"variant-{name.replace(' ', '-')}")
+    write_predictions(path, predictions)
+    return record | {"predictions": path.name}

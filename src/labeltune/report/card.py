@@ -1,0 +1,95 @@
+"""The adapter's model card, in the hub's format: README.md beside the weights."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import yaml
+from markupsafe import Markup
+
+from labeltune.report.contents import Contents, read_contents
+from labeltune.report.rendering import environment
+
+METRICS = {"accuracy": "Accuracy", "f1": "Macro F1"}
+
+
+def write_card(run_folder: Path) -> None:
+    """Write `adapter/README.md` from the run's files; nothing where the run has no adapter or no summary."""
+    adapter = run_folder / "adapter"
+    contents = read_contents(run_folder)
+    if adapter.is_dir() and contents.summary is not None:
+        (adapter / "README.md").write_text(render_card(contents), encoding="utf-8", errors="backslashreplace")
+
+
+def render_card(contents: Contents) -> str:
+    """The card: YAML that the hub reads, then what a person should know.
+
+    Raises:
+        ValueError: the run has no summary.
+    """
+    if contents.summary is None:
+        raise ValueError("a model card needs a summary; write one with `labeltune report`")
+    metadata = yaml.safe_dump(card_metadata(contents), sort_keys=False, allow_unicode=True, width=120)
+    body = (
+        environment()
+        .get_template("card.md.j2")
+        .render(
+            metadata=Markup(metadata.rstrip()),
+            title=contents.title,
+            recipe=contents.recipe or {},
+            base=_base(contents),
+            summary=contents.summary,
+        )
+    )
+    return body.rstrip() + "\n"
+
+
+def card_metadata(contents: Contents) -> dict[str, Any]:
+    """What the hub reads: base, library, tags, data, and `model-index` with each metric, its interval and its rows.
+
+    A base that ships with labeltune, or lies in a folder, is not on the hub and is left out; so is data that is not.
+    """
+    recipe = contents.recipe or {}
+    data = recipe.get("data") or {}
+    base, name, hub = _base(contents), contents.title, data.get("hub")
+    summary = contents.summary or {}
+    metadata: dict[str, Any] = {
+        "library_name": "peft",
+        "pipeline_tag": "text-classification",
+        "tags": ["labeltune", "lora"],
+    }
+    if "/" in base and not Path(base).exists() and not base.startswith((".", "/")):
+        metadata["base_model"] = base
+    if hub and not Path(str(hub)).exists():
+        metadata["datasets"] = [str(hub)]
+    dataset = {
+        "name": str(hub or recipe.get("name") or "own data"),
+        "type": str(hub or "local"),
+        "split": summary["scored_split"],
+        **({"config": str(data["config"])} if data.get("config") else {}),
+    }
+    metadata["metrics"] = list(METRICS)
+    task = {"type": "text-classification", "name": "Text classification"}
+    metrics = _metrics(summary["after"])
+    metadata["model-index"] = [{"name": name, "results": [{"task": task, "dataset": dataset, "metrics": metrics}]}]
+    return metadata
+
+
+def _metrics(after: Mapping[str, Any]) -> list[dict[str, Any]]:
+    values = {"accuracy": ("accuracy", "accuracy_interval"), "f1": ("macro_f1", "macro_f1_interval")}
+    return [
+        {
+            "type": kind,
+            "name": METRICS[kind],
+            "value": after[value],
+            "args": {"rows": after["rows"], "confidence": after["confidence"], "interval": after[interval]},
+        }
+        for kind, (value, interval) in values.items()
+        if after[value] is not None
+    ]
+
+
+def _base(contents: Contents) -> str:
+    return str(((contents.recipe or {}).get("model") or {}).get("name_or_path") or "")

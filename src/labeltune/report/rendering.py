@@ -1,0 +1,78 @@
+"""What all of the report's templates share: their environment, and text from outside made harmless."""
+
+from __future__ import annotations
+
+import re
+
+from jinja2 import Environment, PackageLoader, StrictUndefined
+from markupsafe import Markup
+
+from labeltune.judge import wording
+from labeltune.judge.table import cost
+from labeltune.report.browse import lines
+from labeltune.report.examples import gold_probability
+
+
+def environment() -> Environment:
+    """Templates that escape whatever they show, and fail on what they do not know."""
+    found = Environment(
+        loader=PackageLoader("labeltune", "report/templates"),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    for function in (
+        wording.percent, wording.points, wording.signed, wording.interval, wording.points_interval, wording.number,
+        wording.duration, wording.count, wording.capitalised, wording.printable, wording.shorten, wording.p_value,
+        gold_probability, cost, tied, lines,
+    ):  # fmt: skip
+        found.filters[function.__name__] = function
+    found.filters["md"] = escape_markdown
+    found.filters["code"] = code_markdown
+    found.filters["fenced"] = fenced
+    return found
+
+
+def escape_markdown(text: object) -> Markup:
+    r"""Text from outside as Markdown that shows it and does nothing else.
+
+    >>> print(escape_markdown("a|b <script> *x* https://a.b"))
+    a\|b \<script\> \*x\* https\://a.b
+    """
+    escaped = re.sub(r"([\\`*_\[\]<>#|~&!$])", r"\\\1", wording.printable(text))
+    return Markup(escaped.replace("://", "\\://").replace("www.", "www\\."))
+
+
+def code_markdown(text: object, in_table: bool = False) -> Markup:
+    r"""Text from outside as a Markdown code span, fenced by more backticks than it holds.
+
+    >>> print(code_markdown("a `b` c"), code_markdown("a|b", in_table=True))
+    ``a `b` c`` `a\|b`
+    """
+    line = wording.printable(text) or " "
+    fence = "`" * (max((len(run) for run in re.findall("`+", line)), default=0) + 1)
+    air = " " if line[0] in "` " or line[-1] in "` " else ""
+    return Markup(fence + air + (line.replace("|", "\\|") if in_table else line) + air + fence)
+
+
+def fenced(text: object) -> Markup:
+    r"""Text from outside as a Markdown code block, fenced by more backticks than it holds.
+
+    >>> print(fenced("a\n```b"))
+    ````text
+    a
+    ```b
+    ````
+    """
+    fence = "`" * max(3, max((len(run) for run in re.findall("`+", str(text))), default=0) + 1)
+    return Markup(f"{fence}text\n{lines(text)}\n{fence}")
+
+
+def tied(text: str) -> str:
+    r"""Keep a number and its unit on one line.
+
+    >>> tied("97.2 % of them, p = 0.1").split(" ")
+    ['97.2\xa0%', 'of', 'them,', 'p\xa0=\xa00.1']
+    """
+    return re.sub(r"(?<=\d) (?=(?:%|points|MiB|Wh|h|min|s)(?!\w))|(?<=\bp) (?=[=<])|(?<=[=<]) (?=\d)", "\u00a0", text)

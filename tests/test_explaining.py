@@ -1,0 +1,147 @@
+"""What a run gathers with its model, on the tiny one: words, written texts, neighbours, followed rows, variants."""
+
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import pytest
+import torch
+
+from labeltune import run as pipeline
+from labeltune.explain.probe import answer_states, moving_words, nearest, predict
+from labeltune.recipe import ScoreSettings
+from labeltune.recipes import load_recipe
+from labeltune.rows import Example, read_predictions
+from labeltune.terminal import Terminal
+from tiny import COLOURS, TEMPLATE, make_classifier, make_rows
+
+QUIET = Terminal(quiet=True)
+SCORE = ScoreSettings(per_device_eval_batch_size=7)
+
+
+def run(recipe_file, out, *overrides, resume=False):
+    return pipeline.run(load_recipe(str(recipe_file), list(overrides)), QUIET, out, resume)
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory, tiny_model):
+    """A run whose examples come from a model that is still wrong now and then."""
+    import yaml
+
+    from tiny import ANSWERS, write_jsonl
+
+    folder = tmp_path_factory.mktemp("explaining")
+    for seed, (name, count) in enumerate({"train": 90, "validation": 30, "test": 60}.items()):
+        write_jsonl(
+            folder / f"{name}.jsonl", [{**row, "kind": len(row["first"]) % 2} for row in make_rows(count, seed)]
+        )
+    recipe = {
+        "data": {
+            "files": {name: str(folder / f"{name}.jsonl") for name in ("train", "validation", "test")},
+            "text_columns": ["first", "second"], "label_column": "label", "keep_columns": ["kind"],
+            "labels": {colour: colour for colour in COLOURS}, "allow_leakage": True,
+        },
+        "prompt": {"template": TEMPLATE, "answers": ANSWERS},
+        "model": {"name_or_path": str(tiny_model), "device": "cpu"},
+        "adapter": {"r": 8, "lora_alpha": 16, "target_modules": ["q_proj", "k_proj", "v_proj", "dense"]},
+        "train": {"num_train_epochs": 3, "per_device_train_batch_size": 10, "learning_rate": 0.02},
+        "report": {"bootstrap_samples": 1000, "training_rows": 40, "robustness_rows": 30,
+                   "paraphrases": ["Near the {second}: the {first}. Say 0, 1 or 2."]},
+    }  # fmt: skip
+    path = folder / "colours.yaml"
+    path.write_text(yaml.safe_dump(recipe, sort_keys=False), encoding="utf-8")
+    return pipeline.run(load_recipe(str(path)), QUIET, folder / "run")
+
+
+def test_the_colour_is_what_moves_the_answer(finished):
+    examples = finished.read("explain/examples.json")["examples"]
+    texts = {row.id: row.columns for row in read_predictions(finished.predictions("tuned-test"))}
+    fixed = [one for one in examples if one["kind"] == "fixed"]
+    assert fixed
+    for one in fixed:
+        best = max(one["words"], key=lambda piece: piece["effect"])
+        word = texts[one["id"]][best["column"]][best["start"] : best["end"]]
+        assert word in COLOURS
+        assert len(one["words"]) == sum(len(text.split()) for text in texts[one["id"]].values())
+        assert set(one["texts"]) == {"before", "after"}
+        assert len(one["neighbours"]) == 3
+    alike = [near["gold"] in one_text["first"] for one in fixed for near in one["neighbours"]
+             for one_text in [texts[one["id"]]]]  # fmt: skip
+    assert np.mean(alike) > 0.6
+
+
+def test_followed_rows_are_a_sample_scored_after_each_epoch(finished):
+    epochs = [list(read_predictions(finished.predictions(f"epoch-{n}-train"))) for n in (1, 2, 3)]
+    assert {len(rows) for rows in epochs} == {40}
+    assert len({row.id for row in epochs[0]}) == 40
+    summary = finished.read("summary.json")
+    assert summary["training"]["rows"] == 40
+    assert summary["training"]["regions"]["always"] > 20
+    dynamics = finished.read("explain/training.json")
+    assert dynamics["ids"] == [row.id for row in epochs[0]]
+
+
+def test_variants_are_scored_and_the_swapped_prompt_is_told(finished):
+    variants = {one["name"]: one for one in finished.read("summary.json")["robustness"]}
+    assert variants["label words swapped"]["rows"] == 30
+    assert variants["paraphrase 1 of the prompt"]["rows"] == 30
+    assert variants["gendered words swapped"]["why_not"] == "no row has anything to change"
+    # this model has learnt which word stands for which colour, and does not read what the prompt says of it
+    assert variants["label words swapped"]["after"] < 0.5
+    assert "answers move" in {one["kind"] for one in finished.read("summary.json")["findings"]}
+
+
+def test_kept_columns_make_slices(finished):
+    lines = [json.loads(line) for line in finished.explain("rows.jsonl").read_text().splitlines()]
+    assert len(lines) == 60
+    assert {"kind: 0", "kind: 1"} <= {one["name"] for one in finished.read("summary.json")["slices"]}
+    by_name = {one["name"]: one["ids"] for one in finished.read("explain/slices.json")["slices"]}
+    assert set(by_name["kind: 0"]) == {line["id"] for line in lines if line["extra"]["kind"] == 0}
+
+
+def test_nothing_is_gathered_where_the_recipe_asks_for_nothing(recipe_file, tmp_path):
+    settings = [f"report.{name}=0" for name in ("training_rows", "examples", "robustness_rows")]
+    folder = run(recipe_file, tmp_path / "run", "train.num_train_epochs=1", *settings)
+    assert {path.name for path in folder.explain("").iterdir()} == {"rows.jsonl", "slices.json"}
+    summary = folder.read("summary.json")
+    assert (summary["training"], summary["robustness"]) == (None, [])
+
+
+def test_a_paraphrase_must_name_the_same_columns(recipe_file):
+    with pytest.raises(ValueError, match="must name the same columns"):
+        load_recipe(str(recipe_file), ["report.paraphrases=['only {first}']"])
+
+
+def test_hidden_states_are_those_of_the_plain_model(classifier, examples):
+    encoded = classifier.prompter.encode_rows(examples)
+    states_NH = answer_states(classifier, encoded, SCORE)
+    for row in (0, 5, 39):
+        ids = torch.tensor(encoded.prompt(row).astype(np.int64))[None]
+        with torch.inference_mode():
+            hidden = classifier.model(input_ids=ids, output_hidden_states=True).hidden_states[-1][0, -1].numpy()
+        assert states_NH[row] == pytest.approx(hidden / np.linalg.norm(hidden), abs=1e-4)
+    assert [near[0][0] for near in nearest(states_NH, states_NH, 1)] == pytest.approx(list(range(40)))
+
+
+def test_leaving_words_out_goes_the_usual_way(classifier):
+    example = Example("1", {"first": "red ball", "second": "kite"}, "red")
+    pieces = moving_words(classifier, [example], SCORE)[0]
+    assert [(piece["column"], piece["start"], piece["end"]) for piece in pieces] == [
+        ("first", 0, 3), ("first", 4, 8), ("second", 0, 4)
+    ]  # fmt: skip
+    whole, without = predict(classifier, [example, Example("1", {"first": "ball", "second": "kite"}, "red")], SCORE)
+    p, q = (row.probabilities[str(whole.predicted)] for row in (whole, without))
+    assert pieces[0]["effect"] == pytest.approx(np.log(p / (1 - p)) - np.log(q / (1 - q)), abs=2e-3)
+    long = Example("2", {"first": " ".join(["ball"] * 45), "second": " ".join(["kite"] * 45)}, "red")
+    assert len(moving_words(classifier, [long], SCORE)[0]) <= 60
+
+
+def test_hidden_states_of_long_words_are_those_behind_the_prompt(tiny_model, examples):
+    classifier = make_classifier(tiny_model, {"red": "0 yes", "green": "maybe so", "blue": "2"})
+    encoded = classifier.prompter.encode_rows(examples)
+    states_NH = answer_states(classifier, encoded, SCORE)
+    ids = torch.tensor(encoded.prompt(3).astype(np.int64))[None]
+    with torch.inference_mode():
+        hidden = classifier.model(input_ids=ids, output_hidden_states=True).hidden_states[-1][0, -1].numpy()
+    assert states_NH[3] == pytest.approx(hidden / np.linalg.norm(hidden), abs=1e-4)
