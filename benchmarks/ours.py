@@ -57,9 +57,7 @@ TRAINING = {
 }
 SCORING = {
     "ours-score": Stack("labeltune"),
-    "ours-score-shared": Stack(
-        "labeltune, instruction first", settings=(f"prompt.template='{INSTRUCTION_FIRST}'",)
-    ),
+    "ours-score-shared": Stack("labeltune, instruction first", settings=(f"prompt.template='{INSTRUCTION_FIRST}'",)),
 }
 SAME = {
     "same-bfloat16": Stack("labeltune: same losses, bfloat16", settings=(NO_DROPOUT,)),
@@ -109,7 +107,9 @@ def load(recipe: Recipe, adapt: bool = True, fast: bool = True) -> Any:
     return ready(classifier, terminal) if fast else classifier
 
 
-def steps_of(classifier: Any, recipe: Recipe, options: Options, capture: bool | None = None) -> tuple[Any, Iterator[Any]]:
+def steps_of(
+    classifier: Any, recipe: Recipe, options: Options, capture: bool | None = None
+) -> tuple[Any, Iterator[Any]]:
     """A stepper, and the training loop over the first 1,001 rows."""
     from labeltune.train.capture import Stepper
     from labeltune.train.loop import prepare, train

@@ -12,8 +12,8 @@ from labeltune.model.classifier import Classifier
 from labeltune.prompt import Prompter
 from labeltune.recipe import AdapterSettings, ModelSettings, PromptSettings, ScoreSettings, TrainSettings
 from labeltune.score import collect, score_batches, to_predictions
-from labeltune.train import loop
 from labeltune.train.batches import batches_of_step, class_weights, epoch_order, make_batch
+from labeltune.train.capture import Stepper
 from labeltune.train.checkpoint import load_checkpoint, newest_checkpoint, remove_old_checkpoints, save_checkpoint
 from labeltune.train.loop import check_loss_bearing, prepare, train
 from labeltune.train.schedule import make_schedule
@@ -43,10 +43,15 @@ def weights(classifier):
     return torch.cat([p.detach().flatten() for p in trainable_parameters(classifier.model).values()])
 
 
-def run_all(classifier, optimizer, encoded, schedule, first_step=1):
+def begin(classifier, optimizer, encoded, schedule, first_step=1):
+    """The training loop, ready to take its first step."""
     if first_step == 1:
-        prepare(classifier, schedule.settings)
-    return list(train(classifier, optimizer, encoded, schedule, first_step))
+        prepare(classifier, schedule.settings, schedule.settings.gradient_checkpointing)
+    return train(Stepper(classifier, optimizer, capture=False), encoded, schedule, first_step)
+
+
+def run_all(classifier, optimizer, encoded, schedule, first_step=1):
+    return list(begin(classifier, optimizer, encoded, schedule, first_step))
 
 
 @pytest.mark.parametrize(
@@ -126,10 +131,10 @@ def test_accumulation_gives_the_step_of_the_whole_batch(tiny_model, examples):
     for size, accumulation in ((8, 1), (3, 3)):
         classifier = make_trainee(tiny_model, adapter=ADAPTER.model_copy(update={"lora_dropout": 0.0}))
         encoded = classifier.prompter.encode_rows(examples[:8])
-        optimizer, _ = make_optimizer(classifier)
+        optimizer, _ = make_optimizer(classifier, label_smoothing_factor=0.1)
         rows = batches_of_step(np.arange(8), size, accumulation, 0)
         batches = [make_batch(classifier, encoded, some, [1.0, 2.0, 0.5]) for some in rows]
-        results.append((run_step(classifier, optimizer, batches, 0.1), weights(classifier)))
+        results.append((run_step(classifier, optimizer, batches), weights(classifier)))
     (whole, whole_weights), (parts, parts_weights) = results
     assert parts.loss == pytest.approx(whole.loss, rel=1e-5)
     assert parts.grad_norm == pytest.approx(whole.grad_norm, rel=1e-4)
@@ -157,15 +162,14 @@ def test_mixed_precision_learns_too(tiny_model, examples, precision):
     taken = [step for step in steps if not step.skipped]
     assert len(taken) >= 15
     assert taken[-1].loss < taken[0].loss
-    assert optimizer.scaler.is_enabled() == (precision == "fp16")
+    assert optimizer.scaling == (precision == "fp16")
 
 
 def test_a_loss_that_is_not_finite_stops_before_the_optimizer(tiny_model, examples, monkeypatch):
     classifier = make_trainee(tiny_model)
     encoded = classifier.prompter.encode_rows(examples)
     optimizer, schedule = make_optimizer(classifier)
-    steps = train(classifier, optimizer, encoded, schedule)
-    prepare(classifier, schedule.settings)
+    steps = begin(classifier, optimizer, encoded, schedule)
     next(steps)
     before, moments = weights(classifier), [s["exp_avg"].clone() for s in optimizer.adamw.state.values()]
     monkeypatch.setattr("labeltune.train.step.cross_entropy", lambda logits, *_, **__: logits.sum(1) * float("nan"))
@@ -192,7 +196,7 @@ def test_float16_gradients_that_keep_overflowing_stop_the_run(tiny_model, exampl
     encoded = classifier.prompter.encode_rows(examples)
     optimizer, schedule = make_optimizer(classifier, max_steps=50, fp16=True)
     next(iter(optimizer.parameters.values())).register_hook(lambda gradient: gradient * float("inf"))
-    steps = train(classifier, optimizer, encoded, schedule)
+    steps = begin(classifier, optimizer, encoded, schedule)
     taken = list(itertools.islice(steps, 19))
     assert all(step.skipped and step.grad_norm is None for step in taken)
     with pytest.raises(NotFiniteLossError, match="overflowed 20 steps in a row"):
@@ -218,7 +222,7 @@ def test_running_out_of_memory_says_what_to_do(tiny_model, examples, monkeypatch
     def full(*_):
         raise torch.OutOfMemoryError("CUDA out of memory")
 
-    monkeypatch.setattr(loop, "run_step", full)
+    monkeypatch.setattr(Stepper, "take", full)
     with pytest.raises(ValueError, match=r"at step 1 with 8 rows in a batch; lower train\.per_device_train_batch_size"):
         run_all(classifier, optimizer, encoded, schedule)
 
@@ -271,13 +275,11 @@ def test_the_schedule_counts_as_transformers_does():
 
 
 @pytest.mark.parametrize("kind", ["linear", "cosine", "constant"])
-def test_the_learning_rate_warms_up_and_follows_its_schedule(tiny_model, kind):
-    optimizer, schedule = make_optimizer(make_trainee(tiny_model), max_steps=10, warmup_steps=2, lr_scheduler_type=kind)
-    rates = []
-    for _ in range(schedule.total_steps):
-        rates.append(optimizer.learning_rate / 0.01)
-        optimizer.adamw.step()
-        optimizer.scheduler.step()
+def test_the_learning_rate_warms_up_and_follows_its_schedule(tiny_model, examples, kind):
+    classifier = make_trainee(tiny_model)
+    encoded = classifier.prompter.encode_rows(examples)
+    optimizer, schedule = make_optimizer(classifier, max_steps=10, warmup_steps=2, lr_scheduler_type=kind)
+    rates = [step.learning_rate / 0.01 for step in run_all(classifier, optimizer, encoded, schedule)]
     assert rates[:3] == pytest.approx([0, 0.5, 1])
     end = {"linear": 1 / 8, "cosine": 0.5 * (1 + np.cos(np.pi * 7 / 8)), "constant": 1}[kind]
     assert rates[-1] == pytest.approx(end)
@@ -296,13 +298,11 @@ def test_a_resumed_run_ends_bit_for_bit_where_an_unbroken_one_does(tiny_model, e
     expected = weights(classifier)
 
     classifier, encoded, optimizer, schedule = fresh()
-    prepare(classifier, schedule.settings)
-    for step in train(classifier, optimizer, encoded, schedule):
+    for step in begin(classifier, optimizer, encoded, schedule):
         if step.step == stop:
             save_checkpoint(tmp_path, classifier, optimizer, stop, [1.5])
             break
     classifier, encoded, optimizer, schedule = fresh()
-    prepare(classifier, schedule.settings)
     begun, losses = load_checkpoint(newest_checkpoint(tmp_path), classifier, optimizer)
     assert (begun, losses) == (stop, [1.5])
     resumed = run_all(classifier, optimizer, encoded, schedule, begun + 1)

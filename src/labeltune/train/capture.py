@@ -45,6 +45,8 @@ class Stepper:
     def __init__(self, classifier: Classifier, optimizer: Optimizer, capture: bool) -> None:
         self.classifier, self.optimizer = classifier, optimizer
         self.capture = capture and classifier.packed and classifier.device.type == "cuda"
+        self.runs_ahead = classifier.device.type == "cuda"
+        """Whether a step may be under way while the host prepares the next."""
         self.note: str | None = None
         """Why recording was given up, in words."""
         self._graphs: dict[Shape, tuple[torch.cuda.CUDAGraph, Batch, torch.Tensor]] = {}
@@ -122,8 +124,8 @@ class Stepper:
 
     def _pending(self) -> PendingStep:
         figures = self.optimizer.figures
-        if figures.device.type != "cuda":
-            return PendingStep(figures.clone(), None)
+        if not self.runs_ahead:
+            return PendingStep(figures, None)
         host = torch.empty(figures.shape, dtype=figures.dtype, pin_memory=True)
         host.copy_(figures, non_blocking=True)
         done = torch.cuda.Event()

@@ -88,7 +88,7 @@ def train(
     before_s = time.perf_counter()
     for step, rows in _rows_by_step(encoded, schedule, first_step, halved=bool(classifier.checkpointing)):
         started = _start(stepper, encoded, rows, weights_K, step)
-        pause = schedule.pauses(step) or hurry()
+        pause = not stepper.runs_ahead or schedule.pauses(step) or hurry()
         for one in (under_way, started if pause else None):
             if one is not None:
                 yield replace(_finished(one, schedule, before_s), settled=one is started)

@@ -1,0 +1,167 @@
+"""Rows packed end to end, their shared beginnings, and the stand-ins for transformers' modules: all beside the plain way."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+from transformers import LlamaConfig, LlamaForCausalLM, MistralConfig, MistralForCausalLM
+
+from labeltune.model.adapter import add_adapter, trainable_parameters
+from labeltune.model.attention import attend_in_grid
+from labeltune.model.base import load_base
+from labeltune.model.packing import WORTH_SHARING, Packing, pack
+from labeltune.model.ready import make_ready
+from labeltune.recipe import AdapterSettings, ModelSettings
+from labeltune.score.labels import score_labels
+from labeltune.train.batches import make_batch
+from labeltune.train.step import row_losses
+from tiny import ANSWERS, make_classifier
+
+ALL = AdapterSettings(r=4, lora_alpha=6, target_modules="all-linear")
+SOME = AdapterSettings(r=4, target_modules=["q_proj", "v_proj"])
+
+
+def rows_alike(seed, count=12):
+    """Rows with a common beginning, in pairs that have more in common, one of them only the beginning."""
+    random = np.random.default_rng(seed)
+    beginning = random.integers(0, 50, 7)
+    rows = []
+    for _ in range(count // 2):
+        middle = random.integers(0, 50, int(random.integers(WORTH_SHARING, 20)))
+        rows += [np.concatenate([beginning, middle, random.integers(0, 50, random.integers(0, 9))]) for _ in range(2)]
+    return [row.astype(np.int32) for row in [*rows, beginning]]
+
+
+@pytest.mark.parametrize("share", [False, True])
+@pytest.mark.parametrize("seed", range(20))
+def test_every_token_sees_exactly_its_own_row_up_to_itself(seed, share):
+    rows = rows_alike(seed)
+    layout = pack(rows, share)
+    places = np.arange(len(layout))
+    seen = (places[None] <= places[:, None]) & (places[:, None] < layout.ends_T[None])
+    for row, path in zip(rows, layout.paths, strict=True):
+        assert (layout.token_ids_T[path] == row).all()
+        assert (layout.positions_T[path] == np.arange(len(row))).all()
+        for position, place in enumerate(path):
+            assert np.flatnonzero(seen[place]).tolist() == path[: position + 1].tolist()
+    assert len(layout) < sum(map(len, rows)) if share else len(layout) == sum(map(len, rows))
+
+
+@pytest.mark.parametrize("size", [None, 256])
+@pytest.mark.parametrize(("heads", "kv_heads"), [(4, 4), (4, 2)])
+def test_attention_in_a_grid_equals_the_masked_softmax(size, heads, kv_heads):
+    packing = Packing(pack(rows_alike(0), share=True), torch.device("cpu"), size)
+    layout, generator = packing.layout, torch.Generator().manual_seed(0)
+    shape = (len(layout), 8)
+    q, k, v = (
+        torch.randn(shape[0], n, shape[1], generator=generator, requires_grad=True) for n in (heads, kv_heads, kv_heads)
+    )
+    places = torch.arange(len(layout))
+    seen = (places[None] <= places[:, None]) & (places[:, None] < torch.from_numpy(layout.ends_T)[None])
+    k_all, v_all = (tensor.repeat_interleave(heads // kv_heads, 1) for tensor in (k, v))
+    scores = torch.einsum("qhd,khd->hqk", q, k_all) * 0.3
+    expected = torch.einsum("hqk,khd->qhd", scores.masked_fill(~seen, -torch.inf).softmax(-1), v_all)
+    answer = attend_in_grid(q, k, v, packing.grid, 0.3)
+    torch.testing.assert_close(answer, expected, atol=1e-5, rtol=1e-5)
+    weight = torch.randn(expected.shape, generator=generator)
+    for one, other in zip(
+        *(torch.autograd.grad((o * weight).sum(), (q, k, v)) for o in (answer, expected)), strict=True
+    ):
+        torch.testing.assert_close(one, other, atol=1e-5, rtol=1e-4)
+
+
+@pytest.fixture(params=["phi", "llama", "mistral"])
+def family(request, tiny_model, tmp_path):
+    """A folder with a tiny random model of one family, and the tiny tokenizer."""
+    if request.param == "phi":
+        return tiny_model
+    base = load_base(ModelSettings(name_or_path=str(tiny_model), device="cpu"))
+    shape = {"hidden_size": 32, "intermediate_size": 48, "num_hidden_layers": 2, "num_attention_heads": 4}
+    options = shape | {"num_key_value_heads": 2, "vocab_size": len(base.tokenizer), "initializer_range": 0.2}
+    torch.manual_seed(0)
+    kinds = {"llama": (LlamaForCausalLM, LlamaConfig), "mistral": (MistralForCausalLM, MistralConfig)}
+    model_class, config_class = kinds[request.param]
+    model_class(config_class(**options, max_position_embeddings=128)).save_pretrained(tmp_path)
+    base.tokenizer.save_pretrained(tmp_path)
+    return tmp_path
+
+
+def tuned(folder, adapter, answers=ANSWERS):
+    """A classifier whose adapter is not zero."""
+    classifier = make_classifier(folder, answers)
+    model = add_adapter(classifier.model, adapter, seed=0)
+    torch.manual_seed(1)
+    for parameter in trainable_parameters(model).values():
+        parameter.data.normal_(std=0.1)
+    return replace(classifier, model=model)
+
+
+@pytest.mark.parametrize("adapter", [ALL, SOME], ids=["all", "some"])
+def test_packed_and_fused_gives_the_losses_and_gradients_of_transformers_and_peft(family, examples, adapter):
+    plain = tuned(family, adapter)
+    ready, notes = make_ready(tuned(family, adapter))
+    assert ready.packed
+    assert "2 attentions" in notes[0]
+    results = []
+    for classifier in (plain, ready):
+        encoded = classifier.prompter.encode_rows(examples[:9])
+        losses = row_losses(classifier, make_batch(classifier, encoded, np.arange(9), [1.0] * 3), smoothing=0.0)
+        parameters = list(trainable_parameters(classifier.model).values())
+        results.append((losses, torch.autograd.grad(losses.mean(), parameters)))
+    torch.testing.assert_close(results[1][0], results[0][0], atol=1e-5, rtol=1e-5)
+    for one, other in zip(results[1][1], results[0][1], strict=True):
+        torch.testing.assert_close(one, other, atol=1e-6, rtol=1e-3)
+
+
+@pytest.mark.parametrize("answers", [ANSWERS, {"red": "yes no", "green": "maybe", "blue": "so no so"}])
+def test_scores_with_shared_beginnings_equal_plain_ones(family, examples, answers):
+    plain = tuned(family, ALL, answers)
+    ready, _ = make_ready(tuned(family, ALL, answers))
+    prompts = [plain.prompter.encode_rows(examples).prompt(row) for row in range(len(examples))]
+    with torch.no_grad():
+        difference = score_labels(ready, prompts) - score_labels(plain, prompts)
+    assert difference.abs().max() < 1e-5
+
+
+def test_the_adapter_switched_off_leaves_the_base(tiny_model, examples):
+    plain = make_classifier(tiny_model, ANSWERS)
+    ready, _ = make_ready(tuned(tiny_model, ALL))
+    prompts = [plain.prompter.encode_rows(examples).prompt(row) for row in range(8)]
+    with torch.no_grad(), ready.model.disable_adapter():
+        torch.testing.assert_close(score_labels(ready, prompts), score_labels(plain, prompts), atol=1e-5, rtol=1e-5)
+
+
+def test_a_stand_in_that_computes_something_else_is_not_used(tiny_model, monkeypatch):
+    monkeypatch.setattr("labeltune.model.fuse.rotate", lambda qkv, cos, sin, heads, kv: wrong(qkv, heads, kv))
+    ready, notes = make_ready(tuned(tiny_model, ALL))
+    assert ready.packed
+    assert "attention" not in notes[0]
+
+
+def wrong(qkv, heads, kv_heads):
+    """Queries, keys and values that were never turned."""
+    whole = qkv.view(len(qkv), heads + 2 * kv_heads, -1)
+    return whole[:, :heads], whole[:, heads : heads + kv_heads], whole[:, heads + kv_heads :]
+
+
+def test_a_model_that_cannot_be_packed_is_padded_and_says_why(tiny_model):
+    classifier = make_classifier(tiny_model, ANSWERS)
+    classifier.model.config.attention_dropout = 0.1
+    same, notes = make_ready(classifier)
+    assert not same.packed
+    assert notes == ["rows are padded rather than packed: the model drops attention at random"]
+
+
+def test_a_base_in_four_bits_unpacks_to_the_same_numbers(tiny_model, examples):
+    scores = []
+    for memory in ("lean", "fast"):
+        settings = ModelSettings(name_or_path=str(tiny_model), device="cpu", quantization="nf4", memory=memory)
+        base = load_base(settings)
+        plain = make_classifier(tiny_model, ANSWERS)
+        ready, _ = make_ready(replace(plain, model=add_adapter(base.model, ALL, 0)))
+        prompts = [plain.prompter.encode_rows(examples).prompt(row) for row in range(8)]
+        with torch.no_grad():
+            scores.append(score_labels(ready, prompts))
+        assert base.checkpointing == (memory == "lean")
+    torch.testing.assert_close(scores[0], scores[1], atol=1e-5, rtol=1e-5)
