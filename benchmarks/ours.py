@@ -26,8 +26,8 @@ from labeltune.recipe import Recipe
 from labeltune.recipes import load_recipe
 
 INSTRUCTION_FIRST = (
-    "Determine whether the hypothesis entails the premise. Output 0 in case of entailment, 1 in case the statements are "
-    "unrelated or not directly implied, 2 in case of a contradiction. Please answer with only the number: 0, 1, or 2. "
+    "Determine whether the hypothesis entails the premise. Output 0 in case of entailment, 1 in case the statements "
+    "are unrelated or not directly implied, 2 in case of a contradiction. Please answer with only 0, 1, or 2. "
     "Premise: {premise} Hypothesis: {hypothesis}"
 )
 COMPARED_STEPS = 200
@@ -84,7 +84,7 @@ def main() -> None:
 
 def measure(name: str, options: Options, profile: bool) -> Measured:
     stack = STACKS[name]
-    layers = 8 if name == "same-float32" and options.layers is None else options.layers
+    layers = 8 if name in SAME and options.layers is None else options.layers
     recipe = load_recipe(stack.recipe, [*stack.settings, f"train.max_steps={stack.steps}", "train.learning_rate=2e-4"])
     folder = find_shape(stack.shape, options.tokenizer, options.work, layers)
     recipe = recipe.model_copy(update={"model": recipe.model.model_copy(update={"name_or_path": str(folder)})})
@@ -146,8 +146,8 @@ def train(stack: Stack, recipe: Recipe, options: Options, begun_s: float, profil
     train_s = ends_s[-1] - ends_s[0]
     save_adapter(classifier.model, options.work / f"adapter-{stack.recipe}")
     batch_size = recipe.train.per_device_train_batch_size
-    durations_s = sorted(later - earlier for earlier, later in zip(ends_s[:-1], ends_s[1:], strict=True))
-    s_per_step = durations_s[len(durations_s) // 2]
+    warm = len(losses) // 3
+    s_per_step = (ends_s[-1] - ends_s[warm]) / (len(losses) - warm)
     complete = len(losses) == steps_of_five_epochs(batch_size)
     note = f"{len(losses)} steps in {train_s:.1f} s, loaded in {loaded_s:.1f} s, {len(stepper._graphs)} shapes recorded"
     return Measured(
@@ -155,10 +155,11 @@ def train(stack: Stack, recipe: Recipe, options: Options, begun_s: float, profil
         shape=stack.shape,
         batch_size=batch_size,
         s_per_step=s_per_step,
-        five_epochs_s=train_s if complete else s_per_step * steps_of_five_epochs(batch_size),
+        five_epochs_s=s_per_step * steps_of_five_epochs(batch_size),
         peak_allocated_mib=torch.cuda.max_memory_allocated() / MIB,
         train_s=time.perf_counter() - begun_s if complete else None,
-        note=f"{note}; {stepper.note or 'replayed'}; last loss {losses[-1]:.3f}" + ("" if complete else "; projected"),
+        note=f"{note}; {stepper.note or 'replayed'}; last loss {losses[-1]:.3f}"
+        + ("" if complete else "; the rest projected"),
     )
 
 

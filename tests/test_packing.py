@@ -1,4 +1,4 @@
-"""Rows packed end to end, their shared beginnings, and the stand-ins for transformers' modules: all beside the plain way."""
+"""Rows packed end to end, shared beginnings, stand-ins for transformers' modules: all beside the plain way."""
 
 from dataclasses import replace
 

@@ -1,4 +1,4 @@
-"""Attention over packed rows, and over padded ones where float16 would overflow: two attentions given to transformers."""
+"""Attention over packed rows, and over padded ones where float16 would overflow, as transformers calls it."""
 
 from __future__ import annotations
 

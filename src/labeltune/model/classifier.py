@@ -19,7 +19,7 @@ from labeltune.recipe import TrainSettings
 Inputs = Packing | torch.Tensor
 """Packed rows, or token ids (B, T) padded on the right."""
 
-# B rows in a batch, T tokens (packed, or padded), A places where answers are read, V vocabulary, H hidden size, K labels
+# B rows, T tokens (packed, or padded), A places where answers are read, V vocabulary, H hidden size, K labels
 
 
 @dataclass(frozen=True)

@@ -1,7 +1,7 @@
 """Triton kernels: attention over packed rows, rotary embedding, gated SiLU. Imported on GPUs alone.
 
-Attention is the tiled softmax of Dao et al. 2022 (arXiv 2205.14135) with one rule for what may be seen, which packed rows
-with common beginnings make as simple as causality: token q sees token k if and only if `k <= q < ends[k]`.
+Attention is the tiled softmax of Dao et al. 2022 (arXiv 2205.14135) with one rule for what may be seen, which packed
+rows with common beginnings make as simple as causality: token q sees token k if and only if `k <= q < ends[k]`.
 """
 
 from __future__ import annotations

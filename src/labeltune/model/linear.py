@@ -41,6 +41,7 @@ class FrozenLinears:
         self.sizes = [module.out_features for module in modules]
         self._workspace = workspace
         self._joined: torch.Tensor | None = None
+        self._bias: torch.Tensor | None = None
         if not any(isinstance(module, Linear4bit) for module in modules):
             weights = [module.weight for module in modules]
             self._joined = weights[0] if len(weights) == 1 else torch.cat(weights).detach()
@@ -63,18 +64,21 @@ class FrozenLinears:
         return whole
 
     def bias(self) -> torch.Tensor | None:
-        """(N,), zeros where a layer has none; None where no layer has any."""
+        """(N,), zeros where a layer has none; None where no layer has any. Joined once where none is trained."""
         biases = [module.bias for module in self.modules]
         if all(bias is None for bias in biases):
             return None
         if len(biases) == 1:
             return biases[0]
-        weight = self.modules[0].weight
-        filled = [
-            torch.zeros(size, device=weight.device) if bias is None else bias
-            for bias, size in zip(biases, self.sizes, strict=True)
-        ]
-        return torch.cat(filled)
+        if self._bias is not None:
+            return self._bias
+        like = next(bias for bias in biases if bias is not None)
+        filled = [like.new_zeros(size) if bias is None else bias for bias, size in zip(biases, self.sizes, strict=True)]
+        whole = torch.cat(filled)
+        if not whole.requires_grad:
+            with torch.inference_mode(False):
+                self._bias = whole.clone()
+        return whole
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,7 +106,7 @@ class _Linear(torch.autograd.Function):
     """x W^T + bias + scale * dropout(x) A^T B^T, with W frozen."""
 
     @staticmethod
-    def forward(
+    def forward(  # noqa: PLR0913, PLR0917
         ctx: Any,
         x_TI: torch.Tensor,
         bias_N: torch.Tensor | None,

@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-# B rows, T packed tokens, G groups (rows, or rows that share a beginning), P shared tokens, L tokens of the longest group
+# B rows, T packed tokens, G groups (rows, or rows that begin alike), P shared tokens, L tokens of the longest group
 
 Ints = npt.NDArray[np.int64]
 
@@ -163,7 +163,7 @@ class Grid:
         within = np.arange(longest)[None] < lengths[:, None]
         back_T = np.zeros(len(layout), dtype=np.int64)
         back_T[places_GL[within]] = np.flatnonzero(within.ravel())
-        # a token sees the shared tokens, and in its group what it continues; padding sees itself, to keep softmax finite
+        # a token sees the shared tokens, and in its group what it continues; padding sees itself: softmax stays finite
         seen_GLL = (places_GL[:, None, :] <= places_GL[:, :, None]) & (
             places_GL[:, :, None] < layout.ends_T[places_GL][:, None, :]
         )

@@ -12,7 +12,7 @@ import torch
 
 from labeltune.model.classifier import Classifier
 from labeltune.model.memory import is_out_of_memory, release_memory
-from labeltune.model.packing import prefix_key
+from labeltune.model.packing import common_prefix, prefix_key
 from labeltune.prompt import EncodedRows, parse_answer
 from labeltune.recipe import ScoreSettings
 from labeltune.rows import Example, Prediction
@@ -35,7 +35,7 @@ class ScoredBatch:
     labels_BK: npt.NDArray[np.float64]
     texts: list[str] | None
     batch_size: int
-    """The size in force."""
+    """B."""
     shrunk: bool
     """Whether memory ran out before and the size was halved."""
 
@@ -50,7 +50,7 @@ class Scores:
     """The same normalised over the labels."""
     texts: list[str] | None
     batch_size: int
-    """The batch size in the end."""
+    """The last batch's size."""
     shrunk: bool
     """Whether memory ran out and the size was halved on the way."""
 
@@ -70,32 +70,36 @@ def score_batches(
     """
     by_beginning = classifier.packed and settings.mode == "labels"
     order = _order_by_beginning(encoded) if by_beginning else np.argsort(-encoded.lengths, kind="stable")
-    if skip:
-        order = order[~np.isin(order, np.concatenate([batch.rows for batch in skip]))]
     # long words are scored for all labels at once, so a row takes the room of K
     width = 1 if classifier.words.single else len(classifier.words.names)
-    batch_size = max(1, (settings.per_device_eval_batch_size or _rows_per_pass(encoded)) // width)
+    wanted = settings.per_device_eval_batch_size
+    if wanted is None:
+        spent_N = np.cumsum(_new_tokens(encoded, order) if by_beginning else encoded.lengths[order])
+    else:
+        spent_N = np.arange(1, len(order) + 1)
+    budget = max(1, (wanted or TOKENS_PER_PASS) // width)
     done, shrunk = 0, False
     under_way: _UnderWay | None = None
     while done < len(order):
-        rows = order[done : done + batch_size]
+        end = np.searchsorted(spent_N, (spent_N[done - 1] if done else 0) + budget, side="right")
+        rows = order[done : max(done + 1, int(end))]
         try:
             started = _start(classifier, encoded, rows, settings)
         except Exception as error:
             if not is_out_of_memory(error):
                 raise
-            if batch_size == 1:
+            if len(rows) == 1:
                 raise ValueError(
                     f"memory ran out while scoring a single row of {encoded.lengths[rows[0]]} tokens; "
                     "lower prompt.max_length, quantise the base (model.quantization: nf4) or take a smaller one"
                 ) from error
             release_memory()
-            batch_size, shrunk = batch_size // 2, True
+            budget, shrunk = budget // 2, True
             continue
         done += len(rows)
         if under_way is not None:
             yield under_way.result()
-        under_way = _UnderWay(rows, *started, batch_size, shrunk)
+        under_way = _UnderWay(rows, *started, len(rows), shrunk)
     if under_way is not None:
         yield under_way.result()
 
@@ -124,10 +128,15 @@ def _order_by_beginning(encoded: EncodedRows) -> npt.NDArray[np.int64]:
     return np.array([row for window in windows for row in window], dtype=np.int64)
 
 
-def _rows_per_pass(encoded: EncodedRows) -> int:
-    """As many rows as make some TOKENS_PER_PASS tokens, were nothing shared."""
-    longest = int(np.percentile(encoded.lengths, 95)) if len(encoded) else 1
-    return max(1, TOKENS_PER_PASS // max(1, longest))
+def _new_tokens(encoded: EncodedRows, order: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
+    """For each row in this order, the tokens that it does not have in common with the row before it."""
+    prompts = [encoded.prompt(row) for row in order]
+    return np.array(
+        [
+            len(prompt) - (common_prefix(prompts[place - 1], prompt) if place else 0)
+            for place, prompt in enumerate(prompts)
+        ]
+    )
 
 
 def _start(
