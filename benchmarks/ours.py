@@ -130,8 +130,6 @@ def train(stack: Stack, recipe: Recipe, options: Options, begun_s: float, profil
     """Steps in steady state, and the whole from nothing to a saved adapter."""
     import torch
 
-    from labeltune.model.adapter import save_adapter
-
     classifier = load(recipe)
     loaded_s = time.perf_counter() - begun_s
     torch.cuda.reset_peak_memory_stats()
@@ -144,7 +142,7 @@ def train(stack: Stack, recipe: Recipe, options: Options, begun_s: float, profil
             show_profile(steps)
             break
     train_s = ends_s[-1] - ends_s[0]
-    save_adapter(classifier.model, options.work / f"adapter-{stack.recipe}")
+    classifier.model.save_pretrained(options.work / f"adapter-{stack.recipe}", save_embedding_layers=False)
     batch_size = recipe.train.per_device_train_batch_size
     warm = len(losses) // 3
     s_per_step = (ends_s[-1] - ends_s[warm]) / (len(losses) - warm)

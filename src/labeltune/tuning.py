@@ -245,7 +245,8 @@ def _forget_predictions(tuning: Tuning, begun: int) -> None:
     """
     name = _scoring_name(tuning, begun)
     kept = {f"{name}.jsonl", f"{_training_name(name)}.jsonl"}
-    kept |= {entry.get(key) for entry in tuning.epochs for key in ("predictions", "training_predictions")}
+    noted = [entry.get(key) for entry in tuning.epochs for key in ("predictions", "training_predictions")]
+    kept |= {file for file in noted if file}
     for path in (tuning.folder.path / "predictions").glob("*.jsonl"):
         of_a_checkpoint = path.name.startswith(("epoch-", "step-"))
         if (of_a_checkpoint and path.name not in kept) or (path.stem == "tuned-test" and not _is_over(tuning, begun)):

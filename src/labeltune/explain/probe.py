@@ -69,8 +69,10 @@ def moving_words(
 def answer_states(classifier: Classifier, encoded: EncodedRows, settings: ScoreSettings) -> npt.NDArray[np.float32]:
     """The hidden states at the answer position, of shape (N, H), each scaled to length 1.
 
-    They are read where the output layer takes them in, while the rows are scored in the usual way.
+    They are read where the output layer takes them in, while the rows are scored by their labels: one pass a batch, the
+    next of which may be under way before a batch is finished.
     """
+    by_labels = settings.model_copy(update={"mode": "labels"})
     seen: list[torch.Tensor] = []
 
     def look(_module: torch.nn.Module, inputs: tuple[torch.Tensor, ...], _output: torch.Tensor) -> None:
@@ -79,12 +81,11 @@ def answer_states(classifier: Classifier, encoded: EncodedRows, settings: ScoreS
     states_NH: npt.NDArray[np.float32] | None = None
     hook = classifier.model.get_output_embeddings().register_forward_hook(look)
     try:
-        for batch in score_batches(classifier, encoded, settings):
-            own_BH = _first_places(seen, len(batch.rows))
+        for batch in score_batches(classifier, encoded, by_labels):
+            own_BH = _first_places(seen.pop(0), len(batch.rows))
             if states_NH is None:
                 states_NH = np.zeros((len(encoded), own_BH.shape[1]), dtype=np.float32)
             states_NH[batch.rows] = own_BH
-            seen.clear()
     finally:
         hook.remove()
     if states_NH is None:
@@ -95,15 +96,9 @@ def answer_states(classifier: Classifier, encoded: EncodedRows, settings: ScoreS
     return scaled_NH
 
 
-def _first_places(seen: Sequence[torch.Tensor], rows: int) -> npt.NDArray[np.float32]:
-    """Of all places that one batch's scoring looked at, the one behind each of its prompts: shape (B, H).
-
-    Words of a single token are read there alone. Longer ones are read at further places too, all labels of a row after
-    one another, or in a pass of their own.
-    """
-    alone = [states for states in seen if len(states) == rows]
-    states_AH = alone[0] if alone else seen[-1][:: len(seen[-1]) // rows]
-    own_BH: npt.NDArray[np.float32] = states_AH.numpy()
+def _first_places(states_AH: torch.Tensor, rows: int) -> npt.NDArray[np.float32]:
+    """Of all places that one batch's scoring looked at, as many for each row, the one behind its prompt: (B, H)."""
+    own_BH: npt.NDArray[np.float32] = states_AH[:: len(states_AH) // rows].numpy()
     return own_BH
 
 

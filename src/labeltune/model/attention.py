@@ -37,7 +37,8 @@ def attention_forward(
         attention_mask: not read where there is a packing.
     """
     if packing is None:
-        return sdpa_attention_forward(module, query, key, value, attention_mask, **options)
+        result: tuple[torch.Tensor, None] = sdpa_attention_forward(module, query, key, value, attention_mask, **options)
+        return result
     scale = options.get("scaling")
     q_THD, k_TKD, v_TKD = (tensor[0].transpose(0, 1) for tensor in (query, key, value))
     return attend(q_THD, k_TKD, v_TKD, packing, q_THD.shape[-1] ** -0.5 if scale is None else scale)[None], None
@@ -62,7 +63,8 @@ def fp32_attention_forward(
     with torch.autocast(query.device.type, enabled=False):  # autocast would turn the product back to half precision
         wide = (query.float(), key.float(), value.float())
         output, _ = attention_forward(module, *wide, attention_mask, **options)
-    return output.to(value.dtype), None
+    narrow: torch.Tensor = output.to(value.dtype)
+    return narrow, None
 
 
 for _name, _function in ((PACKED_ATTENTION, attention_forward), (FP32_ATTENTION, fp32_attention_forward)):
@@ -94,10 +96,11 @@ def attend_in_grid(
     q_GHLD, k_GHLD, v_GHLD = (tensor[grid.places_GL].transpose(1, 2) for tensor in (q_THD, k_THD, v_THD))
     parts = []
     if shared:
-        prefix = [tensor[:shared].transpose(0, 1)[None] for tensor in (q_THD, k_THD, v_THD)]
-        parts.append(scaled_dot_product_attention(*prefix, is_causal=True, scale=scale)[0].transpose(0, 1))
-        k_GHLD = torch.cat([prefix[1].expand(rows, -1, -1, -1), k_GHLD], dim=2)
-        v_GHLD = torch.cat([prefix[2].expand(rows, -1, -1, -1), v_GHLD], dim=2)
+        q_1HPD, k_1HPD, v_1HPD = (tensor[:shared].transpose(0, 1)[None] for tensor in (q_THD, k_THD, v_THD))
+        out_1HPD = scaled_dot_product_attention(q_1HPD, k_1HPD, v_1HPD, is_causal=True, scale=scale)
+        parts.append(out_1HPD[0].transpose(0, 1))
+        k_GHLD = torch.cat([k_1HPD.expand(rows, -1, -1, -1), k_GHLD], dim=2)
+        v_GHLD = torch.cat([v_1HPD.expand(rows, -1, -1, -1), v_GHLD], dim=2)
     if rows:
         mask = None if grid.plain_causal else grid.mask_G1LK
         out_GHLD = scaled_dot_product_attention(
@@ -132,7 +135,7 @@ class _Attend(torch.autograd.Function):
         return out
 
     @staticmethod
-    def backward(ctx: Any, d_out: torch.Tensor) -> tuple[torch.Tensor | None, ...]:  # type: ignore[override]
+    def backward(ctx: Any, d_out: torch.Tensor) -> tuple[torch.Tensor | None, ...]:
         from labeltune.model import kernels
 
         q, k, v, out, lse_HT = ctx.saved_tensors

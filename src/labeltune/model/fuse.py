@@ -149,7 +149,7 @@ class _Rotate(torch.autograd.Function):
         return turned[:, :heads], turned[:, heads:], values
 
     @staticmethod
-    def backward(ctx: Any, dq: torch.Tensor, dk: torch.Tensor, dv: torch.Tensor) -> Any:  # type: ignore[override]
+    def backward(ctx: Any, dq: torch.Tensor, dk: torch.Tensor, dv: torch.Tensor) -> Any:
         cos, sin = ctx.saved_tensors
         heads, kv_heads = dq.shape[1], dk.shape[1]
         whole = torch.empty((len(dq), heads + 2 * kv_heads, dq.shape[2]), dtype=dq.dtype, device=dq.device)
@@ -200,7 +200,7 @@ class _GatedSilu(torch.autograd.Function):
         return out
 
     @staticmethod
-    def backward(ctx: Any, d_out: torch.Tensor) -> torch.Tensor:  # type: ignore[override]
+    def backward(ctx: Any, d_out: torch.Tensor) -> torch.Tensor:
         from labeltune.model import kernels
 
         (both,) = ctx.saved_tensors
@@ -221,7 +221,7 @@ def _attention(module: Any, workspace: Workspace) -> FusedAttention | None:
         return None
     if not hasattr(module, "head_dim") or not hasattr(module, "scaling"):
         return None
-    if any(layer.in_features != parts[0].in_features for layer in parts[1:]):
+    if len({part.in_features for part in parts if part is not None}) > 1:
         return None
     return FusedAttention(module, output, workspace)
 

@@ -43,7 +43,7 @@ class FrozenLinears:
         self._joined: torch.Tensor | None = None
         self._bias: torch.Tensor | None = None
         if not any(isinstance(module, Linear4bit) for module in modules):
-            weights = [module.weight for module in modules]
+            weights: list[torch.Tensor] = [module.weight for module in modules]
             self._joined = weights[0] if len(weights) == 1 else torch.cat(weights).detach()
             del weights
             if len(modules) > 1:
@@ -130,7 +130,7 @@ class _Linear(torch.autograd.Function):
         return y_TN
 
     @staticmethod
-    def backward(ctx: Any, dy_TN: torch.Tensor) -> tuple[torch.Tensor | None, ...]:  # type: ignore[override]
+    def backward(ctx: Any, dy_TN: torch.Tensor) -> tuple[torch.Tensor | None, ...]:
         lora: Lora | None = ctx.lora
         dx_TI = da_RI = db_NR = None
         dbias_N = dy_TN.sum(0) if ctx.has_bias and ctx.needs_input_grad[1] else None

@@ -207,5 +207,5 @@ def static_size(tokens: int) -> int:
     >>> [static_size(tokens) for tokens in (1, 84, 1344, 1345, 10_000)]
     [32, 96, 1344, 1408, 10240]
     """
-    step = max(32, 2 ** (max(tokens, 1).bit_length() - 5))
+    step = max(32, 1 << max(0, tokens.bit_length() - 5))
     return -(-tokens // step) * step
