@@ -86,13 +86,13 @@ def test_a_run_stopped_again_and_again_scores_no_row_twice_and_ends_the_same(rec
     recipe = load_recipe(str(recipe_file), SETTINGS)
     whole = pipeline.run(recipe, QUIET, tmp_path / "whole")
     scored = Counter()
-    real = score._score_batch
+    real = score._start
 
     def count(classifier, encoded, rows, settings):
         scored["rows"] += len(rows)
         return real(classifier, encoded, rows, settings)
 
-    monkeypatch.setattr(score, "_score_batch", count)
+    monkeypatch.setattr(score, "_start", count)
     out, parts = tmp_path / "parts", 0
     while True:
         parts += 1

@@ -10,6 +10,7 @@ from transformers import AttentionInterface, AttentionMaskInterface
 from transformers.integrations.sdpa_attention import sdpa_attention_forward
 from transformers.masking_utils import sdpa_mask
 
+from labeltune.model.linear import apply
 from labeltune.model.packing import Grid, Packing
 
 # T packed tokens, P of them shared, G groups, L tokens of the longest group, H heads, K key heads, D head size
@@ -81,7 +82,7 @@ def attend(
         scale: factor of the product of queries and keys.
     """
     if q_THD.device.type == "cuda":
-        output: torch.Tensor = _Attend.apply(q_THD, k_TKD, v_TKD, packing, scale)
+        output: torch.Tensor = apply(_Attend, q_THD, k_TKD, v_TKD, packing, scale)
         return output
     return attend_in_grid(q_THD, k_TKD, v_TKD, packing.grid, scale)
 

@@ -9,7 +9,7 @@ import torch
 from torch.nn.functional import rms_norm, silu
 
 from labeltune.model.attention import attend
-from labeltune.model.linear import LinearGroup, Workspace, is_plain_linear
+from labeltune.model.linear import LinearGroup, Workspace, apply, is_plain_linear
 from labeltune.model.packing import Packing
 
 # T packed tokens, H heads, K key heads, D head size, F width of the gated layer
@@ -123,7 +123,7 @@ def rotate(
         queries (T, heads, D), keys and values (T, kv_heads, D).
     """
     if qkv_TN.device.type == "cuda":
-        q, k, v = _Rotate.apply(qkv_TN, cos_TR, sin_TR, heads, kv_heads)
+        q, k, v = apply(_Rotate, qkv_TN, cos_TR, sin_TR, heads, kv_heads)
         return q, k, v
     whole = qkv_TN.view(len(qkv_TN), heads + 2 * kv_heads, -1)
     turning, v_TKD = whole[:, : heads + kv_heads], whole[:, heads + kv_heads :]
@@ -179,7 +179,7 @@ def _rotate_heads(
 def gated_silu(both_TF: torch.Tensor) -> torch.Tensor:
     """silu(first half) * second half, (T, 2 F) to (T, F)."""
     if both_TF.device.type == "cuda":
-        result: torch.Tensor = _GatedSilu.apply(both_TF)
+        result: torch.Tensor = apply(_GatedSilu, both_TF)
         return result
     gate, up = both_TF.chunk(2, dim=-1)
     return silu(gate) * up

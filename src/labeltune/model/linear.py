@@ -73,7 +73,9 @@ class FrozenLinears:
         if self._bias is not None:
             return self._bias
         like = next(bias for bias in biases if bias is not None)
-        filled = [like.new_zeros(size) if bias is None else bias for bias, size in zip(biases, self.sizes, strict=True)]
+        filled: list[torch.Tensor] = [
+            like.new_zeros(size) if bias is None else bias for bias, size in zip(biases, self.sizes, strict=True)
+        ]
         whole = torch.cat(filled)
         if not whole.requires_grad:
             with torch.inference_mode(False):
@@ -100,6 +102,11 @@ def unpack(module: Linear4bit, out: torch.Tensor) -> None:
         dequantize_4bit(module.weight.data, state, out=out)
     else:
         out.copy_(dequantize_4bit(module.weight.data, state))
+
+
+def apply(function: Any, *arguments: Any) -> Any:
+    """A differentiable function's `apply`, which torch leaves without types."""
+    return function.apply(*arguments)
 
 
 class _Linear(torch.autograd.Function):
@@ -183,7 +190,7 @@ class LinearGroup:
         bias = self.frozen.bias()
         if bias is not None:
             bias = bias.to(x.dtype)
-        y_TN: torch.Tensor = _Linear.apply(x.reshape(-1, x.shape[-1]), bias, a_RI, b_NR, self.frozen, lora)
+        y_TN: torch.Tensor = apply(_Linear, x.reshape(-1, x.shape[-1]), bias, a_RI, b_NR, self.frozen, lora)
         return y_TN.view(*x.shape[:-1], -1)
 
     def _updates(self, dtype: torch.dtype) -> tuple[Lora | None, torch.Tensor | None, torch.Tensor | None]:

@@ -100,6 +100,9 @@ def score_batches(
         if under_way is not None:
             yield under_way.result()
         under_way = _UnderWay(rows, *started, len(rows), shrunk)
+        if classifier.device.type != "cuda":  # nothing goes on by itself, so nothing is gained by waiting
+            yield under_way.result()
+            under_way = None
     if under_way is not None:
         yield under_way.result()
 
