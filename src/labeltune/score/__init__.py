@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import itertools
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
@@ -73,15 +74,16 @@ def score_batches(
     # long words are scored for all labels at once, so a row takes the room of K
     width = 1 if classifier.words.single else len(classifier.words.names)
     wanted = settings.per_device_eval_batch_size
-    if wanted is None:
-        spent_N = np.cumsum(_new_tokens(encoded, order) if by_beginning else encoded.lengths[order])
-    else:
-        spent_N = np.arange(1, len(order) + 1)
+    cost_N = np.ones(len(order), dtype=np.int64) if wanted else _new_tokens(encoded, order, by_beginning)
+    spent_N = np.cumsum(cost_N)  # over all rows, so that batches end where they would have ended unbroken
+    if skip:
+        left = ~np.isin(order, np.concatenate([batch.rows for batch in skip]))
+        order, cost_N, spent_N = order[left], cost_N[left], spent_N[left]
     budget = max(1, (wanted or TOKENS_PER_PASS) // width)
     done, shrunk = 0, False
     under_way: _UnderWay | None = None
     while done < len(order):
-        end = np.searchsorted(spent_N, (spent_N[done - 1] if done else 0) + budget, side="right")
+        end = np.searchsorted(spent_N, spent_N[done] - cost_N[done] + budget, side="right")
         rows = order[done : max(done + 1, int(end))]
         try:
             started = _start(classifier, encoded, rows, settings)
@@ -131,15 +133,13 @@ def _order_by_beginning(encoded: EncodedRows) -> npt.NDArray[np.int64]:
     return np.array([row for window in windows for row in window], dtype=np.int64)
 
 
-def _new_tokens(encoded: EncodedRows, order: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
-    """For each row in this order, the tokens that it does not have in common with the row before it."""
-    prompts = [encoded.prompt(row) for row in order]
-    return np.array(
-        [
-            len(prompt) - (common_prefix(prompts[place - 1], prompt) if place else 0)
-            for place, prompt in enumerate(prompts)
-        ]
-    )
+def _new_tokens(encoded: EncodedRows, order: npt.NDArray[np.int64], by_beginning: bool) -> npt.NDArray[np.int64]:
+    """The tokens of each row in this order; where beginnings are shared, without those that the row before has too."""
+    lengths_N = encoded.lengths[order]
+    if by_beginning:
+        prompts = [encoded.prompt(row) for row in order]
+        lengths_N[1:] -= [common_prefix(one, other) for one, other in itertools.pairwise(prompts)]
+    return lengths_N
 
 
 def _start(
