@@ -8,7 +8,7 @@ import torch
 from transformers import LlamaConfig, LlamaForCausalLM, MistralConfig, MistralForCausalLM
 
 from labeltune.model.adapter import add_adapter, trainable_parameters
-from labeltune.model.attention import attend_in_grid
+from labeltune.model.attention import attend_in_grid, rotate_and_attend
 from labeltune.model.base import load_base
 from labeltune.model.packing import WORTH_SHARING, Packing, pack
 from labeltune.model.ready import make_ready
@@ -133,16 +133,13 @@ def test_the_adapter_switched_off_leaves_the_base(tiny_model, examples):
 
 
 def test_a_stand_in_that_computes_something_else_is_not_used(tiny_model, monkeypatch):
-    monkeypatch.setattr("labeltune.model.fuse.rotate", lambda qkv, cos, sin, heads, kv: wrong(qkv, heads, kv))
+    def never_turned(qkv, cos, sin, heads, packing, scale):
+        return rotate_and_attend(qkv, torch.ones_like(cos), torch.zeros_like(sin), heads, packing, scale)
+
+    monkeypatch.setattr("labeltune.model.fuse.rotate_and_attend", never_turned)
     ready, notes = make_ready(tuned(tiny_model, ALL))
     assert ready.packed
     assert "attention" not in notes[0]
-
-
-def wrong(qkv, heads, kv_heads):
-    """Queries, keys and values that were never turned."""
-    whole = qkv.view(len(qkv), heads + 2 * kv_heads, -1)
-    return whole[:, :heads], whole[:, heads : heads + kv_heads], whole[:, heads + kv_heads :]
 
 
 def test_a_model_that_cannot_be_packed_is_padded_and_says_why(tiny_model):

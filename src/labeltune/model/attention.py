@@ -87,6 +87,31 @@ def attend(
     return attend_in_grid(q_THD, k_TKD, v_TKD, packing.grid, scale)
 
 
+def rotate_and_attend(  # noqa: PLR0913, PLR0917
+    qkv_TND: torch.Tensor,
+    cos_TR: torch.Tensor,
+    sin_TR: torch.Tensor,
+    heads: tuple[int, int],
+    packing: Packing,
+    scale: float,
+) -> torch.Tensor:
+    """`attend` after rotary position embedding (Su et al. 2021, arXiv 2104.09864), halves paired; returns (T, H, D).
+
+    Args:
+        qkv_TND: queries, keys and values side by side, N = H + 2 K; the first R numbers of queries and keys are turned.
+        heads: H and K.
+    """
+    if qkv_TND.device.type == "cuda":
+        output: torch.Tensor = apply(_RotateAndAttend, qkv_TND, cos_TR, sin_TR, heads, packing, scale)
+        return output
+    turning, v_TKD = qkv_TND[:, : sum(heads)], qkv_TND[:, sum(heads) :]
+    rotary = cos_TR.shape[-1]
+    x = turning[..., :rotary]
+    half = torch.cat([-x[..., rotary // 2 :], x[..., : rotary // 2]], dim=-1)
+    turned = torch.cat([x * cos_TR[:, None] + half * sin_TR[:, None], turning[..., rotary:]], dim=-1)
+    return attend_in_grid(turned[:, : heads[0]], turned[:, heads[0] :], v_TKD, packing.grid, scale)
+
+
 def attend_in_grid(
     q_THD: torch.Tensor, k_TKD: torch.Tensor, v_TKD: torch.Tensor, grid: Grid, scale: float
 ) -> torch.Tensor:
@@ -118,44 +143,100 @@ class _Attend(torch.autograd.Function):
     def forward(
         ctx: Any, q: torch.Tensor, k: torch.Tensor, v: torch.Tensor, packing: Packing, scale: float
     ) -> torch.Tensor:
-        from labeltune.model import kernels
-
         q, k, v = (tensor if tensor.stride(-1) == 1 else tensor.contiguous() for tensor in (q, k, v))
-        tokens, heads, size = q.shape
-        out = torch.empty((tokens, heads, size), dtype=q.dtype, device=q.device)
-        lse_HT = torch.empty((heads, tokens), dtype=torch.float32, device=q.device)
-        options = kernels.attention_options(q.dtype, size)
-        kernels.attention_forward[(-(-tokens // options["BLOCK_M"]), heads)](
-            *(q, k, v, out, lse_HT, packing.ends_T, packing.starts_T, packing.shared, tokens, scale),
-            *(*q.stride()[:2], *k.stride()[:2], *v.stride()[:2], *out.stride()[:2]),
-            GROUP=heads // k.shape[1],
-            **options,
-        )
+        out, lse_HT = _attention(q, k, v, packing, scale)
         ctx.save_for_backward(q, k, v, out, lse_HT)
         ctx.packing, ctx.scale = packing, scale
         return out
 
     @staticmethod
     def backward(ctx: Any, d_out: torch.Tensor) -> tuple[torch.Tensor | None, ...]:
+        q, k, v, out, lse_HT = ctx.saved_tensors
+        d_all = _attention_backward(q, k, v, out, d_out, lse_HT, ctx.packing, ctx.scale)
+        heads, kv_heads = q.shape[1], k.shape[1]
+        return *d_all.split([heads, kv_heads, kv_heads], 1), None, None
+
+
+class _RotateAndAttend(torch.autograd.Function):
+    """Rotary embedding and attention on queries, keys and values that lie side by side."""
+
+    @staticmethod
+    def forward(  # noqa: PLR0913, PLR0917
+        ctx: Any,
+        qkv: torch.Tensor,
+        cos: torch.Tensor,
+        sin: torch.Tensor,
+        heads: tuple[int, int],
+        packing: Packing,
+        scale: float,
+    ) -> torch.Tensor:
         from labeltune.model import kernels
 
-        q, k, v, out, lse_HT = ctx.saved_tensors
-        d_out = d_out if d_out.stride(-1) == 1 else d_out.contiguous()
-        tokens, heads, size = q.shape
-        kv_heads, packing, scale = k.shape[1], ctx.packing, ctx.scale
-        dq = torch.empty((tokens, heads, size), dtype=q.dtype, device=q.device)
-        dk = torch.empty((tokens, kv_heads, size), dtype=q.dtype, device=q.device)
-        dv, delta_HT = torch.empty_like(dk), torch.empty_like(lse_HT)
-        options = {"GROUP": heads // kv_heads, **kernels.attention_options(q.dtype, size)}
-        strides = (*q.stride()[:2], *k.stride()[:2], *v.stride()[:2])
-        kernels.attention_backward_queries[(-(-tokens // options["BLOCK_M"]), heads)](
-            *(q, k, v, out, d_out, dq, lse_HT, delta_HT, packing.ends_T, packing.starts_T, packing.shared, tokens),
-            *(scale, *strides, *out.stride()[:2], *d_out.stride()[:2]),
-            **options,
-        )
-        kernels.attention_backward_keys[(-(-tokens // options["BLOCK_N"]), kv_heads)](
-            *(q, k, v, d_out, dk, dv, lse_HT, delta_HT, packing.ends_T, tokens, scale),
-            *(*strides, *d_out.stride()[:2]),
-            **options,
-        )
-        return dq, dk, dv, None, None
+        cos, sin = cos.contiguous(), sin.contiguous()
+        turned = kernels.rotate(qkv, cos, sin, sum(heads), backward=False)
+        out, lse_HT = _attention(*turned.split([heads[0], heads[1], heads[1]], 1), packing, scale)
+        ctx.save_for_backward(turned, out, lse_HT, cos, sin)
+        ctx.heads, ctx.packing, ctx.scale = heads, packing, scale
+        return out
+
+    @staticmethod
+    def backward(ctx: Any, d_out: torch.Tensor) -> tuple[torch.Tensor | None, ...]:
+        from labeltune.model import kernels
+
+        turned, out, lse_HT, cos, sin = ctx.saved_tensors
+        heads = ctx.heads
+        q, k, v = turned.split([heads[0], heads[1], heads[1]], 1)
+        d_turned = _attention_backward(q, k, v, out, d_out, lse_HT, ctx.packing, ctx.scale)
+        return kernels.rotate(d_turned, cos, sin, sum(heads), backward=True), None, None, None, None, None
+
+
+def _attention(
+    q: torch.Tensor, k: torch.Tensor, v: torch.Tensor, packing: Packing, scale: float
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """Output (T, H, D), and log2 of each softmax's denominator, (H, T)."""
+    from labeltune.model import kernels
+
+    tokens, heads, size = q.shape
+    out = torch.empty((tokens, heads, size), dtype=q.dtype, device=q.device)
+    lse_HT = torch.empty((heads, tokens), dtype=torch.float32, device=q.device)
+    options = kernels.attention_options(q.dtype, size)
+    kernels.attention_forward[(-(-tokens // options["BLOCK_M"]), heads)](
+        *(q, k, v, out, lse_HT, packing.ends_T, packing.starts_T, packing.shared, tokens, scale),
+        *(*q.stride()[:2], *k.stride()[:2], *v.stride()[:2], *out.stride()[:2]),
+        GROUP=heads // k.shape[1],
+        **options,
+    )
+    return out, lse_HT
+
+
+def _attention_backward(  # noqa: PLR0913, PLR0917
+    q: torch.Tensor,
+    k: torch.Tensor,
+    v: torch.Tensor,
+    out: torch.Tensor,
+    d_out: torch.Tensor,
+    lse_HT: torch.Tensor,
+    packing: Packing,
+    scale: float,
+) -> torch.Tensor:
+    """Gradients of queries, keys and values side by side, (T, H + 2 K, D)."""
+    from labeltune.model import kernels
+
+    d_out = d_out if d_out.stride(-1) == 1 else d_out.contiguous()
+    (tokens, heads, size), kv_heads = q.shape, k.shape[1]
+    d_all = torch.empty((tokens, heads + 2 * kv_heads, size), dtype=q.dtype, device=q.device)
+    dq, dk, dv = d_all.split([heads, kv_heads, kv_heads], 1)
+    delta_HT = torch.empty_like(lse_HT)
+    options = {"GROUP": heads // kv_heads, **kernels.attention_options(q.dtype, size)}
+    strides = (*q.stride()[:2], *k.stride()[:2], *v.stride()[:2])
+    kernels.attention_backward_queries[(-(-tokens // options["BLOCK_M"]), heads)](
+        *(q, k, v, out, d_out, dq, lse_HT, delta_HT, packing.ends_T, packing.starts_T, packing.shared, tokens),
+        *(scale, *strides, *out.stride()[:2], *d_out.stride()[:2], d_all.stride(0)),
+        **options,
+    )
+    kernels.attention_backward_keys[(-(-tokens // options["BLOCK_N"]), kv_heads)](
+        *(q, k, v, d_out, dk, dv, lse_HT, delta_HT, packing.ends_T, tokens, scale),
+        *(*strides, *d_out.stride()[:2], d_all.stride(0)),
+        **options,
+    )
+    return d_all

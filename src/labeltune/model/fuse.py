@@ -8,11 +8,11 @@ from typing import Any
 import torch
 from torch.nn.functional import rms_norm, silu
 
-from labeltune.model.attention import attend
+from labeltune.model.attention import rotate_and_attend
 from labeltune.model.linear import LinearGroup, Workspace, apply, is_plain_linear
 from labeltune.model.packing import Packing
 
-# T packed tokens, H heads, K key heads, D head size, F width of the gated layer
+# T packed tokens, F width of the gated layer
 
 TOLERANCE = {torch.float32: 1e-4, torch.bfloat16: 3e-2, torch.float16: 1e-2}
 """Largest difference from the original, relative to its largest output, that is put down to rounding."""
@@ -67,7 +67,8 @@ class FusedAttention:
             LinearGroup([output], workspace),
         )
         self.size = int(module.head_dim)
-        self.heads, self.kv_heads = (n // self.size for n in self.groups[0].frozen.sizes[:2])
+        queries, keys, _ = self.groups[0].frozen.sizes
+        self.heads = (queries // self.size, keys // self.size)
 
     def __call__(
         self,
@@ -88,10 +89,9 @@ class FusedAttention:
                 **options,
             )
             return result
-        qkv_TN = self.groups[0](hidden_states)[0]
+        qkv_TND = self.groups[0](hidden_states)[0].unflatten(1, (-1, self.size))
         cos, sin = position_embeddings
-        q_THD, k_TKD, v_TKD = rotate(qkv_TN, cos[0], sin[0], self.heads, self.kv_heads)
-        out_THD = attend(q_THD, k_TKD, v_TKD, packing, float(self.module.scaling))
+        out_THD = rotate_and_attend(qkv_TND, cos[0], sin[0], self.heads, packing, float(self.module.scaling))
         return self.groups[1](out_THD.flatten(1)[None]), None
 
 
@@ -109,71 +109,6 @@ class FusedGatedLayer:
         both = self.groups[0](x)
         width = both.shape[-1] // 2
         return self.groups[1](gated_silu(both.view(-1, 2 * width)).view(*x.shape[:-1], width))
-
-
-def rotate(
-    qkv_TN: torch.Tensor, cos_TR: torch.Tensor, sin_TR: torch.Tensor, heads: int, kv_heads: int
-) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-    """Rotary position embedding (Su et al. 2021, arXiv 2104.09864), halves paired, on the first R numbers of each head.
-
-    Args:
-        qkv_TN: queries, keys and values side by side, N = (heads + 2 * kv_heads) * D.
-
-    Returns:
-        queries (T, heads, D), keys and values (T, kv_heads, D).
-    """
-    if qkv_TN.device.type == "cuda":
-        q, k, v = apply(_Rotate, qkv_TN, cos_TR, sin_TR, heads, kv_heads)
-        return q, k, v
-    whole = qkv_TN.view(len(qkv_TN), heads + 2 * kv_heads, -1)
-    turning, v_TKD = whole[:, : heads + kv_heads], whole[:, heads + kv_heads :]
-    rotary = cos_TR.shape[-1]
-    x = turning[..., :rotary]
-    half = torch.cat([-x[..., rotary // 2 :], x[..., : rotary // 2]], dim=-1)
-    turned = torch.cat([x * cos_TR[:, None] + half * sin_TR[:, None], turning[..., rotary:]], dim=-1)
-    return turned[:, :heads], turned[:, heads:], v_TKD
-
-
-class _Rotate(torch.autograd.Function):
-    @staticmethod
-    def forward(
-        ctx: Any, qkv: torch.Tensor, cos: torch.Tensor, sin: torch.Tensor, heads: int, kv_heads: int
-    ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-        cos, sin = cos.contiguous(), sin.contiguous()
-        whole = qkv.view(len(qkv), heads + 2 * kv_heads, -1)
-        turned = torch.empty_like(whole[:, : heads + kv_heads], memory_format=torch.contiguous_format)
-        _rotate_heads(whole[:, : heads + kv_heads], turned, cos, sin, backward=False)
-        ctx.save_for_backward(cos, sin)
-        values = whole[:, heads + kv_heads :]
-        values = values.clone() if ctx.needs_input_grad[0] else values  # a copy lets go of queries and keys
-        return turned[:, :heads], turned[:, heads:], values
-
-    @staticmethod
-    def backward(ctx: Any, dq: torch.Tensor, dk: torch.Tensor, dv: torch.Tensor) -> Any:
-        cos, sin = ctx.saved_tensors
-        heads, kv_heads = dq.shape[1], dk.shape[1]
-        whole = torch.empty((len(dq), heads + 2 * kv_heads, dq.shape[2]), dtype=dq.dtype, device=dq.device)
-        _rotate_heads(dq, whole[:, :heads], cos, sin, backward=True)
-        _rotate_heads(dk, whole[:, heads : heads + kv_heads], cos, sin, backward=True)
-        whole[:, heads + kv_heads :] = dv
-        return whole.flatten(1), None, None, None, None
-
-
-def _rotate_heads(
-    source: torch.Tensor, target: torch.Tensor, cos: torch.Tensor, sin: torch.Tensor, backward: bool
-) -> None:
-    from labeltune.model import kernels
-
-    tokens, heads, size = source.shape
-    block = 16
-    kernels.rotate_heads[(tokens, -(-heads // block))](
-        *(source, target, cos, sin, heads, *source.stride()[:2], *target.stride()[:2]),
-        ROTARY=cos.shape[-1],
-        D=size,
-        BLOCK_D=kernels.power_of_two(size),
-        BLOCK_H=block,
-        BACKWARD=backward,
-    )
 
 
 def gated_silu(both_TF: torch.Tensor) -> torch.Tensor:

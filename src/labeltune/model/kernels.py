@@ -103,7 +103,7 @@ def _query_gradient_block(
 @triton.jit
 def attention_backward_queries(
     q, k, v, out, d_out, dq, lse, delta, ends, starts, shared, tokens, scale,
-    stride_qt, stride_qh, stride_kt, stride_kh, stride_vt, stride_vh, stride_ot, stride_oh, stride_gt, stride_gh,
+    stride_qt, stride_qh, stride_kt, stride_kh, stride_vt, stride_vh, stride_ot, stride_oh, stride_gt, stride_gh, stride_dt,
     GROUP: tl.constexpr, D: tl.constexpr, BLOCK_D: tl.constexpr, BLOCK_M: tl.constexpr, BLOCK_N: tl.constexpr,
     PRECISION: tl.constexpr,
 ):  # fmt: skip
@@ -137,13 +137,14 @@ def attention_backward_queries(
             q_MD, do_MD, lse_M, delta_M, dq_MD, k_base, v_base, ends, m, n, tokens, scale, stride_kt, stride_vt,
             D, BLOCK_D, BLOCK_N, PRECISION,
         )  # fmt: skip
-    tl.store(dq + (m[:, None] * tl.num_programs(1) + head) * D + d[None, :], dq_MD.to(dq.dtype.element_ty), mask=inside)
+    places = dq + m[:, None] * stride_dt + head * D + d[None, :]
+    tl.store(places, dq_MD.to(dq.dtype.element_ty), mask=inside)
 
 
 @triton.jit
 def attention_backward_keys(
     q, k, v, d_out, dk, dv, lse, delta, ends, tokens, scale,
-    stride_qt, stride_qh, stride_kt, stride_kh, stride_vt, stride_vh, stride_gt, stride_gh,
+    stride_qt, stride_qh, stride_kt, stride_kh, stride_vt, stride_vh, stride_gt, stride_gh, stride_dt,
     GROUP: tl.constexpr, D: tl.constexpr, BLOCK_D: tl.constexpr, BLOCK_M: tl.constexpr, BLOCK_N: tl.constexpr,
     PRECISION: tl.constexpr,
 ):  # fmt: skip
@@ -180,34 +181,57 @@ def attention_backward_keys(
             d_weights = tl.dot(v_ND, tl.trans(do_MD), input_precision=PRECISION)
             d_scores = weights * (d_weights - delta_M[None, :]) * scale
             dk_ND += tl.dot(d_scores.to(q_DM.dtype), tl.trans(q_DM), input_precision=PRECISION)
-    places = (n[:, None] * tl.num_programs(1) + kv_head) * D + d[None, :]
+    places = n[:, None] * stride_dt + kv_head * D + d[None, :]
     tl.store(dk + places, dk_ND.to(dk.dtype.element_ty), mask=inside)
     tl.store(dv + places, dv_ND.to(dv.dtype.element_ty), mask=inside)
 
 
 @triton.jit
 def rotate_heads(
-    source, target, cos, sin, heads,
-    stride_st, stride_sh, stride_tt, stride_th,
+    source, target, cos, sin, heads, turning,
     ROTARY: tl.constexpr, D: tl.constexpr, BLOCK_D: tl.constexpr, BLOCK_H: tl.constexpr, BACKWARD: tl.constexpr,
 ):  # fmt: skip
-    """Turn the first ROTARY numbers of every head of one token, halves paired; copy the rest. BACKWARD transposes."""
+    """Turn the first ROTARY numbers of one token's first `turning` heads, halves paired; copy all else.
+
+    Source and target are contiguous, tokens times heads times D. BACKWARD transposes.
+    """
     token = tl.program_id(0)
     h = tl.program_id(1) * BLOCK_H + tl.arange(0, BLOCK_H)
     d = tl.arange(0, BLOCK_D)
-    turned = d < ROTARY
+    paired = d < ROTARY
     partner = tl.where(d < ROTARY // 2, d + ROTARY // 2, d - ROTARY // 2)
     sign = tl.where((d < ROTARY // 2) != BACKWARD, -1.0, 1.0)
     inside = (h[:, None] < heads) & (d[None, :] < D)
-    row = source + token * stride_st + h[:, None] * stride_sh
-    x = tl.load(row + d[None, :], mask=inside, other=0.0).to(tl.float32)
-    other = tl.load(row + partner[None, :], mask=inside & turned[None, :], other=0.0).to(tl.float32)
-    cosine = tl.load(cos + token * ROTARY + d, mask=turned, other=1.0).to(tl.float32)
+    turned = (h[:, None] < turning) & paired[None, :]
+    row = (token * heads + h[:, None]) * D
+    x = tl.load(source + row + d[None, :], mask=inside, other=0.0).to(tl.float32)
+    other = tl.load(source + row + partner[None, :], mask=inside & turned, other=0.0).to(tl.float32)
+    cosine = tl.load(cos + token * ROTARY + d, mask=paired, other=1.0).to(tl.float32)
     sine_at = partner if BACKWARD else d
-    sine = tl.load(sin + token * ROTARY + sine_at, mask=turned, other=0.0).to(tl.float32)
-    result = x * cosine[None, :] + other * (sign * sine)[None, :]
-    places = target + token * stride_tt + h[:, None] * stride_th + d[None, :]
-    tl.store(places, result.to(target.dtype.element_ty), mask=inside)
+    sine = tl.load(sin + token * ROTARY + sine_at, mask=paired, other=0.0).to(tl.float32)
+    result = tl.where(turned, x * cosine[None, :] + other * (sign * sine)[None, :], x)
+    tl.store(target + row + d[None, :], result.to(target.dtype.element_ty), mask=inside)
+
+
+@triton.jit
+def masked_product_kernel(
+    u, a, mask, out, tokens, width, factor, stride_ut, stride_at,
+    R: tl.constexpr, BLOCK_R: tl.constexpr, BLOCK_M: tl.constexpr, BLOCK_N: tl.constexpr, PRECISION: tl.constexpr,
+):  # fmt: skip
+    """One tile of factor * (u a), 0 where the mask is."""
+    m = tl.program_id(0) * BLOCK_M + tl.arange(0, BLOCK_M)
+    n = tl.program_id(1) * BLOCK_N + tl.arange(0, BLOCK_N)
+    inside = (m[:, None] < tokens) & (n[None, :] < width)
+    product_MN = tl.zeros([BLOCK_M, BLOCK_N], tl.float32)
+    for first in range(0, R, BLOCK_R):
+        r = first + tl.arange(0, BLOCK_R)
+        u_MR = tl.load(u + m[:, None] * stride_ut + r[None, :], mask=(m[:, None] < tokens) & (r[None, :] < R), other=0.0)
+        a_RN = tl.load(a + r[:, None] * stride_at + n[None, :], mask=(r[:, None] < R) & (n[None, :] < width), other=0.0)
+        product_MN += tl.dot(u_MR, a_RN, input_precision=PRECISION)
+    places = m[:, None] * width + n[None, :]
+    kept = tl.load(mask + places, mask=inside, other=0)
+    result = tl.where(kept != 0, product_MN * factor, 0.0)
+    tl.store(out + places, result.to(out.dtype.element_ty), mask=inside)
 
 
 @triton.jit
@@ -233,6 +257,44 @@ def gated_silu_backward(gate, up, d_out, d_gate, d_up, width, stride_g, stride_u
     tl.store(d_up + row * stride_dg + column, (d * g * s).to(d_up.dtype.element_ty), mask=inside)
     slope = s * (1.0 + g * (1.0 - s))
     tl.store(d_gate + row * stride_dg + column, (d * u * slope).to(d_gate.dtype.element_ty), mask=inside)
+
+
+def masked_product(
+    u_TR: torch.Tensor, a_RI: torch.Tensor, mask_TI: torch.Tensor, factor: float
+) -> torch.Tensor:
+    """factor * (u a) where the mask is true, 0 elsewhere; (T, I) in the factors' type."""
+    (tokens, rank), width = u_TR.shape, a_RI.shape[1]
+    out_TI = torch.empty((tokens, width), dtype=u_TR.dtype, device=u_TR.device)
+    exact = u_TR.dtype == torch.float32
+    rows, columns = (32, 64) if exact else (64, 128)
+    masked_product_kernel[(-(-tokens // rows), -(-width // columns))](
+        *(u_TR, a_RI, mask_TI, out_TI, tokens, width, factor, u_TR.stride(0), a_RI.stride(0)),
+        R=rank,
+        BLOCK_R=32,
+        BLOCK_M=rows,
+        BLOCK_N=columns,
+        PRECISION="ieee" if exact else "tf32",
+        num_warps=4,
+    )
+    return out_TI
+
+
+def rotate(
+    source: torch.Tensor, cos_TR: torch.Tensor, sin_TR: torch.Tensor, turning: int, backward: bool
+) -> torch.Tensor:
+    """`rotate_heads` on all heads, (T, heads, D), of which the first `turning` are turned."""
+    tokens, heads, size = source.shape
+    target = torch.empty_like(source)
+    block = 16
+    rotate_heads[(tokens, -(-heads // block))](
+        *(source, target, cos_TR, sin_TR, heads, turning),
+        ROTARY=cos_TR.shape[-1],
+        D=size,
+        BLOCK_D=power_of_two(size),
+        BLOCK_H=block,
+        BACKWARD=backward,
+    )
+    return target
 
 
 def power_of_two(number: int) -> int:

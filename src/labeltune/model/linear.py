@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import itertools
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,6 +13,7 @@ from bitsandbytes.nn import Linear4bit
 from torch.nn.functional import linear
 
 # T tokens, I input size, N output size (all layers of a group side by side), R rank (likewise)
+# L layers that are alike, O output size of each, r rank of each
 
 
 class Workspace:
@@ -83,18 +85,6 @@ class FrozenLinears:
         return whole
 
 
-@dataclass(frozen=True, slots=True)
-class Lora:
-    """The LoRA updates of one group: how its stacked matrices fall into parts."""
-
-    ranks: tuple[int, ...]
-    """Rank of each layer's update; 0 where a layer has none."""
-    sizes: tuple[int, ...]
-    """Output size of each layer."""
-    scales: tuple[float, ...]
-    dropout: float
-
-
 def unpack(module: Linear4bit, out: torch.Tensor) -> None:
     """Write a layer's 4-bit weights into `out`, as the numbers that they stand for."""
     state = module.weight.quant_state
@@ -109,6 +99,100 @@ def apply(function: Any, *arguments: Any) -> Any:
     return function.apply(*arguments)
 
 
+@dataclass(frozen=True, slots=True)
+class Run:
+    """Layers of a group that stand side by side, have updates, and are alike: their products are one batched product."""
+
+    columns: slice
+    """Their outputs among the group's N."""
+    ranks: slice
+    """Their ranks among the group's R."""
+    b_LOR: torch.Tensor
+    """Their B matrices: L layers, O outputs, r ranks each; scaled, in the computing type."""
+    scales: tuple[float, ...]
+
+    def outputs(self, y_TN: torch.Tensor) -> torch.Tensor:
+        """(L, T, O): a view of these layers' outputs, or of the gradients of them."""
+        layers, size, _ = self.b_LOR.shape
+        return y_TN[:, self.columns].unflatten(1, (layers, size)).transpose(0, 1)
+
+    def inner(self, u_TR: torch.Tensor) -> torch.Tensor:
+        """(L, T, r): a view of what these layers' A matrices gave."""
+        layers, _, rank = self.b_LOR.shape
+        return u_TR[:, self.ranks].unflatten(1, (layers, rank)).transpose(0, 1)
+
+
+class Updates:
+    """The active LoRA updates of a group: A matrices stacked, B matrices scaled, both in the computing type.
+
+    They are copies, made again where a weight has changed; `refresh` makes those of many groups at once.
+    """
+
+    def __init__(self, layers: Sequence[Any], name: str, sizes: Sequence[int], dtype: torch.dtype) -> None:
+        """
+        Args:
+            layers: peft's LoRA layers, or None where a layer of the group has no update.
+            name: the active adapter.
+            sizes: output size of each layer.
+        """
+        tuned = [layer for layer in layers if layer is not None]
+        self.a_weights = [layer.lora_A[name].weight for layer in tuned]
+        self.b_weights = [layer.lora_B[name].weight for layer in tuned]
+        self.dropout = tuned[0].lora_dropout[name]
+        like = self.a_weights[0]
+        ranks = [len(weight) for weight in self.a_weights]
+        with torch.inference_mode(False):
+            self.a_RI = torch.empty(sum(ranks), like.shape[1], dtype=dtype, device=like.device)
+            self.runs = list(_runs(layers, name, sizes, self.a_RI))
+        b_copies = [b_OR for run in self.runs for b_OR in run.b_LOR]
+        self._copies = [*self.a_RI.split(ranks), *b_copies]
+        self._scales = [1.0] * len(ranks) + [scale for run in self.runs for scale in run.scales]
+        self._copied: list[tuple[int, int]] = []
+
+    @property
+    def weights(self) -> list[torch.nn.Parameter]:
+        """The trained matrices, A before B, in the layers' order."""
+        return [*self.a_weights, *self.b_weights]
+
+    def is_current(self) -> bool:
+        """Whether no weight has changed since the copies were made."""
+        return self._copied == _state(self.weights)
+
+    @staticmethod
+    @torch.no_grad()
+    def refresh(many: Sequence[Updates]) -> None:
+        """Copy the weights of several groups anew."""
+        copies = [copy for updates in many for copy in updates._copies]
+        weights: list[torch.Tensor] = [weight for updates in many for weight in updates.weights]
+        scales = [scale for updates in many for scale in updates._scales]
+        if any(scale != 1 for scale in scales):
+            weights = list(torch._foreach_mul(weights, scales))
+        torch._foreach_copy_(copies, weights)
+        for updates in many:
+            updates._copied = _state(updates.weights)
+
+
+def _runs(layers: Sequence[Any], name: str, sizes: Sequence[int], like: torch.Tensor) -> Iterator[Run]:
+    column = rank_start = 0
+    kinds = [(0 if layer is None else layer.lora_A[name].out_features, size) for layer, size in zip(layers, sizes)]
+    for (rank, size), members in itertools.groupby(range(len(layers)), key=lambda place: kinds[place]):
+        places = list(members)
+        width, depth = len(places) * size, len(places) * rank
+        if rank:
+            yield Run(
+                columns=slice(column, column + width),
+                ranks=slice(rank_start, rank_start + depth),
+                b_LOR=torch.empty(len(places), size, rank, dtype=like.dtype, device=like.device),
+                scales=tuple(layers[place].scaling[name] for place in places),
+            )
+        column, rank_start = column + width, rank_start + depth
+
+
+def _state(weights: Sequence[torch.Tensor]) -> list[tuple[int, int]]:
+    """Where weights lie and how often they were written to."""
+    return [(weight.data_ptr(), weight._version) for weight in weights]
+
+
 class _Linear(torch.autograd.Function):
     """x W^T + bias + scale * dropout(x) A^T B^T, with W frozen."""
 
@@ -117,60 +201,67 @@ class _Linear(torch.autograd.Function):
         ctx: Any,
         x_TI: torch.Tensor,
         bias_N: torch.Tensor | None,
-        a_RI: torch.Tensor | None,
-        b_NR: torch.Tensor | None,
         frozen: FrozenLinears,
-        lora: Lora | None,
+        updates: Updates | None,
+        dropout: float,
+        *_weights: torch.nn.Parameter,
     ) -> torch.Tensor:
-        weight_NI = frozen.matrix(x_TI.dtype)
-        y_TN = linear(x_TI, weight_NI, bias_N)
-        ctx.frozen, ctx.lora, ctx.has_bias = frozen, lora, bias_N is not None
-        if lora is None or a_RI is None or b_NR is None:
+        y_TN = linear(x_TI, frozen.matrix(x_TI.dtype), bias_N)
+        ctx.frozen, ctx.updates, ctx.dropout, ctx.has_bias = frozen, updates, dropout, bias_N is not None
+        if updates is None:
             return y_TN
-        dropped_TI, mask_TI = x_TI, None
-        if lora.dropout:
-            dropped_TI, mask_TI = torch.native_dropout(x_TI, lora.dropout, True)
-        u_TR = dropped_TI @ a_RI.T
-        for part, columns, scale in _parts(lora):
-            y_TN[:, columns].addmm_(u_TR[:, part], b_NR[columns, : part.stop - part.start].T, alpha=scale)
-        ctx.save_for_backward(dropped_TI, mask_TI, u_TR, a_RI, b_NR)
+        dropped_TI, mask_TI = torch.native_dropout(x_TI, dropout, True) if dropout else (x_TI, None)
+        u_TR = dropped_TI @ updates.a_RI.T
+        for run in updates.runs:
+            run.outputs(y_TN).baddbmm_(run.inner(u_TR), run.b_LOR.transpose(1, 2))
+        ctx.save_for_backward(dropped_TI, mask_TI, u_TR)
         return y_TN
 
     @staticmethod
     def backward(ctx: Any, dy_TN: torch.Tensor) -> tuple[torch.Tensor | None, ...]:
-        lora: Lora | None = ctx.lora
-        dx_TI = da_RI = db_NR = None
+        frozen: FrozenLinears = ctx.frozen
+        updates: Updates | None = ctx.updates
         dbias_N = dy_TN.sum(0) if ctx.has_bias and ctx.needs_input_grad[1] else None
+        if updates is None:
+            dx_TI = dy_TN @ frozen.matrix(dy_TN.dtype) if ctx.needs_input_grad[0] else None
+            return dx_TI, dbias_N, None, None, None
+        dropped_TI, mask_TI, u_TR = ctx.saved_tensors
+        du_TR = torch.empty_like(u_TR)
+        db = []
+        for run in updates.runs:
+            dy_LTO = run.outputs(dy_TN)
+            torch.bmm(dy_LTO, run.b_LOR, out=run.inner(du_TR))
+            db_LOR = _wide_product(dy_LTO.transpose(1, 2), run.inner(u_TR))
+            db += [db_OR if scale == 1 else db_OR * scale for db_OR, scale in zip(db_LOR, run.scales, strict=True)]
+        da_RI = _wide_product(du_TR.T[None], dropped_TI[None])[0]
+        da = da_RI.split([len(weight) for weight in updates.a_weights])
+        dx_TI = None
         if ctx.needs_input_grad[0]:
-            dx_TI = dy_TN @ ctx.frozen.matrix(dy_TN.dtype)
-        if lora is None:
-            return dx_TI, dbias_N, None, None, None, None
-        dropped_TI, mask_TI, u_TR, a_RI, b_NR = ctx.saved_tensors
-        du_TR, db_NR = torch.empty_like(u_TR), torch.zeros_like(b_NR)
-        for part, columns, scale in _parts(lora):
-            rank = part.stop - part.start
-            torch.mm(dy_TN[:, columns], b_NR[columns, :rank], out=du_TR[:, part])
-            torch.mm(dy_TN[:, columns].T, u_TR[:, part], out=db_NR[columns, :rank])
-            if scale != 1:
-                du_TR[:, part] *= scale
-                db_NR[columns, :rank] *= scale
-        da_RI = du_TR.T @ dropped_TI
-        if dx_TI is not None and mask_TI is None:
-            dx_TI.addmm_(du_TR, a_RI)
-        elif dx_TI is not None:
-            keep = 1 / (1 - lora.dropout)
-            dx_TI += torch.ops.aten.native_dropout_backward(du_TR @ a_RI, mask_TI, keep)
-        return dx_TI, dbias_N, da_RI, db_NR, None, None
+            dx_TI = _through_dropout(du_TR, updates.a_RI, mask_TI, ctx.dropout)
+            dx_TI.addmm_(dy_TN, frozen.matrix(dy_TN.dtype))
+        return dx_TI, dbias_N, None, None, None, *da, *db
 
 
-def _parts(lora: Lora) -> list[tuple[slice, slice, float]]:
-    """For each layer that has an update: its ranks, its outputs, its scale."""
-    parts, rank_start, size_start = [], 0, 0
-    for rank, size, scale in zip(lora.ranks, lora.sizes, lora.scales, strict=True):
-        if rank:
-            parts.append((slice(rank_start, rank_start + rank), slice(size_start, size_start + size), scale))
-        rank_start, size_start = rank_start + rank, size_start + size
-    return parts
+def _wide_product(left_LTR: torch.Tensor, right_LRO: torch.Tensor) -> torch.Tensor:
+    """A batched product as a gradient of float32 weights: of half-precision factors, rounded nowhere on a GPU."""
+    if left_LTR.device.type == "cuda" and left_LTR.dtype != torch.float32:
+        return torch.bmm(left_LTR, right_LRO, out_dtype=torch.float32)
+    return torch.bmm(left_LTR, right_LRO).float()
+
+
+def _through_dropout(
+    du_TR: torch.Tensor, a_RI: torch.Tensor, mask_TI: torch.Tensor | None, dropout: float
+) -> torch.Tensor:
+    """Gradient of dropout's input: du A where the mask says so, over the share that was kept."""
+    if mask_TI is None:
+        return du_TR @ a_RI
+    keep = 1 / (1 - dropout)
+    if du_TR.device.type == "cuda":
+        from labeltune.model import kernels
+
+        return kernels.masked_product(du_TR, a_RI, mask_TI, keep)
+    dx_TI: torch.Tensor = torch.ops.aten.native_dropout_backward(du_TR @ a_RI, mask_TI, keep)
+    return dx_TI
 
 
 class LinearGroup:
@@ -183,45 +274,49 @@ class LinearGroup:
         """
         self.layers = list(layers)
         self.frozen = FrozenLinears([getattr(layer, "base_layer", layer) for layer in layers], workspace)
+        self.updates: Updates | None = None
+        self._updates_of: tuple[Any, ...] = ()
 
     def __call__(self, x: torch.Tensor) -> torch.Tensor:
         """(..., I) to (..., N): the outputs of all layers side by side."""
-        lora, a_RI, b_NR = self._updates(x.dtype)
+        updates = self._active_updates(x.dtype)
         bias = self.frozen.bias()
         if bias is not None:
             bias = bias.to(x.dtype)
-        y_TN: torch.Tensor = apply(_Linear, x.reshape(-1, x.shape[-1]), bias, a_RI, b_NR, self.frozen, lora)
+        dropout, weights = 0.0, []
+        if updates is not None:
+            dropout = getattr(updates.dropout, "p", 0.0) if updates.dropout.training else 0.0
+            weights = updates.weights
+        y_TN: torch.Tensor = apply(
+            _Linear, x.reshape(-1, x.shape[-1]), bias, self.frozen, updates, dropout, *weights
+        )
         return y_TN.view(*x.shape[:-1], -1)
 
-    def _updates(self, dtype: torch.dtype) -> tuple[Lora | None, torch.Tensor | None, torch.Tensor | None]:
-        """The active updates, their matrices stacked and in the computing type."""
+    def _active_updates(self, dtype: torch.dtype) -> Updates | None:
+        """The active updates, as their weights are now."""
         active = [layer if _has_update(layer) else None for layer in self.layers]
-        tuned = [layer for layer in active if layer is not None]
-        if not tuned:
-            return None, None, None
-        name = tuned[0].active_adapters[0]
-        ranks = tuple(0 if layer is None else layer.lora_A[name].out_features for layer in active)
-        width = max(ranks)
-        b_parts = []
-        for layer, rank, size in zip(active, ranks, self.frozen.sizes, strict=True):
-            if layer is None:
-                b_parts.append(tuned[0].lora_B[name].weight.new_zeros(size, width))
-            else:
-                weight = layer.lora_B[name].weight
-                b_parts.append(weight if rank == width else torch.nn.functional.pad(weight, (0, width - rank)))
-        dropout = tuned[0].lora_dropout[name]
-        lora = Lora(
-            ranks=ranks,
-            sizes=tuple(self.frozen.sizes),
-            scales=tuple(0.0 if layer is None else layer.scaling[name] for layer in active),
-            dropout=getattr(dropout, "p", 0.0) if dropout.training else 0.0,
-        )
-        a_parts = [layer.lora_A[name].weight for layer in tuned]
-        return lora, _stacked(a_parts, dtype), _stacked(b_parts, dtype)
+        name = next((layer.active_adapters[0] for layer in active if layer is not None), None)
+        if name is None:
+            return None
+        wanted = (name, dtype, *(layer is None for layer in active))
+        if self.updates is None or wanted != self._updates_of:
+            self.updates = Updates(active, name, self.frozen.sizes, dtype)
+            self._updates_of = wanted
+        if not self.updates.is_current():
+            Updates.refresh([self.updates])
+        return self.updates
 
 
-def _stacked(parts: list[torch.Tensor], dtype: torch.dtype) -> torch.Tensor:
-    return (parts[0] if len(parts) == 1 else torch.cat(parts)).to(dtype)
+def groups_of(model: Any) -> list[LinearGroup]:
+    """All groups of a fused model."""
+    return [group for module in model.modules() for group in getattr(module.forward, "groups", ())]
+
+
+def refresh_updates(groups: Sequence[LinearGroup]) -> None:
+    """After a step: copy the weights of all groups anew, in a few kernels."""
+    many = [group.updates for group in groups if group.updates is not None]
+    if many:
+        Updates.refresh(many)
 
 
 def _has_update(layer: Any) -> bool:

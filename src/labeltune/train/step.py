@@ -15,6 +15,7 @@ from transformers import get_scheduler
 
 from labeltune.model.adapter import trainable_parameters
 from labeltune.model.classifier import Classifier
+from labeltune.model.linear import groups_of, refresh_updates
 from labeltune.recipe import TrainSettings
 from labeltune.train.batches import IGNORED, Batch
 from labeltune.train.schedule import Schedule
@@ -66,6 +67,7 @@ class Optimizer:
     def __init__(self, classifier: Classifier, settings: TrainSettings, schedule: Schedule) -> None:
         device = classifier.device
         self.parameters = trainable_parameters(classifier.model)
+        self.groups = groups_of(classifier.model)
         matrices = [p for p in self.parameters.values() if p.ndim >= 2]
         vectors = [p for p in self.parameters.values() if p.ndim < 2]
         self.rates = learning_rates(settings, schedule).to(device)
@@ -124,6 +126,7 @@ class Optimizer:
         skip = overflow | self._halted
         self.adamw.found_inf = skip.float()  # type: ignore[attr-defined]  # as torch's own loss scaling tells it
         self.adamw.step()
+        refresh_updates(self.groups)
         figures = (self._loss, norm, skip, self.rate, counts["overflows"], self._halted)
         self.figures.copy_(torch.stack([figure.float() for figure in figures]))
         self._prepare_next(skip)
