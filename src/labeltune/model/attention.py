@@ -87,7 +87,7 @@ def attend(
     return attend_in_grid(q_THD, k_TKD, v_TKD, packing.grid, scale)
 
 
-def rotate_and_attend(  # noqa: PLR0913, PLR0917
+def rotate_and_attend(
     qkv_TND: torch.Tensor,
     cos_TR: torch.Tensor,
     sin_TR: torch.Tensor,
@@ -174,7 +174,8 @@ class _RotateAndAttend(torch.autograd.Function):
 
         cos, sin = cos.contiguous(), sin.contiguous()
         turned = kernels.rotate(qkv, cos, sin, sum(heads), backward=False)
-        out, lse_HT = _attention(*turned.split([heads[0], heads[1], heads[1]], 1), packing, scale)
+        q, k, v = turned.split([heads[0], heads[1], heads[1]], 1)
+        out, lse_HT = _attention(q, k, v, packing, scale)
         ctx.save_for_backward(turned, out, lse_HT, cos, sin)
         ctx.heads, ctx.packing, ctx.scale = heads, packing, scale
         return out

@@ -103,7 +103,8 @@ def _query_gradient_block(
 @triton.jit
 def attention_backward_queries(
     q, k, v, out, d_out, dq, lse, delta, ends, starts, shared, tokens, scale,
-    stride_qt, stride_qh, stride_kt, stride_kh, stride_vt, stride_vh, stride_ot, stride_oh, stride_gt, stride_gh, stride_dt,
+    stride_qt, stride_qh, stride_kt, stride_kh, stride_vt, stride_vh, stride_ot, stride_oh,
+    stride_gt, stride_gh, stride_dt,
     GROUP: tl.constexpr, D: tl.constexpr, BLOCK_D: tl.constexpr, BLOCK_M: tl.constexpr, BLOCK_N: tl.constexpr,
     PRECISION: tl.constexpr,
 ):  # fmt: skip
@@ -225,7 +226,9 @@ def masked_product_kernel(
     product_MN = tl.zeros([BLOCK_M, BLOCK_N], tl.float32)
     for first in range(0, R, BLOCK_R):
         r = first + tl.arange(0, BLOCK_R)
-        u_MR = tl.load(u + m[:, None] * stride_ut + r[None, :], mask=(m[:, None] < tokens) & (r[None, :] < R), other=0.0)
+        u_MR = tl.load(
+            u + m[:, None] * stride_ut + r[None, :], mask=(m[:, None] < tokens) & (r[None, :] < R), other=0.0
+        )
         a_RN = tl.load(a + r[:, None] * stride_at + n[None, :], mask=(r[:, None] < R) & (n[None, :] < width), other=0.0)
         product_MN += tl.dot(u_MR, a_RN, input_precision=PRECISION)
     places = m[:, None] * width + n[None, :]
@@ -259,9 +262,7 @@ def gated_silu_backward(gate, up, d_out, d_gate, d_up, width, stride_g, stride_u
     tl.store(d_gate + row * stride_dg + column, (d * u * slope).to(d_gate.dtype.element_ty), mask=inside)
 
 
-def masked_product(
-    u_TR: torch.Tensor, a_RI: torch.Tensor, mask_TI: torch.Tensor, factor: float
-) -> torch.Tensor:
+def masked_product(u_TR: torch.Tensor, a_RI: torch.Tensor, mask_TI: torch.Tensor, factor: float) -> torch.Tensor:
     """factor * (u a) where the mask is true, 0 elsewhere; (T, I) in the factors' type."""
     (tokens, rank), width = u_TR.shape, a_RI.shape[1]
     out_TI = torch.empty((tokens, width), dtype=u_TR.dtype, device=u_TR.device)

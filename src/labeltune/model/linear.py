@@ -101,7 +101,7 @@ def apply(function: Any, *arguments: Any) -> Any:
 
 @dataclass(frozen=True, slots=True)
 class Run:
-    """Layers of a group that stand side by side, have updates, and are alike: their products are one batched product."""
+    """Layers of a group with updates that stand side by side and are alike: their products are one batched product."""
 
     columns: slice
     """Their outputs among the group's N."""
@@ -114,12 +114,12 @@ class Run:
     def outputs(self, y_TN: torch.Tensor) -> torch.Tensor:
         """(L, T, O): a view of these layers' outputs, or of the gradients of them."""
         layers, size, _ = self.b_LOR.shape
-        return y_TN[:, self.columns].unflatten(1, (layers, size)).transpose(0, 1)
+        return y_TN[:, self.columns].view(-1, layers, size).transpose(0, 1)
 
     def inner(self, u_TR: torch.Tensor) -> torch.Tensor:
         """(L, T, r): a view of what these layers' A matrices gave."""
         layers, _, rank = self.b_LOR.shape
-        return u_TR[:, self.ranks].unflatten(1, (layers, rank)).transpose(0, 1)
+        return u_TR[:, self.ranks].view(-1, layers, rank).transpose(0, 1)
 
 
 class Updates:
@@ -174,7 +174,10 @@ class Updates:
 
 def _runs(layers: Sequence[Any], name: str, sizes: Sequence[int], like: torch.Tensor) -> Iterator[Run]:
     column = rank_start = 0
-    kinds = [(0 if layer is None else layer.lora_A[name].out_features, size) for layer, size in zip(layers, sizes)]
+    kinds = [
+        (0 if layer is None else layer.lora_A[name].out_features, size)
+        for layer, size in zip(layers, sizes, strict=True)
+    ]
     for (rank, size), members in itertools.groupby(range(len(layers)), key=lambda place: kinds[place]):
         places = list(members)
         width, depth = len(places) * size, len(places) * rank
@@ -197,7 +200,7 @@ class _Linear(torch.autograd.Function):
     """x W^T + bias + scale * dropout(x) A^T B^T, with W frozen."""
 
     @staticmethod
-    def forward(  # noqa: PLR0913, PLR0917
+    def forward(
         ctx: Any,
         x_TI: torch.Tensor,
         bias_N: torch.Tensor | None,
@@ -287,9 +290,7 @@ class LinearGroup:
         if updates is not None:
             dropout = getattr(updates.dropout, "p", 0.0) if updates.dropout.training else 0.0
             weights = updates.weights
-        y_TN: torch.Tensor = apply(
-            _Linear, x.reshape(-1, x.shape[-1]), bias, self.frozen, updates, dropout, *weights
-        )
+        y_TN: torch.Tensor = apply(_Linear, x.reshape(-1, x.shape[-1]), bias, self.frozen, updates, dropout, *weights)
         return y_TN.view(*x.shape[:-1], -1)
 
     def _active_updates(self, dtype: torch.dtype) -> Updates | None:

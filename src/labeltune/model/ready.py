@@ -10,7 +10,7 @@ import torch
 
 from labeltune.model.attention import FP32_ATTENTION, PACKED_ATTENTION
 from labeltune.model.classifier import Classifier
-from labeltune.model.fuse import fuse
+from labeltune.model.fuse import TOLERANCE, fuse
 
 # S rows of a small sample, V vocabulary
 
@@ -40,7 +40,24 @@ def make_ready(classifier: Classifier) -> tuple[Classifier, list[str]]:
         return classifier, [f"rows are padded rather than packed: packing changes this model's output ({error:.2g})"]
     replaced = fuse(classifier.model, lambda: _sample_logits(packed))
     fused = ", ".join(f"{count} {kind}s" for kind, count in replaced.items() if count)
-    return packed, [f"rows are packed; fused: {fused or 'nothing'}"]
+    return _short_of_last_mlp(packed), [f"rows are packed; fused: {fused or 'nothing'}"]
+
+
+def _short_of_last_mlp(packed: Classifier) -> Classifier:
+    """A classifier that computes the last layer's MLP at the answers alone, if that leaves their logits as they are."""
+    layers = getattr(packed.model.get_decoder(), "layers", None)
+    layer = layers[-1] if layers else None
+    if not hasattr(layer, "mlp") or not hasattr(layer, "gradient_checkpointing"):
+        return packed
+    shorter = replace(packed, last_layer=layer)
+    with torch.no_grad():
+        expected_SV = _sample_logits(packed)
+        try:
+            answer_SV = _sample_logits(shorter)
+        except (RuntimeError, TypeError, AttributeError):
+            return packed
+    error = float((answer_SV - expected_SV).norm() / expected_SV.norm())
+    return shorter if error <= TOLERANCE.get(packed.compute_dtype, 1e-4) else packed
 
 
 def _cannot_pack(classifier: Classifier) -> str | None:
