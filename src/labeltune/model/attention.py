@@ -41,7 +41,7 @@ def attention_forward(
         result: tuple[torch.Tensor, None] = sdpa_attention_forward(module, query, key, value, attention_mask, **options)
         return result
     scale = options.get("scaling")
-    q_THD, k_TKD, v_TKD = (tensor[0].transpose(0, 1) for tensor in (query, key, value))
+    q_THD, k_TKD, v_TKD = (tensor.squeeze(0).transpose(0, 1) for tensor in (query, key, value))
     return attend(q_THD, k_TKD, v_TKD, packing, q_THD.shape[-1] ** -0.5 if scale is None else scale)[None], None
 
 

@@ -89,7 +89,7 @@ class FusedAttention:
                 **options,
             )
             return result
-        qkv_TND = self.groups[0](hidden_states)[0].unflatten(1, (-1, self.size))
+        qkv_TND = self.groups[0](hidden_states).squeeze(0).unflatten(1, (-1, self.size))
         cos, sin = position_embeddings
         out_THD = rotate_and_attend(qkv_TND, cos[0], sin[0], self.heads, packing, float(self.module.scaling))
         return self.groups[1](out_THD.flatten(1)[None]), None
