@@ -37,8 +37,8 @@ class ScoredBatch:
     texts: list[str] | None
     batch_size: int
     """B."""
-    shrunk: bool
-    """Whether memory ran out before and the size was halved."""
+    shrunk: int
+    """How often memory had run out before, and the size was halved."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,9 +51,9 @@ class Scores:
     """The same normalised over the labels."""
     texts: list[str] | None
     batch_size: int
-    """The last batch's size."""
-    shrunk: bool
-    """Whether memory ran out and the size was halved on the way."""
+    """The largest batch since memory last ran out."""
+    shrunk: int
+    """How often memory ran out on the way, and the size was halved."""
 
 
 def score_batches(
@@ -79,12 +79,14 @@ def score_batches(
     if skip:
         left = ~np.isin(order, np.concatenate([batch.rows for batch in skip]))
         order, cost_N, spent_N = order[left], cost_N[left], spent_N[left]
-    budget = max(1, (wanted or TOKENS_PER_PASS) // width)
-    done, shrunk = 0, False
+    shrunk = max((batch.shrunk for batch in skip), default=0)
+    budget = max(1, (wanted or TOKENS_PER_PASS) // width >> shrunk)
+    done = 0
     under_way: _UnderWay | None = None
     while done < len(order):
         end = np.searchsorted(spent_N, spent_N[done] - cost_N[done] + budget, side="right")
         rows = order[done : max(done + 1, int(end))]
+        started = None
         try:
             started = _start(classifier, encoded, rows, settings)
         except Exception as error:
@@ -95,8 +97,9 @@ def score_batches(
                     f"memory ran out while scoring a single row of {encoded.lengths[rows[0]]} tokens; "
                     "lower prompt.max_length, quantise the base (model.quantization: nf4) or take a smaller one"
                 ) from error
+        if started is None:  # after the handler, whose traceback holds on to what filled the memory
             release_memory()
-            budget, shrunk = budget // 2, True
+            budget, shrunk = budget // 2, shrunk + 1
             continue
         done += len(rows)
         if under_way is not None:
@@ -117,7 +120,7 @@ class _UnderWay:
     scores_BK: torch.Tensor
     texts: list[str] | None
     batch_size: int
-    shrunk: bool
+    shrunk: int
 
     def result(self) -> ScoredBatch:
         scores = finished_scores(self.scores_BK)
@@ -173,10 +176,11 @@ def collect(batches: Iterable[ScoredBatch], rows: int, labels: int) -> Scores:
     """
     words_NK, labels_NK = np.empty((rows, labels)), np.empty((rows, labels))
     texts = [""] * rows
-    generated, batch_size, shrunk = False, 0, False
+    generated, batch_size, shrunk = False, 0, 0
     for batch in batches:
         words_NK[batch.rows], labels_NK[batch.rows] = batch.words_BK, batch.labels_BK
-        batch_size, shrunk = batch.batch_size, batch.shrunk
+        batch_size = batch.batch_size if batch.shrunk > shrunk else max(batch_size, batch.batch_size)
+        shrunk = batch.shrunk
         if batch.texts is not None:
             generated = True
             for row, text in zip(batch.rows, batch.texts, strict=True):
