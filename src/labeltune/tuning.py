@@ -97,6 +97,7 @@ def tune(
         job.terminal.say(job.events[-1])
         _after_step(tuning, begun)
         if _out_of_patience(tuning):
+            _note_overflows(tuning)
             return tuning
     reset_peak_memory(job.classifier.device)
     rows = (
@@ -125,8 +126,8 @@ def tune(
                 _stop_early(tuning, step.step)
                 break
     if stepper.note is not None:
-        job.events.append(stepper.note)
-        job.terminal.say(stepper.note, style="yellow")
+        _note(tuning, stepper.note)
+    _note_overflows(tuning)
     return tuning
 
 
@@ -280,6 +281,14 @@ def _note_smaller_passes(tuning: Tuning, step: Step) -> None:
         f"and more such passes a step; {same}",
     )
     tuning.pass_rows = step.pass_rows
+
+
+def _note_overflows(tuning: Tuning) -> None:
+    """Say how many steps float16 has cost, over all parts of the run."""
+    lines = tuning.folder.read_steps()
+    skipped = sum(line["skipped_steps"] for line in lines) + sum(one.skipped for one in tuning.unlogged)
+    if skipped:
+        _note(tuning, f"float16 gradients overflowed in {skipped} of {tuning.schedule.total_steps} steps; left out")
 
 
 def _note(tuning: Tuning, event: str) -> None:

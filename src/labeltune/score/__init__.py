@@ -26,6 +26,10 @@ SORTED_TOGETHER = 16_384
 TOKENS_PER_PASS = 16_384
 
 
+class NotFiniteScoreError(ValueError):
+    """A score is not a number, so no label can be chosen by it."""
+
+
 @dataclass(frozen=True, slots=True)
 class ScoredBatch:
     """What one forward pass said about B rows."""
@@ -67,7 +71,7 @@ def score_batches(
         skip: batches that an earlier, unfinished scoring yielded; their rows are left out.
 
     Raises:
-        ValueError: memory runs out on a single row.
+        ValueError: memory runs out on a single row, or a score is not a number.
     """
     by_beginning = classifier.packed and settings.mode == "labels"
     order = _order_by_beginning(encoded) if by_beginning else np.argsort(-encoded.lengths, kind="stable")
@@ -123,7 +127,19 @@ class _UnderWay:
     shrunk: int
 
     def result(self) -> ScoredBatch:
+        """Wait for it.
+
+        Raises:
+            NotFiniteScoreError: the model computed something that is no number.
+        """
         scores = finished_scores(self.scores_BK)
+        bad = np.isnan(scores.labels_BK).any(1)
+        if bad.any():
+            raise NotFiniteScoreError(
+                f"the model's scores of {int(bad.sum())} rows are not numbers, the first of them row "
+                f"{self.rows[bad][0]} of this scoring (counted from 0); float16 overflows in some models: set "
+                "model.dtype to bfloat16 or float32, and train.bf16 instead of train.fp16"
+            )
         return ScoredBatch(self.rows, scores.words_BK, scores.labels_BK, self.texts, self.batch_size, self.shrunk)
 
 
