@@ -1,4 +1,4 @@
-"""A number that is none, at every step: the run stops before the optimiser, says so, and loses nothing that was saved."""
+"""A number that is none, at every step: the run stops before the optimiser, says so, and keeps what was saved."""
 
 import json
 import sys
