@@ -214,19 +214,6 @@ def test_training_on_nothing_is_refused(tiny_model, examples):
     check_loss_bearing(labelled, [1.0, 0.0, 0.0])
 
 
-def test_running_out_of_memory_says_what_to_do(tiny_model, examples, monkeypatch):
-    classifier = make_trainee(tiny_model)
-    encoded = classifier.prompter.encode_rows(examples)
-    optimizer, schedule = make_optimizer(classifier)
-
-    def full(*_):
-        raise torch.OutOfMemoryError("CUDA out of memory")
-
-    monkeypatch.setattr(Stepper, "take", full)
-    with pytest.raises(ValueError, match=r"at step 1 with 8 rows in a batch; lower train\.per_device_train_batch_size"):
-        run_all(classifier, optimizer, encoded, schedule)
-
-
 def test_class_weights_follow_scikit_learn():
     from sklearn.utils.class_weight import compute_class_weight
 

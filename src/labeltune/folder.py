@@ -73,6 +73,12 @@ class RunFolder:
         with naming(self.steps), self.steps.open("a", encoding="utf-8") as out:
             out.write(json.dumps(line) + "\n")
 
+    def read_steps(self) -> list[dict[str, Any]]:
+        """All lines of steps.jsonl."""
+        if not self.steps.is_file():
+            return []
+        return [json.loads(line) for line in self.steps.read_text(encoding="utf-8").splitlines()]
+
     def flush_steps(self) -> None:
         """Put the lines of steps.jsonl on disk, before a checkpoint that stands for them."""
         if self.steps.is_file():

@@ -21,11 +21,11 @@ from labeltune.train.checkpoint import (
     load_adapter_weights,
     load_checkpoint,
     newest_checkpoint,
-    read_unlogged,
+    read_state,
     remove_old_checkpoints,
     save_checkpoint,
 )
-from labeltune.train.loop import Step, prepare, train
+from labeltune.train.loop import Step, first_pass_rows, prepare, train
 from labeltune.train.schedule import Schedule, make_schedule
 from labeltune.train.step import Optimizer
 
@@ -51,6 +51,8 @@ class Tuning:
     """Steps since the last line of steps.jsonl."""
     saved: int = 0
     """The step of the newest checkpoint that is sound; 0 before the first."""
+    pass_rows: int = 0
+    """Rows that go through the model at once in training, fewer where memory ran out; 0 before training."""
 
     def predictions_of(self, choice: Mapping[str, Any]) -> str | None:
         """The file of the chosen checkpoint's predictions of the validation rows; None where there is none."""
@@ -95,6 +97,7 @@ def tune(
         job.terminal.say(job.events[-1])
         _after_step(tuning, begun)
         if _out_of_patience(tuning):
+            _note_overflows(tuning)
             return tuning
     reset_peak_memory(job.classifier.device)
     rows = (
@@ -104,7 +107,11 @@ def tune(
     )
     with job.monitor.phase("train"), job.terminal.bar("training", int(rows)) as bar:
         bar.advance(begun * settings.per_device_train_batch_size * settings.gradient_accumulation_steps)
-        for step in train(stepper, encoded["train"], schedule, begun + 1, hurry=lambda: job.stop.asked is not None):
+        steps = train(
+            stepper, encoded["train"], schedule, begun + 1, tuning.pass_rows, lambda: job.stop.asked is not None
+        )
+        for step in steps:
+            _note_smaller_passes(tuning, step)
             tuning.losses.append(step.loss)
             bar.advance(step.rows, f"loss {step.loss:.3f}")
             _log(tuning, step)
@@ -119,8 +126,8 @@ def tune(
                 _stop_early(tuning, step.step)
                 break
     if stepper.note is not None:
-        job.events.append(stepper.note)
-        job.terminal.say(stepper.note, style="yellow")
+        _note(tuning, stepper.note)
+    _note_overflows(tuning)
     return tuning
 
 
@@ -148,6 +155,7 @@ def _save(tuning: Tuning, step: int) -> None:
         step,
         tuning.losses,
         unlogged=[asdict(one) for one in tuning.unlogged],
+        pass_rows=tuning.pass_rows,
         identity=tuning.job.identity,
     )
     tuning.saved = step
@@ -222,11 +230,15 @@ def _resume(tuning: Tuning) -> int:
     known = folder.read("progress.json") if folder.exists("progress.json") else {"epochs": [], "events": []}
     job.events.extend(known["events"])
     checkpoint = newest_checkpoint(folder.path, lambda why: _note(tuning, why))
-    begun = 0
+    begun, tuning.pass_rows = 0, first_pass_rows(job.classifier, tuning.schedule.settings)
     if checkpoint is not None:
         begun, tuning.losses = load_checkpoint(checkpoint, job.classifier, tuning.optimizer, job.identity)
-        tuning.unlogged = [Step(**fields) for fields in read_unlogged(checkpoint)]
+        state = read_state(checkpoint)
+        tuning.unlogged = [Step(**fields) for fields in state["unlogged"]]
         tuning.saved = begun
+        if state["pass_rows"] < tuning.pass_rows:
+            tuning.pass_rows = state["pass_rows"]
+            _note(tuning, f"training goes on with {tuning.pass_rows} rows at once, since memory ran out before")
     for entry in known["epochs"]:
         if entry["step"] <= begun:
             tuning.epochs.append(entry)
@@ -255,6 +267,28 @@ def _forget_predictions(tuning: Tuning, begun: int) -> None:
 
 def _is_over(tuning: Tuning, step: int) -> bool:
     return step >= tuning.schedule.total_steps or _out_of_patience(tuning)
+
+
+def _note_smaller_passes(tuning: Tuning, step: Step) -> None:
+    """Say it where memory ran out in this step, and what that changes."""
+    if step.pass_rows == tuning.pass_rows:
+        return
+    dropout = tuning.job.classifier.has_dropout
+    same = "dropout drops others than it would have" if dropout else "the result is the same but for rounding"
+    _note(
+        tuning,
+        f"memory ran out at step {step.step}: since then {step.pass_rows} rows at once instead of {tuning.pass_rows}, "
+        f"and more such passes a step; {same}",
+    )
+    tuning.pass_rows = step.pass_rows
+
+
+def _note_overflows(tuning: Tuning) -> None:
+    """Say how many steps float16 has cost, over all parts of the run."""
+    lines = tuning.folder.read_steps()
+    skipped = sum(line["skipped_steps"] for line in lines) + sum(one.skipped for one in tuning.unlogged)
+    if skipped:
+        _note(tuning, f"float16 gradients overflowed in {skipped} of {tuning.schedule.total_steps} steps; left out")
 
 
 def _note(tuning: Tuning, event: str) -> None:
@@ -290,6 +324,7 @@ def _log(tuning: Tuning, step: Step) -> None:
             "learning_rate": step.learning_rate,
             "grad_norm": step.grad_norm,
             "skipped_steps": sum(one.skipped for one in steps),
+            "pass_rows": step.pass_rows,
             "rows_per_second": round(sum(one.rows for one in steps) / sum(one.elapsed_s for one in steps), 3),
             "tokens_per_second": round(sum(one.tokens for one in steps) / sum(one.elapsed_s for one in steps), 1),
             "elapsed_s": round(tuning.job.monitor.total_s(), 3),

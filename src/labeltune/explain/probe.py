@@ -82,7 +82,7 @@ def answer_states(classifier: Classifier, encoded: EncodedRows, settings: ScoreS
     hook = classifier.model.get_output_embeddings().register_forward_hook(look)
     try:
         for batch in score_batches(classifier, encoded, by_labels):
-            own_BH = _first_places(seen.pop(0), len(batch.rows))
+            own_BH = _first_places(seen, len(batch.rows), classifier)
             if states_NH is None:
                 states_NH = np.zeros((len(encoded), own_BH.shape[1]), dtype=np.float32)
             states_NH[batch.rows] = own_BH
@@ -96,9 +96,16 @@ def answer_states(classifier: Classifier, encoded: EncodedRows, settings: ScoreS
     return scaled_NH
 
 
-def _first_places(states_AH: torch.Tensor, rows: int) -> npt.NDArray[np.float32]:
-    """Of all places that one batch's scoring looked at, as many for each row, the one behind its prompt: (B, H)."""
-    own_BH: npt.NDArray[np.float32] = states_AH[:: len(states_AH) // rows].numpy()
+def _first_places(seen: list[torch.Tensor], rows: int, classifier: Classifier) -> npt.NDArray[np.float32]:
+    """Of all places that the oldest pass over so many rows looked at, the one behind each row's prompt: (B, H).
+
+    A pass that ran out of memory after it was seen had more rows than the one that took its place, and goes.
+    """
+    words = classifier.words
+    width = 1 if words.single else sum(map(len, words.token_ids))
+    while len(seen[0]) != rows * width:
+        seen.pop(0)
+    own_BH: npt.NDArray[np.float32] = seen.pop(0)[::width].numpy()
     return own_BH
 
 

@@ -12,6 +12,7 @@ from bitsandbytes.nn import Linear4bit
 from labeltune.recipe import ModelSettings
 
 MIB = 2**20
+OUT_OF_MEMORY = ("out of memory", "can't allocate memory", "status_alloc_failed")
 
 
 def settle_memory(
@@ -54,11 +55,17 @@ def unpack_weights(model: Any, dtype: torch.dtype) -> None:
 
 
 def is_out_of_memory(error: BaseException) -> bool:
-    """True for a full GPU, and for a CPU allocation that was refused."""
+    """True for a full GPU, and for a CPU allocation that was refused.
+
+    CUDA's libraries say it in words of their own: cuBLAS and cuDNN with a status, Triton and the driver in a sentence.
+
+    >>> is_out_of_memory(RuntimeError("CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling `cublasCreate(handle)`"))
+    True
+    """
     if isinstance(error, torch.OutOfMemoryError | MemoryError):
         return True
     message = str(error).lower()
-    return isinstance(error, RuntimeError) and ("out of memory" in message or "can't allocate memory" in message)
+    return isinstance(error, RuntimeError) and any(words in message for words in OUT_OF_MEMORY)
 
 
 def release_memory() -> None:

@@ -26,6 +26,10 @@ SORTED_TOGETHER = 16_384
 TOKENS_PER_PASS = 16_384
 
 
+class NotFiniteScoreError(ValueError):
+    """A score is not a number, so no label can be chosen by it."""
+
+
 @dataclass(frozen=True, slots=True)
 class ScoredBatch:
     """What one forward pass said about B rows."""
@@ -37,8 +41,8 @@ class ScoredBatch:
     texts: list[str] | None
     batch_size: int
     """B."""
-    shrunk: bool
-    """Whether memory ran out before and the size was halved."""
+    shrunk: int
+    """How often memory had run out before, and the size was halved."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,9 +55,9 @@ class Scores:
     """The same normalised over the labels."""
     texts: list[str] | None
     batch_size: int
-    """The last batch's size."""
-    shrunk: bool
-    """Whether memory ran out and the size was halved on the way."""
+    """The largest batch since memory last ran out."""
+    shrunk: int
+    """How often memory ran out on the way, and the size was halved."""
 
 
 def score_batches(
@@ -67,7 +71,7 @@ def score_batches(
         skip: batches that an earlier, unfinished scoring yielded; their rows are left out.
 
     Raises:
-        ValueError: memory runs out on a single row.
+        ValueError: memory runs out on a single row, or a score is not a number.
     """
     by_beginning = classifier.packed and settings.mode == "labels"
     order = _order_by_beginning(encoded) if by_beginning else np.argsort(-encoded.lengths, kind="stable")
@@ -79,12 +83,14 @@ def score_batches(
     if skip:
         left = ~np.isin(order, np.concatenate([batch.rows for batch in skip]))
         order, cost_N, spent_N = order[left], cost_N[left], spent_N[left]
-    budget = max(1, (wanted or TOKENS_PER_PASS) // width)
-    done, shrunk = 0, False
+    shrunk = max((batch.shrunk for batch in skip), default=0)
+    budget = max(1, (wanted or TOKENS_PER_PASS) // width >> shrunk)
+    done = 0
     under_way: _UnderWay | None = None
     while done < len(order):
         end = np.searchsorted(spent_N, spent_N[done] - cost_N[done] + budget, side="right")
         rows = order[done : max(done + 1, int(end))]
+        started = None
         try:
             started = _start(classifier, encoded, rows, settings)
         except Exception as error:
@@ -95,8 +101,9 @@ def score_batches(
                     f"memory ran out while scoring a single row of {encoded.lengths[rows[0]]} tokens; "
                     "lower prompt.max_length, quantise the base (model.quantization: nf4) or take a smaller one"
                 ) from error
+        if started is None:  # after the handler, whose traceback holds on to what filled the memory
             release_memory()
-            budget, shrunk = budget // 2, True
+            budget, shrunk = budget // 2, shrunk + 1
             continue
         done += len(rows)
         if under_way is not None:
@@ -117,10 +124,22 @@ class _UnderWay:
     scores_BK: torch.Tensor
     texts: list[str] | None
     batch_size: int
-    shrunk: bool
+    shrunk: int
 
     def result(self) -> ScoredBatch:
+        """Wait for it.
+
+        Raises:
+            NotFiniteScoreError: the model computed something that is no number.
+        """
         scores = finished_scores(self.scores_BK)
+        bad = np.isnan(scores.labels_BK).any(1)
+        if bad.any():
+            raise NotFiniteScoreError(
+                f"the model's scores of {int(bad.sum())} rows are not numbers, the first of them row "
+                f"{self.rows[bad][0]} of this scoring (counted from 0); float16 overflows in some models: set "
+                "model.dtype to bfloat16 or float32, and train.bf16 instead of train.fp16"
+            )
         return ScoredBatch(self.rows, scores.words_BK, scores.labels_BK, self.texts, self.batch_size, self.shrunk)
 
 
@@ -173,10 +192,11 @@ def collect(batches: Iterable[ScoredBatch], rows: int, labels: int) -> Scores:
     """
     words_NK, labels_NK = np.empty((rows, labels)), np.empty((rows, labels))
     texts = [""] * rows
-    generated, batch_size, shrunk = False, 0, False
+    generated, batch_size, shrunk = False, 0, 0
     for batch in batches:
         words_NK[batch.rows], labels_NK[batch.rows] = batch.words_BK, batch.labels_BK
-        batch_size, shrunk = batch.batch_size, batch.shrunk
+        batch_size = batch.batch_size if batch.shrunk > shrunk else max(batch_size, batch.batch_size)
+        shrunk = batch.shrunk
         if batch.texts is not None:
             generated = True
             for row, text in zip(batch.rows, batch.texts, strict=True):

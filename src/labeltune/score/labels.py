@@ -33,9 +33,10 @@ def score_labels(classifier: Classifier, prompts: Sequence[npt.NDArray[np.int32]
 
 
 def finished_scores(words_BK: torch.Tensor) -> LabelScores:
-    """Wait for what `score_labels` began, and normalise it over the labels."""
+    """Wait for what `score_labels` began, and normalise it over the labels. What is no number stays none."""
     words = words_BK.double().cpu().numpy()
-    return LabelScores(words, words - np.logaddexp.reduce(words, axis=1, keepdims=True))
+    with np.errstate(invalid="ignore"):
+        return LabelScores(words, words - np.logaddexp.reduce(words, axis=1, keepdims=True))
 
 
 def _single_token_words(classifier: Classifier, prompts: Sequence[npt.NDArray[np.int32]]) -> torch.Tensor:

@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 import torch
 
 from labeltune.model.classifier import Classifier
-from labeltune.model.memory import is_out_of_memory
+from labeltune.model.memory import is_out_of_memory, release_memory
 from labeltune.model.packing import Packing
 from labeltune.train.batches import Batch
 from labeltune.train.step import Optimizer, StepResult, total_weight
@@ -49,6 +49,8 @@ class Stepper:
         """Whether a step may be under way while the host prepares the next."""
         self.note: str | None = None
         """Why recording was given up, in words."""
+        self.updating = False
+        """Whether the optimiser is at work: a step that breaks off there cannot be taken once more."""
         self._graphs: dict[Shape, tuple[torch.cuda.CUDAGraph, Batch, torch.Tensor]] = {}
         self._update: torch.cuda.CUDAGraph | None = None
         self._seen: set[Shape] = set()
@@ -63,16 +65,36 @@ class Stepper:
         if not self.capture:
             for batch in batches:
                 self.optimizer.accumulate(self.classifier, batch, weight)
+            self.updating = True
             self.optimizer.update()
-            return self._pending()
+            pending = self._pending()
+            self.updating = False
+            return pending
         self._stream.wait_stream(torch.cuda.current_stream())
         with torch.cuda.stream(self._stream):
             for batch in batches:
                 self._accumulate(batch, weight)
+            self.updating = True
             self._finish()
             pending = self._pending()
+            self.updating = False
         torch.cuda.current_stream().wait_stream(self._stream)
         return pending
+
+    def start_over(self) -> None:
+        """Forget a step that broke off in its passes for lack of memory, and what was recorded of passes of its size.
+
+        The next shapes are recorded as they come up again.
+        """
+        if self.classifier.device.type == "cuda":
+            torch.cuda.synchronize(self.classifier.device)
+        self._graphs.clear()
+        self._seen.clear()
+        self._update = None
+        if self.capture:
+            self._pool = torch.cuda.graph_pool_handle()
+        self.optimizer.drop_gradients()
+        release_memory()
 
     def _accumulate(self, batch: Batch, weight: torch.Tensor) -> None:
         shape = _shape(batch)
@@ -94,6 +116,9 @@ class Stepper:
             with torch.cuda.graph(graph, pool=self._pool, stream=self._stream):
                 self.optimizer.accumulate(self.classifier, static, static_weight)
         except RuntimeError as error:
+            self._free_generator()
+            if is_out_of_memory(error) and len(batch.rows) > 1:
+                raise  # half of it may be recorded yet
             self._give_up(error)
         else:
             self._graphs[shape] = (graph, static, static_weight)
@@ -108,6 +133,7 @@ class Stepper:
                     self.optimizer.update()
                 self._update = graph
             except RuntimeError as error:
+                self._free_generator()
                 self._give_up(error)
         if self._update is None:
             self.optimizer.update()
@@ -117,10 +143,12 @@ class Stepper:
     def _give_up(self, error: RuntimeError) -> None:
         self.capture = False
         reason = "memory ran out" if is_out_of_memory(error) else str(error).strip().splitlines()[0]
-        # a recording that broke off leaves the generator in its hands; a copy of its state is free again
+        self.note = f"the step could not be recorded as a CUDA graph ({reason}); it runs eagerly"
+
+    def _free_generator(self) -> None:
+        """A recording that broke off leaves the generator in its hands; a copy of its state is free again."""
         generator = torch.cuda.default_generators[self.classifier.device.index or 0]
         generator.graphsafe_set_state(generator.clone_state())
-        self.note = f"the step could not be recorded as a CUDA graph ({reason}); it runs eagerly"
 
     def _pending(self) -> PendingStep:
         figures = self.optimizer.figures

@@ -34,6 +34,7 @@ def save_checkpoint(  # noqa: PLR0913 (what a checkpoint holds)
     losses: Sequence[float] = (),
     *,
     unlogged: Sequence[Mapping[str, Any]] = (),
+    pass_rows: int | None = None,
     identity: Identity | None = None,
 ) -> Path:
     """Write adapter, optimiser and random states. The folder appears whole and flushed to disk, or not at all.
@@ -41,27 +42,26 @@ def save_checkpoint(  # noqa: PLR0913 (what a checkpoint holds)
     Args:
         losses: training losses of the steps since the last scoring, which a resumed run needs for their mean.
         unlogged: the steps since the last line of steps.jsonl, as JSON, for the same reason.
+        pass_rows: rows that went through the model at once; a resumed run keeps to them, and to their rounding.
         identity: what the adapter belongs to.
 
     Raises:
         NotWrittenError: the disk is full, failing or read-only; checkpoints from before are untouched.
     """
     folder = checkpoint_folder(run_folder, step)
+    state = {"step": step, "losses": list(losses), "unlogged": list(unlogged), "pass_rows": pass_rows}
     write_folder(
         folder,
-        itertools.chain(adapter_files(classifier.model), _trainer_files(optimizer, step, losses, unlogged)),
+        itertools.chain(adapter_files(classifier.model), _trainer_files(optimizer, state)),
         {"identity": identity.to_json() if identity else {}},
     )
     return folder
 
 
-def _trainer_files(
-    optimizer: Optimizer, step: int, losses: Sequence[float], unlogged: Sequence[Mapping[str, Any]]
-) -> Iterator[tuple[str, bytes]]:
-    tensors = {f"random.{name}": state for name, state in _random_states().items()}
+def _trainer_files(optimizer: Optimizer, state: Mapping[str, Any]) -> Iterator[tuple[str, bytes]]:
+    tensors = {f"random.{name}": random for name, random in _random_states().items()}
     tensors |= optimizer.state()
     yield TENSORS, to_safetensors(tensors)
-    state = {"step": step, "losses": list(losses), "unlogged": list(unlogged)}
     yield STATE, (json.dumps(state, indent=2) + "\n").encode()
 
 
@@ -76,7 +76,7 @@ def load_checkpoint(
     """
     if identity is not None:
         require_same(f"checkpoint {folder}", read_notes(folder)["identity"], identity)
-    state = json.loads(read_file(folder, STATE))
+    state = read_state(folder)
     tensors = load(read_file(folder, TENSORS))
     load_adapter_weights(folder, classifier)
     optimizer.load_state(tensors)
@@ -86,10 +86,14 @@ def load_checkpoint(
     return int(state["step"]), [float(loss) for loss in state["losses"]]
 
 
-def read_unlogged(folder: Path) -> list[dict[str, Any]]:
-    """The steps that a checkpoint's run had taken since its last line of steps.jsonl, as JSON."""
-    steps: list[dict[str, Any]] = json.loads(read_file(folder, STATE))["unlogged"]
-    return steps
+def read_state(folder: Path) -> dict[str, Any]:
+    """What a checkpoint says of its run as JSON: `step`, `losses`, `unlogged` and `pass_rows`, as they were given.
+
+    Raises:
+        DamagedError: the checkpoint is not what was written.
+    """
+    state: dict[str, Any] = json.loads(read_file(folder, STATE))
+    return state
 
 
 def load_adapter_weights(folder: Path, classifier: Classifier) -> None:

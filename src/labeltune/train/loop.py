@@ -33,6 +33,8 @@ class Step:
     rows: int
     tokens: int
     """Prompt and answer tokens, without padding."""
+    pass_rows: int
+    """So many rows, at most, went through the model at once."""
     elapsed_s: float = field(compare=False)
     """Time that the step took."""
     settled: bool = field(default=True, compare=False)
@@ -66,28 +68,32 @@ def train(
     encoded: EncodedRows,
     schedule: Schedule,
     first_step: int = 1,
+    pass_rows: int | None = None,
     hurry: Callable[[], bool] = lambda: False,
 ) -> Iterator[Step]:
     """Take the schedule's steps from `first_step` on, yielding after each.
 
     The order of rows depends on seed and epoch alone, so that a resumed run sees the rows that it would have seen. A
     step may be under way on the device while the one before is yielded, except where something is due between them.
+    Where memory runs out, the step is begun anew in passes of half as many rows, and so are those after it.
 
     Args:
+        pass_rows: rows that go through the model at once, at most; None begins with what the settings say.
         hurry: asked before each step; where it says so, the step is settled before the next one begins.
 
     Raises:
         ValueError: no token carries loss; a loss is not finite (names step and rows; nothing was updated); or memory
-            runs out.
+            runs out with a single row in a pass.
     """
     settings = schedule.settings
     classifier = stepper.classifier
     weights_K = class_weights(settings.class_weights, classifier.words.names, encoded.gold)
     check_loss_bearing(encoded, weights_K)
+    passes = _Passes(stepper, encoded, weights_K, pass_rows or first_pass_rows(classifier, settings))
     under_way: _UnderWay | None = None
     before_s = time.perf_counter()
-    for step, rows in _rows_by_step(encoded, schedule, first_step, halved=bool(classifier.checkpointing)):
-        started = _start(stepper, encoded, rows, weights_K, step)
+    for step, rows in _rows_by_step(encoded, schedule, first_step):
+        started = passes.begin(step, rows)
         pause = not stepper.runs_ahead or schedule.pauses(step) or hurry()
         for one in (under_way, started if pause else None):
             if one is not None:
@@ -96,17 +102,76 @@ def train(
         under_way = None if pause else started
 
 
+def first_pass_rows(classifier: Classifier, settings: TrainSettings) -> int:
+    """Rows that go through the model at once until memory runs out: a micro-batch, half of one where memory is lean."""
+    size = settings.per_device_train_batch_size
+    return size // 2 if classifier.checkpointing and size % 2 == 0 else size
+
+
 @dataclass(frozen=True, slots=True)
 class _UnderWay:
     step: int
     batches: list[Batch]
     pending: PendingStep
+    pass_rows: int
+
+
+@dataclass(slots=True)
+class _Passes:
+    """Begins steps, each in passes of as many rows as memory holds.
+
+    The loss is a mean over all rows of a step, so their number decides nothing but the rounding and, where there is
+    dropout, what is dropped: each pass draws its own.
+    """
+
+    stepper: Stepper
+    encoded: EncodedRows
+    weights_K: list[float]
+    most_rows: int
+
+    def begin(self, step: int, micro_batches: list[npt.NDArray[np.int64]]) -> _UnderWay:
+        """Begin one step, anew with half the rows in a pass for as long as memory runs out.
+
+        Raises:
+            ValueError: a single row does not fit; says what to change.
+        """
+        while True:
+            passes = [
+                rows[start : start + self.most_rows]
+                for rows in micro_batches
+                for start in range(0, len(rows), self.most_rows)
+            ]
+            try:
+                return self._try(step, passes)
+            except Exception as error:
+                if not is_out_of_memory(error):
+                    raise
+                largest = max(map(len, passes))
+                if largest == 1 or self.stepper.updating:
+                    raise ValueError(_too_little_memory(step, self.encoded, passes, self.stepper.updating)) from error
+            self.stepper.start_over()  # after the handler, whose traceback holds on to what filled the memory
+            self.most_rows = -(-largest // 2)
+
+    def _try(self, step: int, passes: list[npt.NDArray[np.int64]]) -> _UnderWay:
+        self.stepper.classifier.model.train()
+        batches = [make_batch(self.stepper.classifier, self.encoded, rows, self.weights_K) for rows in passes]
+        return _UnderWay(step, batches, self.stepper.take(batches), self.most_rows)
+
+
+def _too_little_memory(step: int, encoded: EncodedRows, passes: list[npt.NDArray[np.int64]], updating: bool) -> str:
+    tokens = max(int(encoded.lengths[rows].max()) for rows in passes)
+    what = "in the optimiser" if updating else f"with a single row of up to {tokens} tokens in a pass"
+    return (
+        f"memory ran out at step {step} {what}, and nothing smaller can be tried; in a new run set model.memory to "
+        "lean, quantise the base (model.quantization: nf4), lower prompt.max_length or adapter.r, or take a smaller "
+        "base; the checkpoints so far are untouched"
+    )
 
 
 def _rows_by_step(
-    encoded: EncodedRows, schedule: Schedule, first_step: int, halved: bool
+    encoded: EncodedRows, schedule: Schedule, first_step: int
 ) -> Iterator[tuple[int, list[npt.NDArray[np.int64]]]]:
-    """The rows of each micro-batch, step by step; `halved` takes each in two halves, for the memory's sake."""
+    """The rows of each micro-batch, step by step."""
     settings = schedule.settings
     size, by_length = settings.per_device_train_batch_size, settings.train_sampling_strategy == "group_by_length"
     order, order_epoch = np.zeros(0, dtype=np.int64), -1
@@ -114,27 +179,7 @@ def _rows_by_step(
         epoch, index = divmod(step - 1, schedule.steps_per_epoch)
         if epoch != order_epoch:
             order, order_epoch = epoch_order(encoded.lengths, size, settings.seed, epoch, by_length), epoch
-        parts = 2 if halved and size % 2 == 0 else 1
-        passes = settings.gradient_accumulation_steps * parts
-        yield step, list(batches_of_step(order, size // parts, passes, index))
-
-
-def _start(
-    stepper: Stepper, encoded: EncodedRows, rows: list[npt.NDArray[np.int64]], weights_K: list[float], step: int
-) -> _UnderWay:
-    """Begin one step; a lack of memory is told so that the user can act on it."""
-    stepper.classifier.model.train()
-    batches = [make_batch(stepper.classifier, encoded, some, weights_K) for some in rows]
-    try:
-        return _UnderWay(step, batches, stepper.take(batches))
-    except RuntimeError as error:
-        if not is_out_of_memory(error):
-            raise
-        raise ValueError(
-            f"memory ran out at step {step} with {len(rows[0])} rows in a batch; lower "
-            "train.per_device_train_batch_size and raise train.gradient_accumulation_steps by the same factor (the "
-            "result is the same), or set model.memory to lean"
-        ) from error
+        yield step, list(batches_of_step(order, size, settings.gradient_accumulation_steps, index))
 
 
 def _finished(one: _UnderWay, schedule: Schedule, before_s: float) -> Step:
@@ -160,6 +205,7 @@ def _finished(one: _UnderWay, schedule: Schedule, before_s: float) -> Step:
         skipped=result.skipped,
         rows=sum(len(batch.rows) for batch in one.batches),
         tokens=sum(batch.tokens for batch in one.batches),
+        pass_rows=one.pass_rows,
         elapsed_s=time.perf_counter() - before_s,
     )
 

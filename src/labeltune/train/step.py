@@ -142,6 +142,10 @@ class Optimizer:
             counts["since_overflow"].masked_fill_(grow, 0)
             scale = counts["loss_scale"]
             scale.copy_(torch.where(skip, scale * 0.5, torch.where(grow, scale * 2, scale)))
+        self.drop_gradients()
+
+    def drop_gradients(self) -> None:
+        """Gradients and loss to zero, as before the first micro-batch of a step."""
         torch._foreach_zero_([p.grad for p in self.parameters.values() if p.grad is not None])
         self._loss.zero_()
 
