@@ -56,8 +56,8 @@ def load_classifier(recipe: Recipe, terminal: Terminal) -> tuple[Classifier, Bas
     Raises:
         ValueError: the model is not to be had, or prompt, loss and tokenizer do not fit.
     """
-    base = load_base(recipe.model)
-    prompter = Prompter(base.tokenizer, recipe.prompt, recipe.data.label_names, base.max_length)
+    base = load_base(recipe.model, recipe.data.label_names, recipe.train.seed)
+    prompter = Prompter(base.tokenizer, recipe.prompt, recipe.data.label_names, base.max_length, recipe.model.head)
     compute_dtype = choose_compute_dtype(recipe.train, base.dtype)
     where = device_name(base.device)
     terminal.say(
@@ -67,7 +67,7 @@ def load_classifier(recipe: Recipe, terminal: Terminal) -> tuple[Classifier, Bas
     for note in base.notes:
         terminal.say(f"  {note}")
     classifier = Classifier(
-        base.model, prompter, base.device, compute_dtype, recipe.train.loss_over, base.checkpointing
+        base.model, prompter, base.device, compute_dtype, recipe.train.loss_over, base.checkpointing, head=base.head
     )
     return classifier, base
 
@@ -161,6 +161,7 @@ def identify(recipe: Recipe, classifier: Classifier, base: Base) -> Identity:
         tokenizer=tokenizer_fingerprint(base.tokenizer),
         prompt=classifier.prompter.fingerprint(),
         labels=classifier.words.names,
+        head=recipe.model.head,
     )
 
 
@@ -222,6 +223,7 @@ def signature_fields(recipe: Recipe, environment: Mapping[str, Any], split: str,
         "labeltune": __version__,
         "split": split,
         "rows": rows,
+        "head": recipe.model.head,
         "mode": recipe.score.mode,
         **({"max_new_tokens": recipe.score.max_new_tokens} if generating else {}),
         "base": recipe.model.name_or_path,

@@ -88,7 +88,9 @@ def _tune_and_score(recipe: Recipe, terminal: Terminal, folder: RunFolder, stop:
             monitor.watch_gpu(gpu_uuid(base.device))
             identity = stages.identify(recipe, classifier, base)
             stages.check_same_run(folder, identity, splits)
-            classifier = replace(classifier, model=add_adapter(base.model, recipe.adapter, recipe.train.seed))
+            classifier = replace(
+                classifier, model=add_adapter(base.model, recipe.adapter, recipe.train.seed, base.head)
+            )
             check_room(folder.path, recipe, classifier.model, encoded)
             create_folder(folder, recipe)
             monitor.record_to(folder.hardware)
