@@ -32,6 +32,11 @@ from labeltune.score import collect, score_batches, to_predictions
 from labeltune.score.sofar import SoFar
 from labeltune.stopping import Stop
 from labeltune.terminal import Bar, Terminal
+from labeltune.tracking import Figures, Track
+
+
+def _to_nobody(_figures: Figures, _step: int) -> None:
+    """Report to no tracker."""
 
 
 @dataclass(slots=True)
@@ -46,6 +51,8 @@ class Job:
     """What its adapter belongs to."""
     stop: Stop = field(default_factory=Stop)
     """Whether someone has asked to stop."""
+    track: Track = _to_nobody
+    """Takes figures for the experiment trackers."""
     events: list[str] = field(default_factory=list)
     """What did not go as asked, in words; the summary repeats them."""
 

@@ -29,6 +29,12 @@ def _text(value: object) -> object:
 
 Text = Annotated[str, BeforeValidator(_text)]
 Head = Literal["words", "sequence"]
+TrackerName = Literal["tensorboard", "mlflow", "wandb", "trackio"]
+
+
+def _names(value: object) -> object:
+    """`none` and a single name, as TrainingArguments takes them, beside a list."""
+    return [] if value == "none" else [value] if isinstance(value, str) else value
 
 
 class PairSettings(Settings):
@@ -240,6 +246,9 @@ class TrainSettings(Settings):
     """Keep so many checkpoints; the best and the last are never removed."""
     logging_steps: int = Field(10, ge=1)
     """Steps between lines of steps.jsonl."""
+    report_to: Annotated[list[TrackerName], BeforeValidator(_names)] = []
+    """Experiment trackers that get these lines and the scores as well: `tensorboard`, `mlflow`, `wandb`, `trackio`; one
+    or a list. Their packages are installed apart."""
     load_best_model_at_end: bool = True
     """Keep the best checkpoint by validation, rather than the last."""
     early_stopping_patience: int | None = Field(None, ge=1)
