@@ -2,6 +2,7 @@ import numpy as np
 import pytest
 import torch
 
+from labeltune.model.ready import make_ready
 from labeltune.recipe import ScoreSettings
 from labeltune.score import collect, labels, score_batches, to_predictions
 from tiny import ANSWERS, make_classifier
@@ -39,6 +40,13 @@ def test_label_scores_equal_brute_force_whatever_the_batch(tiny_model, examples,
         np.testing.assert_allclose(scores.words_NK, expected, atol=2e-5)
         assert (scores.words_NK.argmax(1) == expected.argmax(1)).all()
         np.testing.assert_allclose(np.exp(scores.labels_NK).sum(1), 1)
+
+
+def test_a_single_row_is_scored_with_packing_as_without(classifier, examples):
+    packed, notes = make_ready(classifier)
+    assert packed.packed, notes
+    alone, several = (score(packed, rows, None)[2] for rows in (examples[:1], examples[:3]))
+    np.testing.assert_allclose(alone.words_NK[0], several.words_NK[0], atol=1e-4)
 
 
 def test_generation_does_not_depend_on_the_batch(classifier, examples):

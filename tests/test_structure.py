@@ -14,7 +14,7 @@ from labeltune.recipes import _UniqueKeyLoader
 SOURCE = Path(labeltune.__file__).parent
 LAYERS = (
     {"__init__", "monitor", "hub", "environment", "terminal", "durable", "identity", "lock", "stopping"},
-    {"rows"},
+    {"rows", "tracking"},
     {"recipe"},
     {"recipes", "folder"},
     {"data", "prompt"},

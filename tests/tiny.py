@@ -10,7 +10,18 @@ from typing import Any
 import torch
 import yaml
 from tokenizers import ByteLevelBPETokenizer
-from transformers import PhiConfig, PhiForCausalLM, PreTrainedTokenizerFast
+from tokenizers.processors import TemplateProcessing
+from transformers import (
+    BertConfig,
+    BertModel,
+    LlamaConfig,
+    LlamaForCausalLM,
+    ModernBertConfig,
+    ModernBertForMaskedLM,
+    PhiConfig,
+    PhiForCausalLM,
+    PreTrainedTokenizerFast,
+)
 
 from labeltune.model.base import load_base
 from labeltune.model.classifier import Classifier
@@ -68,6 +79,34 @@ def make_model(folder: Path) -> Path:
     )
     PhiForCausalLM(config).save_pretrained(folder)
     return folder
+
+
+def make_families(folder: Path, phi: Path) -> dict[str, Path]:
+    """Random models of other families beside the tiny Phi: a decoder, and two encoders with their own tokenizer."""
+    tokenizer = PreTrainedTokenizerFast.from_pretrained(phi)
+    encoder = PreTrainedTokenizerFast.from_pretrained(phi)
+    encoder.add_special_tokens({"cls_token": "[CLS]", "sep_token": "[SEP]", "pad_token": "[PAD]"})
+    ends = [(token, encoder.convert_tokens_to_ids(token)) for token in ("[CLS]", "[SEP]")]
+    encoder.backend_tokenizer.post_processor = TemplateProcessing(single="[CLS] $A [SEP]", special_tokens=ends)
+    words = len(encoder)
+    size = {
+        "vocab_size": words, "hidden_size": 32, "intermediate_size": 64, "num_hidden_layers": 2,
+        "num_attention_heads": 4, "max_position_embeddings": 128, "initializer_range": 0.2,
+        "pad_token_id": encoder.pad_token_id,
+    }  # fmt: skip
+    marks = {"cls_token_id": encoder.cls_token_id, "sep_token_id": encoder.sep_token_id}
+    marks |= {"bos_token_id": None, "eos_token_id": None}
+    models: dict[str, tuple[Any, Any]] = {
+        "llama": (LlamaForCausalLM(LlamaConfig(**size | {"pad_token_id": None})), tokenizer),
+        "bert": (BertModel(BertConfig(**size)), encoder),
+        "modernbert": (
+            ModernBertForMaskedLM(ModernBertConfig(**size, **marks, local_attention=8)), encoder,
+        ),
+    }  # fmt: skip
+    for name, (model, own) in models.items():
+        model.save_pretrained(folder / name)
+        own.save_pretrained(folder / name)
+    return {"phi": phi, **{name: folder / name for name in models}}
 
 
 def make_recipe(folder: Path, model: Path) -> Path:

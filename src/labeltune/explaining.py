@@ -143,7 +143,9 @@ def _explain_examples(scored: Scored) -> list[dict[str, Any]]:
 
 
 def _written_texts(scored: Scored, chosen: list[Chosen], examples: list[Example]) -> list[dict[str, str | None]]:
-    """What the model writes after each example, before and after tuning."""
+    """What the model writes after each example, before and after tuning; a classification head writes nothing."""
+    if scored.job.classifier.head is not None:
+        return [{"before": None, "after": None} for _ in chosen]
     if scored.recipe.score.mode == "generate":
         return [{"before": one.old.generated, "after": one.new.generated} for one in chosen]
     writing = scored.recipe.score.model_copy(update={"mode": "generate"})
@@ -190,8 +192,10 @@ def _score_variants(scored: Scored) -> list[dict[str, Any]]:
         changed = [new for row in sample if (new := edited(row, edit)) is not None]
         why_not = None if changed else "no row has anything to change"
         records.append(_score_variant(scored, (edit.name, edit.keeps_label), changed, None, why_not))
-    swapped = swap_label_words(scored.recipe.prompt)
-    why_not = None if swapped else "the prompt does not name every label word, so nothing would tell of the swap"
+    in_words = scored.recipe.model.head == "words"
+    swapped = swap_label_words(scored.recipe.prompt) if in_words else None
+    unnamed = "the prompt does not name every label word, so nothing would tell of the swap"
+    why_not = None if swapped else unnamed if in_words else "a classification head answers without words"
     records.append(_score_variant(scored, ("label words swapped", True), sample, swapped, why_not))
     for place, template in enumerate(scored.recipe.report.paraphrases, 1):
         prompt = scored.recipe.prompt.model_copy(update={"template": template})
@@ -212,7 +216,7 @@ def _score_variant(
         limit = usual.max_prompt_tokens + usual.words.longest
         names = usual.words.names
         try:
-            classifier = replace(classifier, prompter=Prompter(usual.tokenizer, prompt, names, limit))
+            classifier = replace(classifier, prompter=Prompter(usual.tokenizer, prompt, names, limit, usual.head))
         except ValueError as error:
             return record | {"why_not": str(error)}
     predictions: list[Prediction] = predict(classifier, rows, scored.by_labels)

@@ -38,6 +38,10 @@ def export_task(run_folder: Path, out: Path) -> dict[str, Any]:
     summary = folder.read("summary.json")
     recipe = load_recipe(str(run_folder))
     tokenizer, config = load_tokenizer(recipe.model)
+    if recipe.model.head == "sequence":
+        raise ValueError(
+            f"{run_folder} answers by a classification head, and the harness compares words; use `labeltune score`"
+        )
     prompter = Prompter(tokenizer, recipe.prompt, recipe.data.label_names, max_length(config))
     _, _, tuned = scored_predictions(run_folder, summary["choice"])
     rows = [_row(row, prompter) for row in tuned]

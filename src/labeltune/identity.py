@@ -9,6 +9,7 @@ from typing import Any
 SHOWN = 12
 """Hex digits of a fingerprint in a message."""
 REMEDIES = {
+    "head": "set model.head to the one that it was tuned with",
     "base": "set model.name_or_path and model.revision to the base that it was tuned on",
     "tokenizer": "use the tokenizer files that it was tuned with",
     "labels": "write data.labels as it was tuned, in the same order",
@@ -25,6 +26,8 @@ class Identity:
     prompt: str
     labels: tuple[str, ...]
     """Label names, in the order of every array of K."""
+    head: str = "words"
+    """How the model answers: `model.head`."""
 
     def to_json(self) -> dict[str, Any]:
         return asdict(self) | {"labels": list(self.labels)}
@@ -48,8 +51,8 @@ to the base that it was tuned on
     """
     found = here.to_json()
     different = [part for part in REMEDIES if part in there and there[part] != found[part]]
-    if "labels" in different and "prompt" in different:
-        different.remove("prompt")  # the prompt's fingerprint covers the labels too
+    if "prompt" in different and {"labels", "head"} & set(different):
+        different.remove("prompt")  # the prompt's fingerprint covers these too
     if different:
         told = [f"another {part} ({_show(there[part])} there, {_show(found[part])} here)" for part in different]
         raise ValueError(f"{what} has {' and '.join(told)}; {', '.join(REMEDIES[part] for part in different)}")

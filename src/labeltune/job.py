@@ -32,6 +32,11 @@ from labeltune.score import collect, score_batches, to_predictions
 from labeltune.score.sofar import SoFar
 from labeltune.stopping import Stop
 from labeltune.terminal import Bar, Terminal
+from labeltune.tracking import Figures, Track
+
+
+def _to_nobody(_figures: Figures, _step: int) -> None:
+    """Report to no tracker."""
 
 
 @dataclass(slots=True)
@@ -46,6 +51,8 @@ class Job:
     """What its adapter belongs to."""
     stop: Stop = field(default_factory=Stop)
     """Whether someone has asked to stop."""
+    track: Track = _to_nobody
+    """Takes figures for the experiment trackers."""
     events: list[str] = field(default_factory=list)
     """What did not go as asked, in words; the summary repeats them."""
 
@@ -56,8 +63,8 @@ def load_classifier(recipe: Recipe, terminal: Terminal) -> tuple[Classifier, Bas
     Raises:
         ValueError: the model is not to be had, or prompt, loss and tokenizer do not fit.
     """
-    base = load_base(recipe.model)
-    prompter = Prompter(base.tokenizer, recipe.prompt, recipe.data.label_names, base.max_length)
+    base = load_base(recipe.model, recipe.data.label_names, recipe.train.seed)
+    prompter = Prompter(base.tokenizer, recipe.prompt, recipe.data.label_names, base.max_length, recipe.model.head)
     compute_dtype = choose_compute_dtype(recipe.train, base.dtype)
     where = device_name(base.device)
     terminal.say(
@@ -67,7 +74,7 @@ def load_classifier(recipe: Recipe, terminal: Terminal) -> tuple[Classifier, Bas
     for note in base.notes:
         terminal.say(f"  {note}")
     classifier = Classifier(
-        base.model, prompter, base.device, compute_dtype, recipe.train.loss_over, base.checkpointing
+        base.model, prompter, base.device, compute_dtype, recipe.train.loss_over, base.checkpointing, head=base.head
     )
     return classifier, base
 
@@ -161,6 +168,7 @@ def identify(recipe: Recipe, classifier: Classifier, base: Base) -> Identity:
         tokenizer=tokenizer_fingerprint(base.tokenizer),
         prompt=classifier.prompter.fingerprint(),
         labels=classifier.words.names,
+        head=recipe.model.head,
     )
 
 
@@ -222,6 +230,7 @@ def signature_fields(recipe: Recipe, environment: Mapping[str, Any], split: str,
         "labeltune": __version__,
         "split": split,
         "rows": rows,
+        "head": recipe.model.head,
         "mode": recipe.score.mode,
         **({"max_new_tokens": recipe.score.max_new_tokens} if generating else {}),
         "base": recipe.model.name_or_path,

@@ -28,6 +28,13 @@ def _text(value: object) -> object:
 
 
 Text = Annotated[str, BeforeValidator(_text)]
+Head = Literal["words", "sequence"]
+TrackerName = Literal["tensorboard", "mlflow", "wandb", "trackio"]
+
+
+def _names(value: object) -> object:
+    """`none` and a single name, as TrainingArguments takes them, beside a list."""
+    return [] if value == "none" else [value] if isinstance(value, str) else value
 
 
 class PairSettings(Settings):
@@ -123,8 +130,8 @@ class PromptSettings(Settings):
 
     template: str
     """Text with `{column}` for each text column; `{{` and `}}` for literal braces."""
-    answers: dict[str, Text]
-    """The word that stands for each label name."""
+    answers: dict[str, Text] = {}
+    """The word that stands for each label name; not needed with `model.head: sequence`, which answers without words."""
     max_length: int | None = Field(None, ge=8)
     """Longest prompt with its answer, in tokens; text columns are cut to fit. The model's own limit when left out."""
     single_token_answers: bool = False
@@ -148,6 +155,10 @@ class ModelSettings(Settings):
     """A model id on the hub, a local folder, or `labeltune-small`, the small base that ships with the package."""
     revision: str | None = None
     """The hub model's branch, tag or commit."""
+    head: Head = "words"
+    """How the model answers. `words`: as a language model, by the word that follows the prompt. `sequence`: by a
+    classification head that is trained beside the adapter, on any model of AutoModelForSequenceClassification, decoder
+    or encoder."""
     quantization: Literal["nf4", "int8", "none"] = "none"
     """NF4 with double quantisation, 8-bit, or none."""
     memory: Literal["auto", "lean", "fast"] = "auto"
@@ -235,6 +246,9 @@ class TrainSettings(Settings):
     """Keep so many checkpoints; the best and the last are never removed."""
     logging_steps: int = Field(10, ge=1)
     """Steps between lines of steps.jsonl."""
+    report_to: Annotated[list[TrackerName], BeforeValidator(_names)] = []
+    """Experiment trackers that get these lines and the scores as well: `tensorboard`, `mlflow`, `wandb`, `trackio`; one
+    or a list. Their packages are installed apart."""
     load_best_model_at_end: bool = True
     """Keep the best checkpoint by validation, rather than the last."""
     early_stopping_patience: int | None = Field(None, ge=1)
@@ -309,7 +323,7 @@ class Recipe(Settings):
     def _check(self) -> Self:
         names, answers = self.data.label_names, self.prompt.answers
         for name in names:
-            if name not in answers:
+            if name not in answers and self.model.head == "words":
                 raise ValueError(
                     f"prompt.answers has no word for the label {name!r}; give one for each of {', '.join(names)}"
                 )
@@ -336,6 +350,11 @@ class Recipe(Settings):
             raise ValueError(
                 "train.loss_over is labels, which does not teach the model to write its answer, and score.mode is "
                 "generate; set train.loss_over to vocabulary or score.mode to labels"
+            )
+        if self.model.head == "sequence" and self.score.mode == "generate":
+            raise ValueError(
+                "model.head is sequence, which writes no text, and score.mode is generate; set score.mode to labels or "
+                "model.head to words"
             )
         for template in self.report.paraphrases:
             if set(PromptSettings(template=template, answers=answers).template_columns) != set(columns):

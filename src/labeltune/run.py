@@ -17,6 +17,7 @@ from labeltune.monitor import Monitor
 from labeltune.recipe import SMALL, Recipe
 from labeltune.stopping import Stop, Stopped
 from labeltune.terminal import Terminal
+from labeltune.tracking import Track, Tracked, check_trackers, tracking
 
 if TYPE_CHECKING:
     from labeltune.job import Job
@@ -58,18 +59,28 @@ def run(
             terminal.say(note, style="yellow")
         if resume and folder.exists("progress.json") and folder.read("progress.json")["choice"] is not None:
             terminal.say(f"{folder.path} is finished; judging it again")
-        else:
+            finish(folder, terminal)
+            return folder
+        check_trackers(recipe.train.report_to)
+        about = Tracked(folder.path.name, folder.path, recipe.model_dump(mode="json"))
+        with tracking(recipe.train.report_to, about, terminal) as track:
             try:
-                _tune_and_score(recipe, terminal, folder, stop or Stop())
+                _tune_and_score(recipe, terminal, folder, stop or Stop(), track)
             except Stopped:
                 if folder.exists("recipe.json"):
                     terminal.say(f"go on with: labeltune run {folder.path} --out {folder.path} --resume")
                 raise
-        finish(folder, terminal)
+            _track_end(finish(folder, terminal), track)
     return folder
 
 
-def _tune_and_score(recipe: Recipe, terminal: Terminal, folder: RunFolder, stop: Stop) -> None:
+def _track_end(summary: Mapping[str, Any], track: Track) -> None:
+    """Report what the run came to, at its last step."""
+    sides = {f"{side}/{name}": summary[side][name] for side in ("before", "after") for name in ("accuracy", "macro_f1")}
+    track(sides | {"gain/accuracy": summary["comparison"]["accuracy_gain"]}, summary["epochs"][-1]["step"])
+
+
+def _tune_and_score(recipe: Recipe, terminal: Terminal, folder: RunFolder, stop: Stop, track: Track) -> None:
     """Everything that needs a model."""
     with Monitor() as monitor:
         with monitor.phase("load"):
@@ -88,7 +99,9 @@ def _tune_and_score(recipe: Recipe, terminal: Terminal, folder: RunFolder, stop:
             monitor.watch_gpu(gpu_uuid(base.device))
             identity = stages.identify(recipe, classifier, base)
             stages.check_same_run(folder, identity, splits)
-            classifier = replace(classifier, model=add_adapter(base.model, recipe.adapter, recipe.train.seed))
+            classifier = replace(
+                classifier, model=add_adapter(base.model, recipe.adapter, recipe.train.seed, base.head)
+            )
             check_room(folder.path, recipe, classifier.model, encoded)
             create_folder(folder, recipe)
             monitor.record_to(folder.hardware)
@@ -96,7 +109,7 @@ def _tune_and_score(recipe: Recipe, terminal: Terminal, folder: RunFolder, stop:
             environment = stages.write_environment(folder, recipe, classifier, base, splits, identity=identity)
             classifier = stages.ready(classifier, terminal)
         terminal.say(f"LoRA adapter: {count_parameters(classifier.model)}")
-        job = stages.Job(recipe, terminal, monitor, classifier, identity, stop)
+        job = stages.Job(recipe, terminal, monitor, classifier, identity, stop, track)
         with stop.deferred():
             _work(job, folder, splits, encoded, environment)
 

@@ -18,7 +18,7 @@ def describe_prompt(recipe: Recipe, split: str, row: int) -> dict[str, Any]:
 
     Returns:
         `text` (the prompt, uncut), `tokens` (a list of `{"id", "text", "loss"}`, the answer's last), `cut`, `gold`,
-        and `label_words` (`{label: {"word", "ids"}}`).
+        and `label_words` (`{label: {"word", "ids"}}`; none with a classification head).
 
     Raises:
         ValueError: there is no such split or row.
@@ -28,11 +28,12 @@ def describe_prompt(recipe: Recipe, split: str, row: int) -> dict[str, Any]:
     if not 0 <= row < len(rows):
         raise ValueError(f"there is no row {row}: the recipe has {len(rows)} {split} rows, counted from 0")
     tokenizer, config = load_tokenizer(recipe.model)
-    prompter = Prompter(tokenizer, recipe.prompt, recipe.data.label_names, max_length(config))
+    prompter = Prompter(tokenizer, recipe.prompt, recipe.data.label_names, max_length(config), recipe.model.head)
     example = rows[row]
     ids, cut = prompter.encode(example.columns)
     words = prompter.words
-    answer = words.token_ids[words.names.index(example.gold)] if example.gold is not None else ()
+    in_words = recipe.model.head == "words"
+    answer = words.token_ids[words.names.index(example.gold)] if in_words and example.gold is not None else ()
     return {
         "id": example.id,
         "text": prompter.render(example.columns),
@@ -42,6 +43,7 @@ def describe_prompt(recipe: Recipe, split: str, row: int) -> dict[str, Any]:
         "label_words": {
             name: {"word": word, "ids": list(spelled)}
             for name, word, spelled in zip(words.names, words.words, words.token_ids, strict=True)
+            if in_words
         },
     }
 
@@ -55,13 +57,14 @@ def draw_prompt(shown: dict[str, Any]) -> RenderableType:
     lost = [token for token in shown["tokens"] if token["loss"]]
     answer = ", ".join(f"{token['text']!r} (id {token['id']})" for token in lost)
     words = "; ".join(f"{name} is {word['word']!r} {word['ids']}" for name, word in shown["label_words"].items())
+    loss = f"loss on {len(lost)}: {answer}" if words else "loss on the classification head's answer"
     return Group(
         Text(f"row {shown['id']}, gold label {shown['gold']}", style="bold"),
         Text(),
         tokens,
         Text(),
-        Text(f"{len(shown['tokens'])} tokens{', cut to fit' if shown['cut'] else ''}; loss on {len(lost)}: {answer}"),
-        Text(f"label words: {words}"),
+        Text(f"{len(shown['tokens'])} tokens{', cut to fit' if shown['cut'] else ''}; {loss}"),
+        Text(f"label words: {words or 'none'}"),
     )
 
 

@@ -186,6 +186,8 @@ def _score_checkpoint(tuning: Tuning, step: int) -> None:
     )
     loss = "" if latest.train_loss is None else f" training loss {latest.train_loss:.3f}"
     tuning.job.terminal.say(f"epoch {epoch:g}, step {step}:{loss}{accuracy}")
+    figures = {"validation/accuracy": latest.validation_accuracy, "validation/loss": latest.validation_loss}
+    tuning.job.track(figures | {"train/mean_loss": latest.train_loss}, step)
     tuning.folder.write("progress.json", progress_so_far(tuning, None))
 
 
@@ -330,6 +332,7 @@ def _log(tuning: Tuning, step: Step) -> None:
             "elapsed_s": round(tuning.job.monitor.total_s(), 3),
         }
         tuning.folder.append_step(line)
+        tuning.job.track({f"train/{name}": value for name, value in line.items() if name != "step"}, step.step)
         tuning.unlogged.clear()
 
 

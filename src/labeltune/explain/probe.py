@@ -76,10 +76,10 @@ def answer_states(classifier: Classifier, encoded: EncodedRows, settings: ScoreS
     seen: list[torch.Tensor] = []
 
     def look(_module: torch.nn.Module, inputs: tuple[torch.Tensor, ...], _output: torch.Tensor) -> None:
-        seen.append(inputs[0].flatten(0, 1).float().cpu())
+        seen.append(inputs[0].flatten(0, -2).float().cpu())
 
     states_NH: npt.NDArray[np.float32] | None = None
-    hook = classifier.model.get_output_embeddings().register_forward_hook(look)
+    hooks = [layer.register_forward_hook(look) for layer in classifier.output_layers]
     try:
         for batch in score_batches(classifier, encoded, by_labels):
             own_BH = _first_places(seen, len(batch.rows), classifier)
@@ -87,7 +87,8 @@ def answer_states(classifier: Classifier, encoded: EncodedRows, settings: ScoreS
                 states_NH = np.zeros((len(encoded), own_BH.shape[1]), dtype=np.float32)
             states_NH[batch.rows] = own_BH
     finally:
-        hook.remove()
+        for hook in hooks:
+            hook.remove()
     if states_NH is None:
         raise ValueError("there are no rows to look into; give at least one")
     scaled_NH: npt.NDArray[np.float32] = states_NH / np.maximum(

@@ -12,6 +12,7 @@ import torch
 from peft import LoraConfig, PeftModel, TaskType, get_peft_model, get_peft_model_state_dict
 from safetensors.torch import save
 
+from labeltune.model.head import Head
 from labeltune.recipe import AdapterSettings
 from labeltune.recipes import nearest
 
@@ -32,15 +33,19 @@ class ParameterCounts(NamedTuple):
         return f"{self.trainable:,} of {self.total:,} parameters are trained ({self.trainable_percent:.4f} %)"
 
 
-def add_adapter(model: Any, settings: AdapterSettings, seed: int) -> PeftModel:
+def add_adapter(model: Any, settings: AdapterSettings, seed: int, head: Head | None = None) -> PeftModel:
     """Put a fresh adapter on a frozen base: float32 weights, whatever the base's type, that depend on the seed alone.
+
+    Args:
+        head: the base's classification head, of which the adapter gets a copy of its own to train.
 
     Raises:
         ValueError: a target module matches nothing; lists what there is.
     """
     _check_targets(model, settings)
     config = LoraConfig(
-        task_type=TaskType.CAUSAL_LM,
+        task_type=TaskType.SEQ_CLS if head else TaskType.CAUSAL_LM,
+        modules_to_save=list(head.modules) if head else None,
         r=settings.r,
         lora_alpha=settings.lora_alpha,
         lora_dropout=settings.lora_dropout,
@@ -50,6 +55,8 @@ def add_adapter(model: Any, settings: AdapterSettings, seed: int) -> PeftModel:
     )
     torch.manual_seed(seed)
     adapted = get_peft_model(model, config)
+    if head is not None:
+        config.modules_to_save = list(head.modules)  # peft has added names that it guesses
     for parameter in adapted.parameters():
         if parameter.requires_grad:
             parameter.data = parameter.data.float()

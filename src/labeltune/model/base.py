@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
@@ -13,8 +14,10 @@ import torch
 from huggingface_hub import snapshot_download
 from transformers import (
     MODEL_FOR_CAUSAL_LM_MAPPING,
+    MODEL_FOR_SEQUENCE_CLASSIFICATION_MAPPING,
     AutoConfig,
     AutoModelForCausalLM,
+    AutoModelForSequenceClassification,
     AutoTokenizer,
     BitsAndBytesConfig,
 )
@@ -22,6 +25,7 @@ from transformers.activations import NewGELUActivation
 
 from labeltune.hub import cache_alone, hub_reachable
 from labeltune.model.attention import FP32_ATTENTION, OVERFLOWS_IN_FLOAT16, PACKED_ATTENTION
+from labeltune.model.head import Head, head_modules, settle_head
 from labeltune.model.memory import settle_memory
 from labeltune.recipe import SMALL, ModelSettings
 
@@ -42,6 +46,8 @@ class Base:
     """What was decided for the user, in words."""
     checkpointing: bool | None = None
     """Whether training computes activations again; None where that is for the recipe to say."""
+    head: Head | None = None
+    """The classification head; None where the model answers in words."""
 
 
 def choose_device(settings: ModelSettings) -> torch.device:
@@ -72,11 +78,16 @@ def resolve_path(name_or_path: str) -> str:
     return str(Path(__file__).parent / "small") if name_or_path == SMALL else name_or_path
 
 
-def load_base(settings: ModelSettings) -> Base:
+def load_base(settings: ModelSettings, labels: Sequence[str] = (), seed: int = 0) -> Base:
     """Load base and tokenizer onto the device, every weight frozen.
 
+    Args:
+        labels: the K label names, for a classification head.
+        seed: of such a head's first weights.
+
     Raises:
-        ValueError: there is no such model here, it has no safetensors weights, or it needs code of its own.
+        ValueError: there is no such model here, it has no safetensors weights, it needs code of its own, or it has no
+            classification head where one is asked for.
     """
     path = resolve_path(settings.name_or_path)
     device = choose_device(settings)
@@ -89,13 +100,26 @@ def load_base(settings: ModelSettings) -> Base:
     quantization = quantization_config(settings, dtype)
     if quantization is not None:
         options["quantization_config"] = quantization
-    model = _load(AutoModelForCausalLM, settings, path, **options)
-    model.requires_grad_(False)
+    auto_class: Any = AutoModelForCausalLM
+    if settings.head == "sequence":
+        auto_class = AutoModelForSequenceClassification
+        options |= {"id2label": dict(enumerate(labels)), "ignore_mismatched_sizes": True}
+        if quantization is not None:
+            quantization.llm_int8_skip_modules = list(head_modules(config))
+    with torch.random.fork_rng():
+        torch.manual_seed(seed)
+        model, loading = _load(auto_class, settings, path, output_loading_info=True, **options)
+    model.eval().requires_grad_(False)
     model.config.use_cache = False
     _keep_packing(model)
     _fuse_gelu(model)
+    head = None
+    if settings.head == "sequence":
+        own_labels = [config.id2label[place] for place in sorted(config.id2label)]
+        head, note = settle_head(model, loading, own_labels == list(labels), seed)
+        notes = (*notes, note)
     checkpointing, memory_notes = settle_memory(model, settings, device, dtype)
-    return Base(model.eval(), tokenizer, device, dtype, max_length(config), (*notes, *memory_notes), checkpointing)
+    return Base(model, tokenizer, device, dtype, max_length(config), (*notes, *memory_notes), checkpointing, head)
 
 
 def load_tokenizer(settings: ModelSettings) -> tuple[Any, Any]:
@@ -169,7 +193,8 @@ def _choose_attention(settings: ModelSettings, config: Any, dtype: torch.dtype) 
     """The attention to ask transformers for, and a note where it is not an ordinary one."""
     if settings.attn_implementation is not None:
         return settings.attn_implementation, ()
-    model_class = MODEL_FOR_CAUSAL_LM_MAPPING.get(type(config), None)
+    classes = MODEL_FOR_CAUSAL_LM_MAPPING if settings.head == "words" else MODEL_FOR_SEQUENCE_CLASSIFICATION_MAPPING
+    model_class = classes.get(type(config), None)
     if model_class is None or not model_class._supports_attention_backend:
         return None, ()
     if dtype == torch.float16 and config.model_type in OVERFLOWS_IN_FLOAT16:

@@ -1,4 +1,5 @@
-"""A language model with label words: what training and scoring both call, so that they cannot drift apart."""
+"""A model with label words or a classification head: what training and scoring both call, so that they cannot drift
+apart."""
 
 from __future__ import annotations
 
@@ -11,7 +12,9 @@ from typing import Any, Literal
 import numpy as np
 import numpy.typing as npt
 import torch
+from peft import PeftModel
 
+from labeltune.model.head import Head, label_logits, output_layers, padding_mask
 from labeltune.model.packing import Packing, pack, static_size
 from labeltune.prompt import LabelWords, Prompter
 from labeltune.recipe import TrainSettings
@@ -20,11 +23,12 @@ Inputs = Packing | torch.Tensor
 """Packed rows, or token ids (B, T) padded on the right."""
 
 # B rows, T tokens (packed, or padded), A places where answers are read, V vocabulary, H hidden size, K labels
+# with a classification head, V is K: its labels are the whole vocabulary
 
 
 @dataclass(frozen=True)
 class Classifier:
-    """A causal language model, its prompts and its label words, on one device."""
+    """A causal language model with label words, or any model with a classification head, and its prompts."""
 
     model: Any
     prompter: Prompter
@@ -39,6 +43,8 @@ class Classifier:
     """Whether the model reads rows joined end to end; otherwise they are padded on the right."""
     last_layer: Any = None
     """The last decoder layer, where its MLP's output matters at the answers alone; None where that is not known."""
+    head: Head | None = None
+    """The classification head; None where the model answers in words."""
 
     def __post_init__(self) -> None:
         if self.loss_over == "labels" and not self.words.single:
@@ -61,6 +67,16 @@ class Classifier:
     def has_dropout(self) -> bool:
         """Whether anything is dropped at random in training."""
         return any(isinstance(module, torch.nn.Dropout) and module.p > 0 for module in self.model.modules())
+
+    @property
+    def inner(self) -> Any:
+        """The model of transformers that an adapter may be in."""
+        return self.model.get_base_model() if isinstance(self.model, PeftModel) else self.model
+
+    @property
+    def output_layers(self) -> list[Any]:
+        """The layers that compute logits, of which one runs in each pass."""
+        return output_layers(self.inner) if self.head else [self.model.get_output_embeddings()]
 
     @property
     def pad_id(self) -> int:
@@ -110,8 +126,14 @@ class Classifier:
 
         Args:
             inputs: packed rows, or (B, T) rows padded on the right: causality hides the padding, so there is no mask.
-            places_A: places whose next token is wanted, counted through all T or B * T tokens.
+            places_A: places whose next token is wanted, counted through all T or B * T tokens; with a classification
+                head, each row's last.
         """
+        if self.head is not None:
+            arguments = model_inputs(inputs)
+            if isinstance(inputs, torch.Tensor) and not self.head.reads_last:
+                arguments["attention_mask"] = padding_mask(inputs, places_A)
+            return label_logits(self.inner, self.head, arguments, places_A, self.autocast)
 
         def pick(_module: torch.nn.Module, given: tuple[torch.Tensor, ...]) -> tuple[torch.Tensor, ...]:
             return (given[0].flatten(0, 1)[places_A][None], *given[1:])

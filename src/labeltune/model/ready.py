@@ -45,7 +45,7 @@ def make_ready(classifier: Classifier) -> tuple[Classifier, list[str]]:
 
 def _short_of_last_mlp(packed: Classifier) -> Classifier:
     """A classifier that computes the last layer's MLP at the answers alone, if that leaves their logits as they are."""
-    layers = getattr(packed.model.get_decoder(), "layers", None)
+    layers = None if packed.head is not None else getattr(packed.model.get_decoder(), "layers", None)
     layer = layers[-1] if layers else None
     if not hasattr(layer, "mlp") or not hasattr(layer, "gradient_checkpointing"):
         return packed
@@ -62,6 +62,8 @@ def _short_of_last_mlp(packed: Classifier) -> Classifier:
 
 def _cannot_pack(classifier: Classifier) -> str | None:
     config = classifier.model.config
+    if classifier.head is not None and not classifier.head.reads_last:
+        return "the classification head sees the whole row"
     if config._attn_implementation not in (PACKED_ATTENTION, FP32_ATTENTION):
         return f"the attention is {config._attn_implementation}"
     if classifier.compute_dtype != classifier.model.dtype:
@@ -74,7 +76,7 @@ def _cannot_pack(classifier: Classifier) -> str | None:
 
 def _sample_logits(classifier: Classifier) -> torch.Tensor:
     """Logits (S, V) at the ends of a few short rows that begin alike."""
-    vocabulary = classifier.model.get_output_embeddings().out_features
+    vocabulary = classifier.model.get_input_embeddings().num_embeddings
     random = np.random.default_rng(0)
     beginning = random.integers(0, vocabulary, 3)
     rows = [np.concatenate([beginning, random.integers(0, vocabulary, size)]).astype(np.int32) for size in (4, 9, 6)]

@@ -19,11 +19,12 @@ from labeltune.prompt.template import (
     parse_template,
     prefix_ids,
     settle_end,
+    suffix_ids,
     token_ends,
     tokenize,
 )
-from labeltune.prompt.words import label_words
-from labeltune.recipe import PromptSettings
+from labeltune.prompt.words import label_words, numbered_labels
+from labeltune.recipe import Head, PromptSettings
 from labeltune.rows import Example
 
 # N rows, K labels
@@ -64,13 +65,22 @@ class EncodedRows:
 class Prompter:
     """One template with one tokenizer: encodes rows, and knows the label words."""
 
-    def __init__(self, tokenizer: Any, settings: PromptSettings, labels: Sequence[str], model_max_length: int) -> None:
+    def __init__(
+        self,
+        tokenizer: Any,
+        settings: PromptSettings,
+        labels: Sequence[str],
+        model_max_length: int,
+        head: Head = "words",
+    ) -> None:
         """
         Args:
             tokenizer: a fast tokenizer of transformers.
             settings: template, answers and longest length.
             labels: the K label names, in the order that every array of K has.
             model_max_length: the model's own limit, in tokens.
+            head: with `sequence` labels have no words, and the prompt ends as the tokenizer ends any text. It may be as
+                long as one with words of one token, so that both heads read the same text.
 
         Raises:
             ValueError: a label word that cannot serve, a template that leaves no room, or a tokenizer without offsets.
@@ -84,12 +94,16 @@ class Prompter:
             raise ValueError(
                 f"prompt.max_length is {limit}, but the model reads at most {model_max_length} tokens; lower it"
             )
-        self.tokenizer = tokenizer
-        self.settings = settings
-        parts, self.answer_prefix = settle_end(tokenizer, parse_template(settings.template, tokenizer), settings)
+        self.tokenizer, self.settings, self.head = tokenizer, settings, head
+        parts, self.answer_prefix = parse_template(settings.template, tokenizer), ""
+        if head == "sequence":
+            self.suffix_ids, self.words = suffix_ids(tokenizer, parts), numbered_labels(labels)
+        else:
+            parts, self.answer_prefix = settle_end(tokenizer, parts, settings)
+            self.suffix_ids = ()
+            self.words = label_words(tokenizer, settings, labels, closing_text(parts), self.answer_prefix)
         self.parts = parts
         self.prefix_ids = prefix_ids(tokenizer, parts)
-        self.words = label_words(tokenizer, settings, labels, closing_text(parts), self.answer_prefix)
         self.max_prompt_tokens = limit - self.words.longest
         template_tokens = len(self._encode_texts([dict.fromkeys(settings.template_columns, "")])[0])
         if template_tokens >= self.max_prompt_tokens:
@@ -137,6 +151,7 @@ class Prompter:
             self.prefix_ids,
             self.words.names,
             self.words.token_ids,
+            *([self.head, self.suffix_ids] if self.head != "words" else []),
         ]
         return hashlib.sha256(json.dumps(content).encode()).hexdigest()
 
@@ -152,6 +167,8 @@ class Prompter:
             texts = ["".join(p.text if isinstance(p, Literal) else row[p.name] for p in pieces) for row in rows]
             for ids, more in zip(encoded, tokenize(self.tokenizer, texts), strict=True):
                 ids.extend(more)
+        for ids in encoded:
+            ids.extend(self.suffix_ids)
         return encoded
 
     def _cut_to_fit(self, columns: Mapping[str, str], tokens: int) -> list[int]:

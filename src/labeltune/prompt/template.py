@@ -75,12 +75,22 @@ def continuation(tokenizer: Any, tail: str, answer: str) -> tuple[int, ...] | No
 
 def prefix_ids(tokenizer: Any, parts: Sequence[Part]) -> tuple[int, ...]:
     """What the tokenizer puts before any text (a beginning-of-text token), unless the template begins with it."""
+    prefix, first = _around(tokenizer)[0], parts[0]
+    return () if isinstance(first, Literal) and prefix[-1:] == (first.token_id,) else prefix
+
+
+def suffix_ids(tokenizer: Any, parts: Sequence[Part]) -> tuple[int, ...]:
+    """What the tokenizer puts after any text (an encoder's separator), unless the template ends with it."""
+    suffix, last = _around(tokenizer)[1], parts[-1]
+    return () if isinstance(last, Literal) and suffix[:1] == (last.token_id,) else suffix
+
+
+def _around(tokenizer: Any) -> tuple[tuple[int, ...], tuple[int, ...]]:
+    """The special tokens that the tokenizer puts before and after a text."""
     plain = tokenizer("x", add_special_tokens=False).input_ids
     whole = tokenizer("x").input_ids
     start = next(i for i in range(len(whole)) if whole[i : i + len(plain)] == plain)
-    prefix = tuple(whole[:start])
-    first = parts[0]
-    return () if isinstance(first, Literal) and prefix[-1:] == (first.token_id,) else prefix
+    return tuple(whole[:start]), tuple(whole[start + len(plain) :])
 
 
 def tokenize(tokenizer: Any, texts: Sequence[str]) -> list[list[int]]:

@@ -34,6 +34,15 @@ class LabelWords:
         return max(len(ids) for ids in self.token_ids)
 
 
+def numbered_labels(labels: Sequence[str]) -> LabelWords:
+    """The K labels of a classification head, whose whole vocabulary they are: label k is token k.
+
+    >>> numbered_labels(["no", "yes"]).token_ids
+    ((0,), (1,))
+    """
+    return LabelWords(tuple(labels), tuple(labels), tuple((place,) for place in range(len(labels))))
+
+
 def label_words(
     tokenizer: Any, settings: PromptSettings, labels: Sequence[str], tail: str, answer_prefix: str
 ) -> LabelWords:

@@ -157,7 +157,8 @@ def _new_tokens(encoded: EncodedRows, order: npt.NDArray[np.int64], by_beginning
     lengths_N = encoded.lengths[order]
     if by_beginning:
         prompts = [encoded.prompt(row) for row in order]
-        lengths_N[1:] -= [common_prefix(one, other) for one, other in itertools.pairwise(prompts)]
+        known = [common_prefix(one, other) for one, other in itertools.pairwise(prompts)]
+        lengths_N[1:] -= np.array(known, dtype=np.int64)
     return lengths_N
 
 
