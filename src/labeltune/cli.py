@@ -164,6 +164,23 @@ def predict(
 
 
 @app.command()
+def plan(recipe: RecipeArgument, overrides: Overrides = [], as_json: Json = False) -> None:  # noqa: B006
+    """Predict a run's peak memory, times and disk on this machine, before its base is loaded."""
+    from labeltune.recipes import load_recipe
+
+    settings = load_recipe(recipe, overrides)
+    _quiet_libraries()
+    from labeltune.plan import draw_plan, make_plan
+    from labeltune.terminal import Terminal
+
+    terminal = Terminal(quiet=as_json)
+    predicted = make_plan(settings, terminal)
+    if as_json:
+        _print_json(predicted)
+    terminal.show(draw_plan(predicted))
+
+
+@app.command()
 def prompt(
     recipe: RecipeArgument,
     split: Annotated[str, typer.Option(help="train, validation or test.")] = "train",

@@ -81,8 +81,9 @@ class Classifier:
     @property
     def pad_id(self) -> int:
         """Any id does: padding stands behind the answer, where a causal model cannot see it, or is masked."""
-        tokenizer = self.prompter.tokenizer
-        return next((i for i in (tokenizer.pad_token_id, tokenizer.eos_token_id) if i is not None), 0)
+        tokenizer, known = self.prompter.tokenizer, self.model.get_input_embeddings().num_embeddings
+        # some tokenizers have tokens that the model has no embedding for
+        return next((i for i in (tokenizer.pad_token_id, tokenizer.eos_token_id) if i is not None and i < known), 0)
 
     def autocast(self) -> contextlib.AbstractContextManager[Any]:
         """Mixed precision where matrix products are to be in another type than the weights."""

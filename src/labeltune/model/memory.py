@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -25,12 +26,8 @@ def settle_memory(
         decided, in words.
     """
     packed = [module for module in model.modules() if isinstance(module, Linear4bit)]
-    numbers = sum(module.in_features * module.out_features for module in packed)
-    needed = numbers * dtype.itemsize
-    choice = settings.memory
-    if choice == "auto" and packed and device.type == "cuda":
-        free = torch.cuda.mem_get_info(device)[0]
-        choice = "fast" if needed <= free / 2 else "lean"
+    needed = unpacked_bytes(packed, dtype)
+    choice = choose_memory(settings, needed, device)
     if choice == "auto":
         return None, []
     if choice == "lean":
@@ -40,6 +37,23 @@ def settle_memory(
         release_memory()
         return False, [f"memory: fast; 4-bit weights unpacked once, {needed / MIB:,.0f} MiB, nothing computed again"]
     return False, ["memory: fast; nothing computed again"]
+
+
+def choose_memory(settings: ModelSettings, needed: int, device: torch.device) -> str:
+    """The settings' choice; for `auto` one by what is free, where there is anything to choose.
+
+    Args:
+        needed: bytes that unpacking a 4-bit base takes; 0 for any other base.
+    """
+    if settings.memory != "auto" or not needed or device.type != "cuda":
+        return settings.memory
+    return "fast" if needed <= torch.cuda.mem_get_info(device)[0] / 2 else "lean"
+
+
+def unpacked_bytes(layers: Sequence[Any], dtype: torch.dtype) -> int:
+    """What the weights of these linear layers take in `dtype`."""
+    numbers: int = sum(layer.in_features * layer.out_features for layer in layers)
+    return numbers * dtype.itemsize
 
 
 def unpack_weights(model: Any, dtype: torch.dtype) -> None:

@@ -73,18 +73,13 @@ def score_batches(
     Raises:
         ValueError: memory runs out on a single row, or a score is not a number.
     """
-    by_beginning = classifier.packed and settings.mode == "labels"
-    order = _order_by_beginning(encoded) if by_beginning else np.argsort(-encoded.lengths, kind="stable")
-    # long words are scored for all labels at once, so a row takes the room of K
-    width = 1 if classifier.words.single else len(classifier.words.names)
-    wanted = settings.per_device_eval_batch_size
-    cost_N = np.ones(len(order), dtype=np.int64) if wanted else _new_tokens(encoded, order, by_beginning)
+    order, cost_N, room = scoring_order(classifier, encoded, settings)
     spent_N = np.cumsum(cost_N)  # over all rows, so that batches end where they would have ended unbroken
     if skip:
         left = ~np.isin(order, np.concatenate([batch.rows for batch in skip]))
         order, cost_N, spent_N = order[left], cost_N[left], spent_N[left]
     shrunk = max((batch.shrunk for batch in skip), default=0)
-    budget = max(1, (wanted or TOKENS_PER_PASS) // width >> shrunk)
+    budget = max(1, room >> shrunk)
     done = 0
     under_way: _UnderWay | None = None
     while done < len(order):
@@ -141,6 +136,23 @@ class _UnderWay:
                 "model.dtype to bfloat16 or float32, and train.bf16 instead of train.fp16"
             )
         return ScoredBatch(self.rows, scores.words_BK, scores.labels_BK, self.texts, self.batch_size, self.shrunk)
+
+
+def scoring_order(
+    classifier: Classifier, encoded: EncodedRows, settings: ScoreSettings
+) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64], int]:
+    """All rows in the order in which they are scored, what each takes of a pass's room, and that room.
+
+    Room is counted in rows where the settings name a batch size, and otherwise in tokens that the row before does not
+    have as well.
+    """
+    by_beginning = classifier.packed and settings.mode == "labels"
+    order = _order_by_beginning(encoded) if by_beginning else np.argsort(-encoded.lengths, kind="stable")
+    # long words are scored for all labels at once, so a row takes the room of K
+    width = 1 if classifier.words.single else len(classifier.words.names)
+    wanted = settings.per_device_eval_batch_size
+    cost_N = np.ones(len(order), dtype=np.int64) if wanted else _new_tokens(encoded, order, by_beginning)
+    return order, cost_N, max(1, (wanted or TOKENS_PER_PASS) // width)
 
 
 def _order_by_beginning(encoded: EncodedRows) -> npt.NDArray[np.int64]:

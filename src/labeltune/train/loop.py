@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 
 import numpy as np
@@ -92,7 +92,7 @@ def train(
     passes = _Passes(stepper, encoded, weights_K, pass_rows or first_pass_rows(classifier, settings))
     under_way: _UnderWay | None = None
     before_s = time.perf_counter()
-    for step, rows in _rows_by_step(encoded, schedule, first_step):
+    for step, rows in rows_by_step(encoded, schedule, first_step):
         started = passes.begin(step, rows)
         pause = not stepper.runs_ahead or schedule.pauses(step) or hurry()
         for one in (under_way, started if pause else None):
@@ -136,11 +136,7 @@ class _Passes:
             ValueError: a single row does not fit; says what to change.
         """
         while True:
-            passes = [
-                rows[start : start + self.most_rows]
-                for rows in micro_batches
-                for start in range(0, len(rows), self.most_rows)
-            ]
+            passes = into_passes(micro_batches, self.most_rows)
             try:
                 return self._try(step, passes)
             except Exception as error:
@@ -158,6 +154,11 @@ class _Passes:
         return _UnderWay(step, batches, self.stepper.take(batches), self.most_rows)
 
 
+def into_passes(micro_batches: Sequence[npt.NDArray[np.int64]], most_rows: int) -> list[npt.NDArray[np.int64]]:
+    """The rows of a step in passes of at most so many."""
+    return [rows[start : start + most_rows] for rows in micro_batches for start in range(0, len(rows), most_rows)]
+
+
 def _too_little_memory(step: int, encoded: EncodedRows, passes: list[npt.NDArray[np.int64]], updating: bool) -> str:
     tokens = max(int(encoded.lengths[rows].max()) for rows in passes)
     what = "in the optimiser" if updating else f"with a single row of up to {tokens} tokens in a pass"
@@ -168,7 +169,7 @@ def _too_little_memory(step: int, encoded: EncodedRows, passes: list[npt.NDArray
     )
 
 
-def _rows_by_step(
+def rows_by_step(
     encoded: EncodedRows, schedule: Schedule, first_step: int
 ) -> Iterator[tuple[int, list[npt.NDArray[np.int64]]]]:
     """The rows of each micro-batch, step by step."""

@@ -1,0 +1,345 @@
+"""What a recipe will need here, told before its base is loaded: two small models of its shape are run.
+
+A transformer's layers are alike, so time and memory are straight lines over their number. Two models with random
+weights and a few layers each go through the real code, which tells both lines; neither depends on the weights.
+"""
+
+from __future__ import annotations
+
+import tempfile
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import astuple, dataclass, replace
+from functools import partial
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from rich.table import Table
+from transformers import AutoModel, AutoModelForCausalLM
+
+from labeltune.data import load_rows
+from labeltune.job import device_name, load_classifier, ready
+from labeltune.model.adapter import add_adapter, count_parameters
+from labeltune.model.base import choose_device, choose_dtype, load_tokenizer, max_length
+from labeltune.model.classifier import Classifier
+from labeltune.model.memory import (
+    choose_memory,
+    is_out_of_memory,
+    peak_allocated_mib,
+    release_memory,
+    reset_peak_memory,
+    unpacked_bytes,
+)
+from labeltune.prompt import EncodedRows, Prompter
+from labeltune.recipe import Recipe, ScoreSettings
+from labeltune.room import MIB, needed_bytes
+from labeltune.score import evaluation_mode, scoring_order
+from labeltune.score.generate import generate_texts
+from labeltune.score.labels import score_labels
+from labeltune.terminal import Terminal
+from labeltune.train.batches import Batch, class_weights, make_batch
+from labeltune.train.capture import Stepper
+from labeltune.train.loop import first_pass_rows, into_passes, prepare, rows_by_step
+from labeltune.train.schedule import Schedule, make_schedule
+from labeltune.train.step import Optimizer
+
+LAYERS = (2, 6)
+SAMPLED_STEPS, SEARCHED_STEPS = 24, 2000
+ENOUGH_S = 15.0
+"""So long the steps of a small model are timed at the most, where machines are slow."""
+
+
+@dataclass(frozen=True, slots=True)
+class Figures:
+    """What a model of some number of layers needs."""
+
+    training_s: float
+    scoring_s: float
+    trainable: float
+    """Numbers that are trained."""
+    peak_mib: float
+    """Peak of allocated GPU memory in training; 0 on the CPU, where it cannot be told from other memory."""
+
+    def beyond(self, other: Figures, layers: tuple[int, int], wanted: int) -> Figures:
+        """On the straight line through this and `other`, which have so many layers; never less than `other`.
+
+        >>> Figures(1.0, 2.0, 30, 100.0).beyond(Figures(2.0, 2.0, 50, 300.0), (2, 6), 10)
+        Figures(training_s=3.0, scoring_s=2.0, trainable=70.0, peak_mib=500.0)
+        """
+        share = (wanted - layers[0]) / (layers[1] - layers[0])
+        pairs = zip(astuple(self), astuple(other), strict=True)
+        return Figures(*(max(two, one + share * (two - one)) for one, two in pairs))
+
+
+@dataclass(frozen=True, slots=True)
+class Scoring:
+    """Rows that are scored alike, and how often."""
+
+    encoded: EncodedRows
+    rows: int
+    times: int
+    settings: ScoreSettings
+
+
+def make_plan(recipe: Recipe, terminal: Terminal) -> dict[str, Any]:
+    """Predict peak memory and times of a run on this machine.
+
+    Returns:
+        `base`, `device`, `layers`, `memory` (lean, fast or auto), `peak_gpu_mib` and `free_gpu_mib` (None on the CPU),
+        `steps`, `training_s`, `scored_rows`, `scoring_s`, `disk_mib`, `warnings`. Loading, explaining and the report
+        are not in the times.
+
+    Raises:
+        ValueError: rows or model are not to be had, or not even a few layers fit into memory.
+    """
+    splits = load_rows(recipe.data)
+    tokenizer, config = load_tokenizer(recipe.model)
+    prompter = Prompter(tokenizer, recipe.prompt, recipe.data.label_names, max_length(config), recipe.model.head)
+    encoded = {name: prompter.encode_rows(split.rows) for name, split in splits.items()}
+    schedule = make_schedule(recipe.train, len(encoded["train"]))
+    scorings = _scorings(recipe, encoded, schedule)
+    device = choose_device(recipe.model)
+    memory = _memory(recipe, config, device)
+    free_mib = round(torch.cuda.mem_get_info(device)[0] / MIB) if device.type == "cuda" else None
+    total = int(config.get_text_config().num_hidden_layers)
+    sizes = LAYERS if total > LAYERS[1] else (total,)
+    terminal.say(
+        f"measuring {recipe.model.name_or_path}'s shape with {' and '.join(map(str, sizes))} of {total} layers"
+    )
+    measured = []
+    for layers in sizes:
+        with tempfile.TemporaryDirectory(prefix="labeltune-plan-") as folder:
+            _save_shape(Path(folder), recipe, tokenizer, config, layers)
+            settings = recipe.model.model_copy(update={"name_or_path": folder, "revision": None, "memory": memory})
+            small = recipe.model_copy(update={"model": settings})
+            measured.append(_measure(small, encoded["train"], schedule, scorings))
+        release_memory()
+    figures = measured[0] if len(measured) == 1 else measured[0].beyond(measured[1], LAYERS, total)
+    plan = {
+        "base": recipe.model.name_or_path,
+        "device": device_name(device),
+        "layers": total,
+        "memory": memory,
+        "peak_gpu_mib": round(figures.peak_mib) if device.type == "cuda" else None,
+        "free_gpu_mib": free_mib,
+        "steps": schedule.total_steps,
+        "training_s": round(figures.training_s, 1),
+        "scored_rows": sum(scoring.rows * scoring.times for scoring in scorings),
+        "scoring_s": round(figures.scoring_s, 1),
+        "disk_mib": round(needed_bytes(recipe, round(figures.trainable), encoded) / MIB),
+    }
+    return plan | {"warnings": _warnings(plan)}
+
+
+def draw_plan(plan: Mapping[str, Any]) -> Table:
+    """The same for the terminal."""
+    table = Table.grid(padding=(0, 2))
+    memory = "not predicted on the CPU"
+    if plan["peak_gpu_mib"] is not None:
+        memory = f"{plan['peak_gpu_mib']:,} MiB at the peak of training, {plan['free_gpu_mib']:,} MiB free"
+    for name, value in (
+        ("base", f"{plan['base']}, {plan['layers']} layers, on {plan['device']}"),
+        ("memory", f"{plan['memory']}: {memory}"),
+        ("training", f"{duration(plan['training_s'])} for {plan['steps']:,} steps"),
+        ("scoring", f"{duration(plan['scoring_s'])} for {plan['scored_rows']:,} rows, all scorings together"),
+        ("disk", f"at most {plan['disk_mib']:,} MiB"),
+        *(("warning", warning) for warning in plan["warnings"]),
+    ):
+        table.add_row(name, value)
+    return table
+
+
+def duration(seconds: float) -> str:
+    """A time in the unit that suits it.
+
+    >>> duration(9.44), duration(300), duration(9000)
+    ('9.4 s', '5.0 min', '2.5 h')
+    """
+    if seconds < 120:
+        return f"{seconds:.1f} s"
+    return f"{seconds / 60:.1f} min" if seconds < 7200 else f"{seconds / 3600:.1f} h"
+
+
+def _warnings(plan: Mapping[str, Any]) -> list[str]:
+    if plan["peak_gpu_mib"] is None or plan["peak_gpu_mib"] <= plan["free_gpu_mib"]:
+        return []
+    fewer = "lower train.per_device_train_batch_size and raise train.gradient_accumulation_steps by the same factor"
+    return [f"training will not fit at once: {'set model.memory to lean, or ' * (plan['memory'] != 'lean')}{fewer}"]
+
+
+def _scorings(recipe: Recipe, encoded: Mapping[str, EncodedRows], schedule: Schedule) -> list[Scoring]:
+    """Base, checkpoints and tuned model on validation and test rows, and the training rows that are followed."""
+    checkpoints = sum(schedule.scores(step) for step in range(1, schedule.total_steps + 1))
+    times = {"validation": 1 + checkpoints, "test": 2}
+    found = [
+        Scoring(encoded[name], len(encoded[name]), count, recipe.score)
+        for name, count in times.items()
+        if name in encoded
+    ]
+    followed = min(recipe.report.training_rows, len(encoded["train"]))
+    if followed and recipe.train.eval_strategy == "epoch":
+        by_labels = recipe.score.model_copy(update={"mode": "labels"})
+        found.append(Scoring(encoded["train"], followed, checkpoints, by_labels))
+    return found
+
+
+def _memory(recipe: Recipe, config: Any, device: torch.device) -> str:
+    """What the settings mean for the whole base."""
+    with torch.device("meta"):
+        backbone = AutoModel.from_config(config)
+    layers = [module for module in backbone.modules() if isinstance(module, torch.nn.Linear)]
+    packed = layers if recipe.model.quantization == "nf4" else []
+    return choose_memory(recipe.model, unpacked_bytes(packed, choose_dtype(recipe.model, device)), device)
+
+
+def _save_shape(folder: Path, recipe: Recipe, tokenizer: Any, config: Any, layers: int) -> None:
+    """A model with random weights and so many layers, as it would come from the hub."""
+    changed = config.to_dict()
+    text = changed.get("text_config") or changed
+    text["num_hidden_layers"] = layers
+    if text.get("layer_types"):
+        text["layer_types"] = text["layer_types"][:layers]
+    auto_class: Any = AutoModelForCausalLM if recipe.model.head == "words" else AutoModel
+    dtype = choose_dtype(recipe.model, choose_device(recipe.model))
+    auto_class.from_config(type(config).from_dict(changed), dtype=dtype).save_pretrained(folder)
+    tokenizer.save_pretrained(folder)
+
+
+def _measure(recipe: Recipe, train: EncodedRows, schedule: Schedule, scorings: Sequence[Scoring]) -> Figures:
+    """Load a small model, score with it and train it.
+
+    Raises:
+        ValueError: memory runs out.
+    """
+    silent = Terminal(quiet=True)
+    try:
+        classifier, base = load_classifier(recipe, silent)
+        classifier = replace(classifier, model=add_adapter(base.model, recipe.adapter, 0, base.head))
+        classifier = ready(classifier, silent)
+        scoring_s = sum(_scoring_s(classifier, scoring) for scoring in scorings)
+        release_memory()
+        training_s = _training_s(classifier, recipe, train, schedule)
+    except RuntimeError as error:
+        if not is_out_of_memory(error):
+            raise
+        raise ValueError(
+            "memory ran out with a few of the base's layers; set model.memory to lean, quantise the base "
+            "(model.quantization: nf4), lower train.per_device_train_batch_size or prompt.max_length, or take a "
+            "smaller base"
+        ) from error
+    peak_mib = peak_allocated_mib(classifier.device) or 0.0
+    return Figures(training_s, scoring_s, count_parameters(classifier.model).trainable, peak_mib)
+
+
+def _training_s(classifier: Classifier, recipe: Recipe, encoded: EncodedRows, schedule: Schedule) -> float:
+    """Seconds that all steps would take, from some of them: a straight line over their tokens."""
+    settings = recipe.train
+    checkpointing = settings.gradient_checkpointing if classifier.checkpointing is None else classifier.checkpointing
+    prepare(classifier, settings, checkpointing)
+    stepper = Stepper(classifier, Optimizer(classifier, settings, schedule), capture=not checkpointing)
+    weights_K = class_weights(settings.class_weights, classifier.words.names, encoded.gold)
+    most_rows = first_pass_rows(classifier, settings)
+    classifier.model.train()
+    reset_peak_memory(classifier.device)
+    sample = _sampled_steps(encoded, schedule)
+    steps = [
+        [make_batch(classifier, encoded, rows, weights_K) for rows in into_passes(step, most_rows)] for step in sample
+    ]
+    tokens = [sum(batch.tokens for batch in step) for step in steps]
+    _times(stepper, steps if stepper.capture else steps[:3])
+    recording_s = 0.0
+    if stepper.capture:  # a shape runs eagerly when it is new, is recorded when it comes again, and then replayed
+        second, times = _times(stepper, steps), _times(stepper, steps)
+        recording_s = max(0.0, sum(second) - sum(times)) + _eager_s(stepper, steps)
+    else:
+        times = _times(stepper, steps)
+    start_s, token_s = _line(tokens[: len(times)], times)
+    total_tokens = sum(
+        int(encoded.lengths[rows].sum()) + len(rows) for _, step in rows_by_step(encoded, schedule, 1) for rows in step
+    )
+    return schedule.total_steps * start_s + total_tokens * token_s + recording_s
+
+
+def _times(stepper: Stepper, steps: Sequence[Sequence[Batch]]) -> list[float]:
+    """Seconds of each step, of three at least and then until the time is up."""
+    times: list[float] = []
+    for step in steps:
+        if len(times) >= 3 and sum(times) > ENOUGH_S:
+            break
+        times.append(_device_s(stepper.classifier, partial(stepper.take, step)))
+    return times
+
+
+def _eager_s(stepper: Stepper, steps: Sequence[Sequence[Batch]]) -> float:
+    """Seconds of one step of each shape that runs without a recording."""
+    stepper.capture = False
+    shapes = {tuple(batch.targets_BW.shape + batch.places_A.shape for batch in step): step for step in steps}
+    return sum(_times(stepper, list(shapes.values())))
+
+
+def _sampled_steps(encoded: EncodedRows, schedule: Schedule) -> list[list[npt.NDArray[np.int64]]]:
+    """The rows of the first steps, and of the one with the most tokens in a pass, which decides the peak of memory."""
+    steps = [rows for _, rows in islice(rows_by_step(encoded, schedule, 1), SEARCHED_STEPS)]
+    largest = max(steps, key=lambda step: max(int(encoded.lengths[rows].sum()) for rows in step))
+    return [largest, *steps[: SAMPLED_STEPS - 1]]
+
+
+def _scoring_s(classifier: Classifier, scoring: Scoring) -> float:
+    """Seconds that these scorings would take, from their first pass."""
+    order, cost_N, room = scoring_order(classifier, scoring.encoded, scoring.settings)
+    rows = order[: max(1, int(np.searchsorted(np.cumsum(cost_N), room, side="right")))]
+    prompts = [scoring.encoded.prompt(row) for row in rows]
+    settings = scoring.settings
+
+    with evaluation_mode(classifier):
+        if settings.mode == "generate":
+            seconds = _device_s(classifier, lambda: generate_texts(classifier, prompts, settings.max_new_tokens))
+        else:
+            score_labels(classifier, prompts)
+            _occupy(classifier.device)
+            seconds = _device_s(classifier, lambda: score_labels(classifier, prompts))
+    share = scoring.rows / max(1, len(scoring.encoded))
+    return seconds / int(cost_N[: len(rows)].sum()) * int(cost_N.sum()) * share * scoring.times
+
+
+def _occupy(device: torch.device) -> None:
+    """Some hundredths of a second of work for a GPU, behind which the host's own work is not seen."""
+    if device.type == "cuda":
+        square = torch.ones(8192, 8192, dtype=torch.float16, device=device)
+        for _ in range(40):
+            square @ square
+
+
+def _device_s(classifier: Classifier, work: Callable[[], object]) -> float:
+    """Seconds that the device is at this."""
+    if classifier.device.type != "cuda":
+        begun_s = time.perf_counter()
+        work()
+        return time.perf_counter() - begun_s
+    begun, ended = (torch.cuda.Event(enable_timing=True) for _ in range(2))
+    begun.record()
+    work()
+    ended.record()
+    ended.synchronize()
+    return float(begun.elapsed_time(ended)) / 1000
+
+
+def _line(tokens: Sequence[int], seconds: Sequence[float]) -> tuple[float, float]:
+    """Least squares: seconds of a step, and of each of its tokens; neither is negative.
+
+    >>> [round(number, 6) for number in _line([100, 200, 300], [2.0, 3.0, 4.0])]
+    [1.0, 0.01]
+    >>> _line([100, 100], [2.0, 2.0])
+    (0.0, 0.02)
+    """
+    through_zero = (0.0, float(np.sum(seconds) / np.sum(tokens)))
+    if len(set(tokens)) < 2:
+        return through_zero
+    slope, start = np.polyfit(tokens, seconds, 1)
+    if start < 0:
+        return through_zero
+    return (float(np.mean(seconds)), 0.0) if slope < 0 else (float(start), float(slope))
