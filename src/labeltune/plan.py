@@ -250,13 +250,13 @@ def _training_s(classifier: Classifier, recipe: Recipe, encoded: EncodedRows, sc
         [make_batch(classifier, encoded, rows, weights_K) for rows in into_passes(step, most_rows)] for step in sample
     ]
     tokens = [sum(batch.tokens for batch in step) for step in steps]
-    _times(stepper, steps if stepper.capture else steps[:3])
-    recording_s = 0.0
-    if stepper.capture:  # a shape runs eagerly when it is new, is recorded when it comes again, and then replayed
-        second, times = _times(stepper, steps), _times(stepper, steps)
-        recording_s = max(0.0, sum(second) - sum(times)) + _eager_s(stepper, steps)
-    else:
-        times = _times(stepper, steps)
+    capture, stepper.capture = stepper.capture, False
+    _times(stepper, steps[:3])  # what is done but once, such as loading kernels
+    stepper.capture = capture
+    # a shape runs as it is when it is new, is recorded when it comes again, and replayed from then on
+    beginnings = [_times(stepper, steps) for _ in range(2 if capture else 0)]
+    times = _times(stepper, steps)
+    recording_s = max(0.0, sum(map(sum, beginnings)) - len(beginnings) * sum(times))
     start_s, token_s = _line(tokens[: len(times)], times)
     total_tokens = sum(
         int(encoded.lengths[rows].sum()) + len(rows) for _, step in rows_by_step(encoded, schedule, 1) for rows in step
@@ -272,13 +272,6 @@ def _times(stepper: Stepper, steps: Sequence[Sequence[Batch]]) -> list[float]:
             break
         times.append(_device_s(stepper.classifier, partial(stepper.take, step)))
     return times
-
-
-def _eager_s(stepper: Stepper, steps: Sequence[Sequence[Batch]]) -> float:
-    """Seconds of one step of each shape that runs without a recording."""
-    stepper.capture = False
-    shapes = {tuple(batch.targets_BW.shape + batch.places_A.shape for batch in step): step for step in steps}
-    return sum(_times(stepper, list(shapes.values())))
 
 
 def _sampled_steps(encoded: EncodedRows, schedule: Schedule) -> list[list[npt.NDArray[np.int64]]]:

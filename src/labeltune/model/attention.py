@@ -200,7 +200,7 @@ def _attention(
     tokens, heads, size = q.shape
     out = torch.empty((tokens, heads, size), dtype=q.dtype, device=q.device)
     lse_HT = torch.empty((heads, tokens), dtype=torch.float32, device=q.device)
-    options = kernels.attention_options(q.dtype, size)
+    options = kernels.attention_options(q.dtype, size, tokens)
     kernels.attention_forward[(-(-tokens // options["BLOCK_M"]), heads)](
         *(q, k, v, out, lse_HT, packing.ends_T, packing.starts_T, packing.shared, tokens, scale),
         *(*q.stride()[:2], *k.stride()[:2], *v.stride()[:2], *out.stride()[:2]),
@@ -228,7 +228,7 @@ def _attention_backward(  # noqa: PLR0913, PLR0917
     d_all = torch.empty((tokens, heads + 2 * kv_heads, size), dtype=q.dtype, device=q.device)
     dq, dk, dv = d_all.split([heads, kv_heads, kv_heads], 1)
     delta_HT = torch.empty_like(lse_HT)
-    options = {"GROUP": heads // kv_heads, **kernels.attention_options(q.dtype, size)}
+    options = {"GROUP": heads // kv_heads, **kernels.attention_options(q.dtype, size, tokens)}
     strides = (*q.stride()[:2], *k.stride()[:2], *v.stride()[:2])
     kernels.attention_backward_queries[(-(-tokens // options["BLOCK_M"]), heads)](
         *(q, k, v, out, d_out, dq, lse_HT, delta_HT, packing.ends_T, packing.starts_T, packing.shared, tokens),

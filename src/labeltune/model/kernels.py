@@ -15,6 +15,7 @@ import triton.language as tl
 # T packed tokens, H heads, D head size; pointers carry the name of the tensor they point to
 
 LOG2_E = tl.constexpr(1.4426950408889634)
+FEW_TOKENS = 512
 
 
 @triton.jit
@@ -303,14 +304,15 @@ def power_of_two(number: int) -> int:
     return max(16, int(triton.next_power_of_2(number)))
 
 
-def attention_options(dtype: torch.dtype, head_size: int) -> dict[str, Any]:
-    """Tile sizes: float32 tiles are smaller, and multiplied exactly rather than in TF32."""
+def attention_options(dtype: torch.dtype, head_size: int, tokens: int) -> dict[str, Any]:
+    """Tile sizes: small for few tokens, to use the whole GPU; float32 is multiplied exactly rather than in TF32."""
     exact = dtype == torch.float32
+    tile = 32 if exact or tokens < FEW_TOKENS else 64
     return {
         "D": head_size,
         "BLOCK_D": power_of_two(head_size),
-        "BLOCK_M": 32 if exact else 64,
-        "BLOCK_N": 32 if exact else 64,
+        "BLOCK_M": tile,
+        "BLOCK_N": tile,
         "PRECISION": "ieee" if exact else "tf32",
         "num_warps": 4,
         "num_stages": 1 if exact else 2,
