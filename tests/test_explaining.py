@@ -9,15 +9,28 @@ import pytest
 import torch
 
 from labeltune import run as pipeline
-from labeltune.explain.probe import answer_states, moving_words, nearest, predict
+from labeltune.explain.probe import answer_states, moving_words, nearest
 from labeltune.recipe import ScoreSettings
 from labeltune.recipes import load_recipe
 from labeltune.rows import Example, read_predictions
+from labeltune.score import collect, score_batches, to_predictions
+from labeltune.score.sofar import SoFar
 from labeltune.terminal import Terminal
 from tiny import COLOURS, TEMPLATE, make_classifier, make_rows
 
 QUIET = Terminal(quiet=True)
 SCORE = ScoreSettings(per_device_eval_batch_size=7)
+
+
+def answer(classifier, encoded, tmp_path):
+    with SoFar(tmp_path / "states", "").opened() as so_far:
+        return answer_states(classifier, encoded, SCORE, so_far, lambda: None)
+
+
+def predict(classifier, examples):
+    encoded = classifier.prompter.encode_rows(examples)
+    scores = collect(score_batches(classifier, encoded, SCORE), len(encoded), len(classifier.words.names))
+    return list(to_predictions(classifier, examples, encoded, scores))
 
 
 def run(recipe_file, out, *overrides, resume=False):
@@ -113,9 +126,9 @@ def test_a_paraphrase_must_name_the_same_columns(recipe_file):
         load_recipe(str(recipe_file), ["report.paraphrases=['only {first}']"])
 
 
-def test_hidden_states_are_those_of_the_plain_model(classifier, examples):
+def test_hidden_states_are_those_of_the_plain_model(classifier, examples, tmp_path):
     encoded = classifier.prompter.encode_rows(examples)
-    states_NH = answer_states(classifier, encoded, SCORE)
+    states_NH = answer(classifier, encoded, tmp_path)
     for row in (0, 5, 39):
         ids = torch.tensor(encoded.prompt(row).astype(np.int64))[None]
         with torch.inference_mode():
@@ -126,21 +139,25 @@ def test_hidden_states_are_those_of_the_plain_model(classifier, examples):
 
 def test_leaving_words_out_goes_the_usual_way(classifier):
     example = Example("1", {"first": "red ball", "second": "kite"}, "red")
-    pieces = moving_words(classifier, [example], SCORE)[0]
+
+    def ask(_, rows):
+        return predict(classifier, rows)
+
+    pieces = moving_words([example], ask)[0]
     assert [(piece["column"], piece["start"], piece["end"]) for piece in pieces] == [
         ("first", 0, 3), ("first", 4, 8), ("second", 0, 4)
     ]  # fmt: skip
-    whole, without = predict(classifier, [example, Example("1", {"first": "ball", "second": "kite"}, "red")], SCORE)
+    whole, without = predict(classifier, [example, Example("1", {"first": "ball", "second": "kite"}, "red")])
     p, q = (row.probabilities[str(whole.predicted)] for row in (whole, without))
     assert pieces[0]["effect"] == pytest.approx(np.log(p / (1 - p)) - np.log(q / (1 - q)), abs=2e-3)
     long = Example("2", {"first": " ".join(["ball"] * 45), "second": " ".join(["kite"] * 45)}, "red")
-    assert len(moving_words(classifier, [long], SCORE)[0]) <= 60
+    assert len(moving_words([long], ask)[0]) <= 60
 
 
-def test_hidden_states_of_long_words_are_those_behind_the_prompt(tiny_model, examples):
+def test_hidden_states_of_long_words_are_those_behind_the_prompt(tiny_model, examples, tmp_path):
     classifier = make_classifier(tiny_model, {"red": "0 yes", "green": "maybe so", "blue": "2"})
     encoded = classifier.prompter.encode_rows(examples)
-    states_NH = answer_states(classifier, encoded, SCORE)
+    states_NH = answer(classifier, encoded, tmp_path)
     ids = torch.tensor(encoded.prompt(3).astype(np.int64))[None]
     with torch.inference_mode():
         hidden = classifier.model(input_ids=ids, output_hidden_states=True).hidden_states[-1][0, -1].numpy()

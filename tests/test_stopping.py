@@ -20,14 +20,9 @@ from labeltune.stopping import Stop, Stopped
 from labeltune.terminal import Terminal
 
 QUIET = Terminal(quiet=True)
-SETTINGS = [
-    "report.training_rows=0",
-    "report.robustness_rows=0",
-    "report.examples=0",
-    "train.num_train_epochs=2",
-    "train.per_device_train_batch_size=15",
-    "score.per_device_eval_batch_size=12",
-]
+SETTINGS = ["train.num_train_epochs=2", "train.per_device_train_batch_size=15", "score.per_device_eval_batch_size=12"]
+EXPLAINED = ["report.training_rows=20", "report.robustness_rows=10", "report.examples=2"]
+UNEXPLAINED = ["report.training_rows=0", "report.robustness_rows=0", "report.examples=0"]
 
 
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)])
@@ -87,19 +82,27 @@ class AskedAt(Stop):
         super().check()
 
 
+@pytest.mark.parametrize("explained", [UNEXPLAINED, EXPLAINED], ids=["unexplained", "explained"])
 @pytest.mark.parametrize("every", [1, 3, 4])
-def test_a_run_stopped_again_and_again_scores_no_row_twice_and_ends_the_same(recipe_file, tmp_path, monkeypatch, every):
+def test_a_run_stopped_again_and_again_scores_no_row_twice_and_ends_the_same(
+    recipe_file, tmp_path, monkeypatch, every, explained
+):
     """Asked to stop after every so many batches and steps, and resumed each time."""
-    recipe = load_recipe(str(recipe_file), SETTINGS)
-    whole = pipeline.run(recipe, QUIET, tmp_path / "whole")
+    recipe = load_recipe(str(recipe_file), SETTINGS + explained)
     scored = Counter()
     real = score._start
 
     def count(classifier, encoded, rows, settings):
         scored["rows"] += len(rows)
+        scored["batches"] += 1
         return real(classifier, encoded, rows, settings)
 
     monkeypatch.setattr(score, "_start", count)
+    whole = pipeline.run(recipe, QUIET, tmp_path / "whole")
+    unbroken, steps = dict(scored), 2 * 5  # the step that an epoch ends with was asked for in its scoring
+    if explained is UNEXPLAINED:
+        assert unbroken == {"rows": 2 * 45 + 3 * 30, "batches": 2 * 4 + 3 * 3}
+    scored.clear()
     out, parts = tmp_path / "parts", 0
     while True:
         parts += 1
@@ -107,8 +110,8 @@ def test_a_run_stopped_again_and_again_scores_no_row_twice_and_ends_the_same(rec
             pipeline.run(recipe, QUIET, out, resume=parts > 1, stop=AskedAt(every - 1))
             break
         assert not (out / LOCK).exists()
-    assert parts >= 24 // every
-    assert scored["rows"] == 2 * 45 + 3 * 30
+    assert parts >= (unbroken["batches"] + steps) // every
+    assert dict(scored) == unbroken
     assert differences(whole.path, out) == []
 
 

@@ -110,7 +110,7 @@ class Harness:
 def differences(whole: Path, other: Path) -> list[str]:
     """Files, or parts of files, in which two runs differ."""
     saved = [f"{path.name}/*.safetensors" for path in whole.glob("checkpoint-*")]  # SIGTERM leaves one more
-    found = _unequal_files(whole, other, ("predictions/*.jsonl", "adapter/*", *saved))
+    found = _unequal_files(whole, other, ("predictions/*.jsonl", "explain/*", "adapter/*", *saved))
     for name, keys in (
         ("progress.json", ("epochs", "choice")),
         ("summary.json", ("before", "after", "comparison", "epochs", "choice", "signature")),
@@ -119,7 +119,8 @@ def differences(whole: Path, other: Path) -> list[str]:
         found += [f"{name}: {key}" for key in keys if one[key] != two[key]]
     if _steps(whole) != _steps(other):
         found.append("steps.jsonl")
-    found += [str(path) for path in other.rglob("*") if path.name.endswith((".partial", ".replaced", ".scoring"))]
+    left = (".partial", ".replaced", ".scoring")
+    found += [str(path) for path in other.rglob("*") if path.name.endswith(left) or path.name.startswith(".asked-")]
     return found
 
 

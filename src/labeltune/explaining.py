@@ -3,27 +3,31 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 
 from labeltune.data import Rows, Split
 from labeltune.data.giveaway import bag_of_words
 from labeltune.explain.choose import Chosen, choose_examples
-from labeltune.explain.probe import answer_states, moving_words, nearest, predict
+from labeltune.explain.probe import answer_states, moving_words, nearest
 from labeltune.explain.variants import EDITS, edited, swap_label_words
 from labeltune.folder import RunFolder
-from labeltune.job import Job
+from labeltune.job import Job, score_to_file, scoring_key
 from labeltune.judge.paired import match_rows
-from labeltune.model.adapter import adapter_off
 from labeltune.prompt import EncodedRows, Prompter
-from labeltune.recipe import PromptSettings, Recipe, ScoreSettings
+from labeltune.recipe import PromptSettings, Recipe
 from labeltune.rows import Example, Prediction, read_predictions, write_predictions
+from labeltune.score.sofar import SoFar
 
 NEIGHBOURS = 3
+ASKED = ".asked-"
+"""Begins the names of files that are needed until the examples are explained."""
+SIDES = (("before", False), ("after", True))
+Answers = list[Prediction]
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,10 +50,21 @@ class Scored:
     def recipe(self) -> Recipe:
         return self.job.recipe
 
-    @property
-    def by_labels(self) -> ScoreSettings:
-        """Scoring by label probabilities, however the run itself scores: explaining needs no text."""
-        return self.recipe.score.model_copy(update={"mode": "labels"})
+    def job_that(self, mode: Literal["labels", "generate"]) -> Job:
+        """The job, scoring in this mode however the run itself scores; its time counts as that of explaining."""
+        score = self.recipe.score.model_copy(update={"mode": mode})
+        return replace(self.job, recipe=self.recipe.model_copy(update={"score": score}), phase="explain")
+
+    def ask(self, name: str, examples: Sequence[Example], job: Job | None = None, tuned: bool = True) -> Answers:
+        """Score rows, by their labels if no other job is given, into a file that stays until examples are explained.
+
+        Raises:
+            Stopped: someone asked to stop; what is scored is kept.
+        """
+        path, job = self.folder.explain(f"{ASKED}{name}.jsonl"), job or self.job_that("labels")
+        encoded = job.classifier.prompter.encode_rows(examples)
+        score_to_file(job, examples, encoded, path, title=f"explaining, {name}", use_adapter=tuned)
+        return list(read_predictions(path))
 
 
 def training_sample(splits: Mapping[str, Split], recipe: Recipe) -> Rows:
@@ -73,7 +88,11 @@ def followed_rows(
 
 
 def gather(scored: Scored) -> None:
-    """Write what explains the predictions into the run folder. What is there already was written before, and stays."""
+    """Write what explains the predictions into the run folder. What is there already was written before, and stays.
+
+    Raises:
+        Stopped: someone asked to stop; what is scored so far is kept, and not scored again.
+    """
     settings = scored.recipe.report
     with scored.job.monitor.phase("explain"):
         _keep_columns(scored.rows, scored.folder.explain("rows.jsonl"))
@@ -82,6 +101,8 @@ def gather(scored: Scored) -> None:
             _keep_columns(training_sample(scored.splits, scored.recipe), scored.folder.explain("training-rows.jsonl"))
         if settings.examples and not scored.folder.exists("explain/examples.json"):
             scored.folder.write("explain/examples.json", {"examples": _explain_examples(scored)})
+        for asked in scored.folder.explain("").glob(f"{ASKED}*"):
+            asked.unlink()
         if settings.robustness_rows and not scored.folder.exists("explain/variants.json"):
             scored.folder.write("explain/variants.json", {"variants": _score_variants(scored)})
 
@@ -125,7 +146,7 @@ def _explain_examples(scored: Scored) -> list[dict[str, Any]]:
     if not chosen:
         return []
     examples = [Example(one.new.id, one.new.columns, one.new.gold) for one in chosen]
-    words = moving_words(scored.job.classifier, examples, scored.by_labels)
+    words = moving_words(examples, scored.ask)
     texts = _written_texts(scored, chosen, examples)
     neighbours = _neighbours(scored, examples)
     return [
@@ -148,10 +169,8 @@ def _written_texts(scored: Scored, chosen: list[Chosen], examples: list[Example]
         return [{"before": None, "after": None} for _ in chosen]
     if scored.recipe.score.mode == "generate":
         return [{"before": one.old.generated, "after": one.new.generated} for one in chosen]
-    writing = scored.recipe.score.model_copy(update={"mode": "generate"})
-    with adapter_off(scored.job.classifier.model):
-        before = predict(scored.job.classifier, examples, writing)
-    after = predict(scored.job.classifier, examples, writing)
+    writing = scored.job_that("generate")
+    before, after = (scored.ask(f"texts-{name}", examples, writing, tuned) for name, tuned in SIDES)
     return [{"before": old.generated, "after": new.generated} for old, new in zip(before, after, strict=True)]
 
 
@@ -159,10 +178,12 @@ def _neighbours(scored: Scored, examples: list[Example]) -> list[list[dict[str, 
     """For each example the training rows whose hidden state at the answer is most like its own."""
     if not scored.recipe.report.training_rows:
         return [[] for _ in examples]
-    classifier, train = scored.job.classifier, training_sample(scored.splits, scored.recipe)
-    own_NH, train_NH = (
-        answer_states(classifier, classifier.prompter.encode_rows(rows), scored.by_labels) for rows in (examples, train)
-    )
+    job, train = scored.job_that("labels"), training_sample(scored.splits, scored.recipe)
+    encoded = job.classifier.prompter.encode_rows([*examples, *train])
+    so_far = SoFar(scored.folder.explain(f"{ASKED}states.scoring"), scoring_key(job, encoded, use_adapter=True))
+    with so_far.opened():
+        states_NH = answer_states(job.classifier, encoded, job.recipe.score, so_far, job.stop.check)
+    own_NH, train_NH = states_NH[: len(examples)], states_NH[len(examples) :]
     return [
         [
             {
@@ -219,7 +240,7 @@ def _score_variant(
             classifier = replace(classifier, prompter=Prompter(usual.tokenizer, prompt, names, limit, usual.head))
         except ValueError as error:
             return record | {"why_not": str(error)}
-    predictions: list[Prediction] = predict(classifier, rows, scored.by_labels)
+    job = replace(scored.job_that("labels"), classifier=classifier)
     path = scored.folder.predictions(f"variant-{name.replace(' ', '-')}")
-    write_predictions(path, predictions)
+    score_to_file(job, rows, classifier.prompter.encode_rows(rows), path, title=name)
     return record | {"predictions": path.name}

@@ -68,6 +68,13 @@ class RunFolder:
     def exists(self, name: str) -> bool:
         return (self.path / name).is_file()
 
+    def forget_tuned(self) -> None:
+        """Remove what was scored and explained with a checkpoint that was chosen, before there was another."""
+        of_the_chosen = [*self.explain("").glob(".asked-*"), *self.path.glob("predictions/variant-*.jsonl")]
+        of_the_chosen += [self.predictions("tuned-test"), self.explain("examples.json"), self.explain("variants.json")]
+        for path in of_the_chosen:
+            path.unlink(missing_ok=True)
+
     def append_step(self, line: Mapping[str, Any]) -> None:
         """Add one line to steps.jsonl."""
         with naming(self.steps), self.steps.open("a", encoding="utf-8") as out:

@@ -55,6 +55,8 @@ class Job:
     """Takes figures for the experiment trackers."""
     events: list[str] = field(default_factory=list)
     """What did not go as asked, in words; the summary repeats them."""
+    phase: str = "score"
+    """What the time of its scorings is put down to."""
 
 
 def load_classifier(recipe: Recipe, terminal: Terminal) -> tuple[Classifier, Base]:
@@ -114,15 +116,15 @@ def score_to_file(
     path.parent.mkdir(parents=True, exist_ok=True)
     adapter = contextlib.nullcontext() if use_adapter else adapter_off(job.classifier.model)
     with (
-        job.monitor.phase("score"),
+        job.monitor.phase(job.phase),
         job.terminal.bar(title, len(encoded)) as bar,
         adapter,
-        SoFar(side_file, _scoring_key(job, encoded, use_adapter)).opened() as so_far,
+        SoFar(side_file, scoring_key(job, encoded, use_adapter)).opened() as so_far,
     ):
         write_predictions(path, score_rows(job, examples, encoded, bar, title, so_far))
 
 
-def _scoring_key(job: Job, encoded: EncodedRows, use_adapter: bool) -> str:
+def scoring_key(job: Job, encoded: EncodedRows, use_adapter: bool) -> str:
     """SHA-256 of all that decides a scoring: weights, rows, prompt and settings."""
     classifier = job.classifier
     how = [str(classifier.device), str(classifier.compute_dtype), job.recipe.score.model_dump()]

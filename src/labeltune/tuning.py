@@ -262,9 +262,10 @@ def _forget_predictions(tuning: Tuning, begun: int) -> None:
     noted = [entry.get(key) for entry in tuning.epochs for key in ("predictions", "training_predictions")]
     kept |= {file for file in noted if file}
     for path in (tuning.folder.path / "predictions").glob("*.jsonl"):
-        of_a_checkpoint = path.name.startswith(("epoch-", "step-"))
-        if (of_a_checkpoint and path.name not in kept) or (path.stem == "tuned-test" and not _is_over(tuning, begun)):
+        if path.name.startswith(("epoch-", "step-")) and path.name not in kept:
             path.unlink()
+    if not _is_over(tuning, begun):
+        tuning.folder.forget_tuned()
 
 
 def _is_over(tuning: Tuning, step: int) -> bool:

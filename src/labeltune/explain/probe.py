@@ -5,7 +5,8 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -17,23 +18,19 @@ from labeltune.model.classifier import Classifier
 from labeltune.prompt import EncodedRows
 from labeltune.recipe import ScoreSettings
 from labeltune.rows import Example, Prediction
-from labeltune.score import collect, score_batches, to_predictions
+from labeltune.score import score_batches
+from labeltune.score.sofar import SoFar
 
 MOST_PIECES = 60
 """Pieces of a row that are left out one by one; longer texts are cut into pieces of several words."""
 SMALLEST = 1e-9
 
 
-def predict(classifier: Classifier, examples: Sequence[Example], settings: ScoreSettings) -> list[Prediction]:
-    """Score rows through the usual path."""
-    encoded = classifier.prompter.encode_rows(examples)
-    scores = collect(score_batches(classifier, encoded, settings), len(encoded), len(classifier.words.names))
-    return list(to_predictions(classifier, examples, encoded, scores))
+Ask = Callable[[str, Sequence[Example]], list[Prediction]]
+"""Scores rows by their labels. The name says which rows, so that what has been scored under it is not scored again."""
 
 
-def moving_words(
-    classifier: Classifier, examples: Sequence[Example], settings: ScoreSettings
-) -> list[list[dict[str, Any]]]:
+def moving_words(examples: Sequence[Example], ask: Ask) -> list[list[dict[str, Any]]]:
     """For each example, what every word does for the answer: leave it out and ask again (Li et al. 2016, "Understanding
     Neural Networks through Representation Erasure"). All examples share one pass.
 
@@ -47,8 +44,8 @@ def moving_words(
         for example, own in zip(examples, pieces, strict=True)
         for column, start, end in own
     ]
-    full = predict(classifier, examples, settings)
-    rest = iter(predict(classifier, shortened, settings))
+    full = ask("whole", examples)
+    rest = iter(ask("shortened", shortened))
     found = []
     for whole, own in zip(full, pieces, strict=True):
         answer = likeliest(whole)
@@ -66,11 +63,17 @@ def moving_words(
     return found
 
 
-def answer_states(classifier: Classifier, encoded: EncodedRows, settings: ScoreSettings) -> npt.NDArray[np.float32]:
+def answer_states(
+    classifier: Classifier, encoded: EncodedRows, settings: ScoreSettings, so_far: SoFar, check: Callable[[], None]
+) -> npt.NDArray[np.float32]:
     """The hidden states at the answer position, of shape (N, H), each scaled to length 1.
 
     They are read where the output layer takes them in, while the rows are scored by their labels: one pass a batch, the
     next of which may be under way before a batch is finished.
+
+    Args:
+        so_far: batches that have been looked at already, to which the others are added.
+        check: called after each batch; may raise.
     """
     by_labels = settings.model_copy(update={"mode": "labels"})
     seen: list[torch.Tensor] = []
@@ -78,19 +81,18 @@ def answer_states(classifier: Classifier, encoded: EncodedRows, settings: ScoreS
     def look(_module: torch.nn.Module, inputs: tuple[torch.Tensor, ...], _output: torch.Tensor) -> None:
         seen.append(inputs[0].flatten(0, -2).float().cpu())
 
-    states_NH: npt.NDArray[np.float32] | None = None
     hooks = [layer.register_forward_hook(look) for layer in classifier.output_layers]
     try:
-        for batch in score_batches(classifier, encoded, by_labels):
-            own_BH = _first_places(seen, len(batch.rows), classifier)
-            if states_NH is None:
-                states_NH = np.zeros((len(encoded), own_BH.shape[1]), dtype=np.float32)
-            states_NH[batch.rows] = own_BH
+        for batch in score_batches(classifier, encoded, by_labels, skip=tuple(so_far.batches)):
+            so_far.add(replace(batch, states_BH=_first_places(seen, len(batch.rows), classifier)))
+            check()
     finally:
         for hook in hooks:
             hook.remove()
-    if states_NH is None:
+    if not so_far.batches:
         raise ValueError("there are no rows to look into; give at least one")
+    states_NH = np.concatenate([batch.states_BH for batch in so_far.batches if batch.states_BH is not None])
+    states_NH = states_NH[np.argsort(np.concatenate([batch.rows for batch in so_far.batches]))]
     scaled_NH: npt.NDArray[np.float32] = states_NH / np.maximum(
         np.linalg.norm(states_NH, axis=1, keepdims=True), SMALLEST
     )

@@ -20,7 +20,7 @@ from labeltune.rows import Example, Prediction
 from labeltune.score.generate import generate_texts
 from labeltune.score.labels import finished_scores, score_labels
 
-# N rows, B rows in a batch, K labels
+# N rows, B rows in a batch, K labels, H hidden size
 
 SORTED_TOGETHER = 16_384
 TOKENS_PER_PASS = 16_384
@@ -43,6 +43,8 @@ class ScoredBatch:
     """B."""
     shrunk: int
     """How often memory had run out before, and the size was halved."""
+    states_BH: npt.NDArray[np.float32] | None = None
+    """Hidden states at the answer position, of size H, where someone looked at them."""
 
 
 @dataclass(frozen=True, slots=True)

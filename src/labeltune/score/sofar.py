@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import json
 import zlib
 from collections.abc import Iterator
@@ -10,6 +11,7 @@ from pathlib import Path
 from typing import IO, Any
 
 import numpy as np
+import numpy.typing as npt
 
 from labeltune.durable import naming
 from labeltune.score import ScoredBatch
@@ -62,6 +64,7 @@ class SoFar:
                 "texts": batch.texts,
                 "batch_size": batch.batch_size,
                 "shrunk": batch.shrunk,
+                "states": None if batch.states_BH is None else _packed(batch.states_BH),
             }
         )
 
@@ -112,4 +115,13 @@ def _batch(content: dict[str, Any]) -> ScoredBatch:
         texts=content["texts"],
         batch_size=content["batch_size"],
         shrunk=content["shrunk"],
+        states_BH=None if content["states"] is None else _unpacked(content["states"], len(content["rows"])),
     )
+
+
+def _packed(states_BH: npt.NDArray[np.float32]) -> str:
+    return base64.b64encode(states_BH.astype("<f4").tobytes()).decode()
+
+
+def _unpacked(text: str, rows: int) -> npt.NDArray[np.float32]:
+    return np.frombuffer(base64.b64decode(text), dtype="<f4").reshape(rows, -1)
