@@ -9,14 +9,16 @@ import pytest
 import torch
 
 from labeltune import run as pipeline
-from labeltune.explain.probe import answer_states, moving_words, nearest
+from labeltune.explain.probe import answer_states, moving_words, nearest, token_gradients
+from labeltune.model.ready import make_ready
 from labeltune.recipe import ScoreSettings
 from labeltune.recipes import load_recipe
 from labeltune.rows import Example, read_predictions
 from labeltune.score import collect, score_batches, to_predictions
+from labeltune.score.labels import score_labels
 from labeltune.score.sofar import SoFar
 from labeltune.terminal import Terminal
-from tiny import COLOURS, TEMPLATE, make_classifier, make_rows
+from tiny import ANSWERS, COLOURS, TEMPLATE, make_classifier, make_rows
 
 QUIET = Terminal(quiet=True)
 SCORE = ScoreSettings(per_device_eval_batch_size=7)
@@ -42,7 +44,7 @@ def finished(tmp_path_factory, tiny_model):
     """A run whose examples come from a model that is still wrong now and then."""
     import yaml
 
-    from tiny import ANSWERS, write_jsonl
+    from tiny import write_jsonl
 
     folder = tmp_path_factory.mktemp("explaining")
     for seed, (name, count) in enumerate({"train": 90, "validation": 30, "test": 60}.items()):
@@ -143,7 +145,7 @@ def test_leaving_words_out_goes_the_usual_way(classifier):
     def ask(_, rows):
         return predict(classifier, rows)
 
-    pieces = moving_words([example], ask)[0]
+    pieces = moving_words(classifier, [example], ask)[0]
     assert [(piece["column"], piece["start"], piece["end"]) for piece in pieces] == [
         ("first", 0, 3), ("first", 4, 8), ("second", 0, 4)
     ]  # fmt: skip
@@ -151,7 +153,7 @@ def test_leaving_words_out_goes_the_usual_way(classifier):
     p, q = (row.probabilities[str(whole.predicted)] for row in (whole, without))
     assert pieces[0]["effect"] == pytest.approx(np.log(p / (1 - p)) - np.log(q / (1 - q)), abs=2e-3)
     long = Example("2", {"first": " ".join(["ball"] * 45), "second": " ".join(["kite"] * 45)}, "red")
-    assert len(moving_words([long], ask)[0]) <= 60
+    assert len(moving_words(classifier, [long], ask)[0]) <= 60
 
 
 def test_hidden_states_of_long_words_are_those_behind_the_prompt(tiny_model, examples, tmp_path):
@@ -162,3 +164,39 @@ def test_hidden_states_of_long_words_are_those_behind_the_prompt(tiny_model, exa
     with torch.inference_mode():
         hidden = classifier.model(input_ids=ids, output_hidden_states=True).hidden_states[-1][0, -1].numpy()
     assert states_NH[3] == pytest.approx(hidden / np.linalg.norm(hidden), abs=1e-4)
+
+
+@pytest.mark.parametrize("ready", [True, False], ids=["packed and fused", "as transformers runs it"])
+@pytest.mark.parametrize("answers", [ANSWERS, {"red": "yes no", "green": "maybe so", "blue": "0"}])
+def test_gradients_are_what_a_small_change_of_the_embeddings_does(tiny_model, ready, answers):
+    classifier = make_classifier(tiny_model, answers)
+    if ready:
+        classifier, _ = make_ready(classifier)
+        assert classifier.packed
+    prompt, _ = classifier.prompter.encode({"first": "red ball", "second": "boat"})
+    gradients = token_gradients(classifier, prompt, "green")
+
+    def log_odds(place, scale):
+        def shrink(_module, given, output):
+            changed = output.clone()
+            changed[:, place] *= scale  # rows of one prompt alone stand in their own places, packed or not
+            return changed
+
+        hook = classifier.model.get_input_embeddings().register_forward_hook(shrink)
+        with torch.no_grad():
+            scores = score_labels(classifier, [np.array(prompt, dtype=np.int32)])[0].double()
+        hook.remove()
+        return float(scores[1] - scores[[0, 2]].logsumexp(0))
+
+    assert len(gradients) == len(prompt)
+    for place in range(len(prompt)):
+        slope = (log_odds(place, 1.01) - log_odds(place, 0.99)) / 0.02
+        assert gradients[place] == pytest.approx(slope, abs=2e-3, rel=2e-2)
+
+
+def test_the_reports_examples_state_how_far_gradients_agree(finished):
+    examples = finished.read("explain/examples.json")["examples"]
+    assert all(np.isfinite(piece["gradient"]) for one in examples for piece in one["words"])
+    assert any(piece["gradient"] for one in examples for piece in one["words"])
+    page = (finished.path / "report.html").read_text()
+    assert page.count("rank correlation with leaving words out") >= len(examples)

@@ -11,6 +11,7 @@ from transformers import AutoModelForSequenceClassification, AutoTokenizer
 from transformers.loss.loss_utils import ForCausalLMLoss
 
 from labeltune import run as pipeline
+from labeltune.explain.probe import token_gradients
 from labeltune.export import export_task
 from labeltune.job import load_classifier, ready
 from labeltune.judge.runs import compare_runs
@@ -129,6 +130,15 @@ def test_an_encoders_rows_end_as_its_tokenizer_ends_them(recipe_file, families):
     assert shown["tokens"][-1]["text"] == "[SEP]"
     assert shown["label_words"] == {}
     draw_prompt(shown)
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_gradients_reach_the_embeddings_of_every_family(recipe_file, families, examples, family):
+    _, classifier = make_job(recipe_file, families[family])
+    prompt, _ = classifier.prompter.encode(examples[0].columns)
+    gradients = token_gradients(classifier, prompt, "green")
+    assert gradients.shape == (len(prompt),)
+    assert np.count_nonzero(gradients) > len(prompt) / 2
 
 
 @pytest.fixture(scope="module")

@@ -122,6 +122,25 @@ def test_a_longer_word_is_not_read_as_a_shorter_one():
     assert parse_answer("NOT entailed at all", words) == "not"
 
 
+@pytest.mark.parametrize("max_length", [None, 16])
+def test_tokens_know_which_part_of_which_column_they_stand_for(tokenizer, max_length):
+    one = prompter(tokenizer, "<|end|>A {first}. {second}{third}", max_length=max_length)
+    columns = {"first": "red ball near a boat and a kite", "second": "green", "third": "é lamp"}
+    ids, cut = one.encode(columns)
+    assert cut == (max_length is not None)
+    spans = one.column_spans(columns)
+    assert len(spans) == len(ids)
+    assert spans[0] is None
+    for name, text in columns.items():
+        own = [span[1:] for span in spans if span is not None and span[0] == name]
+        covered = {place for start, end in own for place in range(start, end)}
+        assert cut or covered == set(range(len(text)))
+        assert covered == set(range(len(covered)))
+    for token, span in zip(ids, spans, strict=True):
+        if span is not None and "é" not in (piece := columns[span[0]][span[1] : span[2]]):
+            assert piece in tokenizer.decode([token])
+
+
 def test_lengths_are_counted_per_prompt(tokenizer):
     encoded = prompter(tokenizer, "The {x}.").encode_rows([Example("1", {"x": "ball"}, None)])
     assert encoded.lengths.tolist() == [len(encoded.prompt(0))]

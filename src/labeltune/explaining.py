@@ -146,7 +146,7 @@ def _explain_examples(scored: Scored) -> list[dict[str, Any]]:
     if not chosen:
         return []
     examples = [Example(one.new.id, one.new.columns, one.new.gold) for one in chosen]
-    words = moving_words(examples, scored.ask)
+    words = moving_words(scored.job.classifier, examples, scored.ask)
     texts = _written_texts(scored, chosen, examples)
     neighbours = _neighbours(scored, examples)
     return [

@@ -1,6 +1,6 @@
 """What the model itself says about single rows: which words moved it, what it writes, which training rows are near."""
 
-# N rows, H hidden size, W words left out
+# N rows, R rows of one pass, T tokens, H hidden size, K labels
 
 from __future__ import annotations
 
@@ -19,6 +19,7 @@ from labeltune.prompt import EncodedRows
 from labeltune.recipe import ScoreSettings
 from labeltune.rows import Example, Prediction
 from labeltune.score import score_batches
+from labeltune.score.labels import score_labels
 from labeltune.score.sofar import SoFar
 
 MOST_PIECES = 60
@@ -30,13 +31,14 @@ Ask = Callable[[str, Sequence[Example]], list[Prediction]]
 """Scores rows by their labels. The name says which rows, so that what has been scored under it is not scored again."""
 
 
-def moving_words(examples: Sequence[Example], ask: Ask) -> list[list[dict[str, Any]]]:
+def moving_words(classifier: Classifier, examples: Sequence[Example], ask: Ask) -> list[list[dict[str, Any]]]:
     """For each example, what every word does for the answer: leave it out and ask again (Li et al. 2016, "Understanding
-    Neural Networks through Representation Erasure"). All examples share one pass.
+    Neural Networks through Representation Erasure"). All examples share one pass. Gradients are the second opinion.
 
     Returns:
         per example one record per piece of text, in its order: `column`, `start` and `end` (characters), `effect` (log
-        odds that the answer loses without it, in nats) and `flips` (the answer without it, where it is another).
+        odds that the answer loses without it, in nats), `flips` (the answer without it, where it is another) and
+        `gradient` (what `token_gradients` gives its tokens, in sum).
     """
     pieces = [_pieces(example) for example in examples]
     shortened = [
@@ -47,20 +49,67 @@ def moving_words(examples: Sequence[Example], ask: Ask) -> list[list[dict[str, A
     full = ask("whole", examples)
     rest = iter(ask("shortened", shortened))
     found = []
-    for whole, own in zip(full, pieces, strict=True):
+    for example, whole, own in zip(examples, full, pieces, strict=True):
         answer = likeliest(whole)
+        gradients = piece_gradients(classifier, example, own, answer)
         records = []
-        for (column, start, end), without in zip(own, itertools.islice(rest, len(own)), strict=True):
+        for (column, start, end), gradient, without in zip(
+            own, gradients, itertools.islice(rest, len(own)), strict=True
+        ):
             effect = _log_odds(whole.probabilities[answer]) - _log_odds(without.probabilities[answer])
             said = likeliest(without)
             records.append(
                 {
                     "column": column, "start": start, "end": end, "effect": round(effect, 3),
-                    "flips": said if said != answer else None,
+                    "flips": said if said != answer else None, "gradient": gradient,
                 }
             )  # fmt: skip
         found.append(records)
     return found
+
+
+def piece_gradients(
+    classifier: Classifier, example: Example, pieces: Sequence[tuple[str, int, int]], answer: str
+) -> list[float]:
+    """The gradient times input of each piece of text: the sum over its tokens, in nats of log odds."""
+    prompt, _ = classifier.prompter.encode(example.columns)
+    spans = classifier.prompter.column_spans(example.columns)
+    sums = [0.0] * len(pieces)
+    for span, value in zip(spans, token_gradients(classifier, prompt, answer), strict=True):
+        if span is None:
+            continue
+        column, start, end = span
+        places = (i for i, (name, a, b) in enumerate(pieces) if name == column and start < b and end > a)
+        if (place := next(places, None)) is not None:
+            sums[place] += float(value)
+    return [round(value, 3) for value in sums]
+
+
+def token_gradients(classifier: Classifier, prompt: Sequence[int], answer: str) -> npt.NDArray[np.float32]:
+    """For each of a prompt's T tokens its embedding times the gradient there of the answer's log odds, of shape (T,):
+    to first order what the log odds lose when the embedding goes to 0 (Shrikumar et al. 2016, arXiv 1605.01713)."""
+    place = classifier.words.names.index(answer)
+    seen: list[torch.Tensor] = []
+
+    def look(_module: torch.nn.Module, _inputs: Any, output: torch.Tensor) -> torch.Tensor:
+        seen.append(output.detach().requires_grad_())
+        return seen[-1]
+
+    training = classifier.model.training
+    hook = classifier.model.get_input_embeddings().register_forward_hook(look)
+    classifier.model.eval()
+    try:
+        scores_K = score_labels(classifier, [np.asarray(prompt, dtype=np.int32)])[0]
+        others = [k for k in range(len(scores_K)) if k != place]
+        log_odds = scores_K[place] - scores_K[others].logsumexp(0)
+        (gradient_RTH,) = torch.autograd.grad(log_odds, seen)
+    finally:
+        hook.remove()
+        classifier.model.train(training)
+    # words of several tokens are asked in rows of their own where rows are not packed
+    values_RT = (gradient_RTH.float() * seen[0].detach().float()).sum(-1)
+    values_T: npt.NDArray[np.float32] = values_RT[:, : len(prompt)].sum(0).cpu().numpy()
+    return values_T
 
 
 def answer_states(

@@ -6,6 +6,8 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from scipy.stats import spearmanr
+
 from labeltune.judge.wording import count, percent
 from labeltune.rows import Prediction
 
@@ -38,6 +40,40 @@ def what_moved_it(
         return None
     sentence = "; ".join(parts) + "."
     return sentence[0].upper() + sentence[1:]
+
+
+def second_opinion(new: Prediction, words: Sequence[Mapping[str, Any]]) -> str | None:
+    """How gradients judge the words, beside leaving each out; None where they were not taken or there is one word.
+
+    >>> row = Prediction("1", "a", "a", {"a": 0.9, "b": 0.1}, None, {"text": "no dogs here"})
+    >>> spans, effects, gradients = ((0, 2), (3, 7), (8, 12)), (3.1, 0.2, 0.5), (1.1, 0.3, 0.2)
+    >>> words = [
+    ...     {"column": "text", "start": a, "end": b, "effect": effect, "gradient": gradient}
+    ...     for (a, b), effect, gradient in zip(spans, effects, gradients)
+    ... ]
+    >>> second_opinion(row, words)
+    'put “no” first too; rank correlation with leaving words out 0.50 over 3 words'
+    """
+    if len(words) < 2 or any(piece.get("gradient") is None for piece in words):
+        return None
+    first = max(words, key=lambda piece: piece["gradient"])
+    same = max(words, key=lambda piece: piece["effect"])
+    agrees = "too" if first is same else "instead"
+    agreement = rank_correlation([piece["effect"] for piece in words], [piece["gradient"] for piece in words])
+    told = "undefined" if agreement is None else f"{agreement:.2f}"
+    word = f"“{new.columns[first['column']][first['start'] : first['end']]}”"
+    return f"put {word} first {agrees}; rank correlation with leaving words out {told} over {len(words)} words"
+
+
+def rank_correlation(one: Sequence[float], other: Sequence[float]) -> float | None:
+    """Spearman's rank correlation; None where either holds equal values alone.
+
+    >>> rank_correlation([1, 2, 3], [5, 6, 9]), rank_correlation([1, 2], [3, 3])
+    (1.0, None)
+    """
+    if len(set(one)) < 2 or len(set(other)) < 2:
+        return None
+    return round(float(spearmanr(one, other).statistic), 6)
 
 
 def strongest(words: Sequence[Mapping[str, Any]]) -> Mapping[str, Any] | None:

@@ -15,12 +15,14 @@ import numpy.typing as npt
 
 from labeltune.prompt.template import (
     Literal,
+    Part,
     closing_text,
+    column_spans,
     parse_template,
     prefix_ids,
     settle_end,
     suffix_ids,
-    token_ends,
+    token_spans,
     tokenize,
 )
 from labeltune.prompt.words import label_words, numbered_labels
@@ -114,14 +116,25 @@ class Prompter:
 
     def render(self, columns: Mapping[str, str]) -> str:
         """The prompt as text, uncut and without the answer."""
-        return "".join(part.text if isinstance(part, Literal) else columns[part.name] for part in self.parts)
+        return _joined(self.parts, columns)
 
     def encode(self, columns: Mapping[str, str]) -> tuple[list[int], bool]:
         """The prompt's token ids, and whether its text had to be cut."""
         ids = self._encode_texts([columns])[0]
         if len(ids) <= self.max_prompt_tokens:
             return ids, False
-        return self._cut_to_fit(columns, len(ids)), True
+        return self._cut_to_fit(columns, len(ids))[0], True
+
+    def column_spans(self, columns: Mapping[str, str]) -> list[tuple[str, int, int] | None]:
+        """What each token of `encode(columns)` stands for, as (column, start, end) in characters; None for the
+        template's own."""
+        ids = self._encode_texts([columns])[0]
+        texts = columns if len(ids) <= self.max_prompt_tokens else self._cut_to_fit(columns, len(ids))[1]
+        found: list[tuple[str, int, int] | None] = [None] * len(self.prefix_ids)
+        for special, pieces in self._runs():
+            spans = [] if special is not None else token_spans(self.tokenizer, _joined(pieces, texts))
+            found += [None] * len(pieces) if special is not None else column_spans(pieces, texts, spans)
+        return found + [None] * len(self.suffix_ids)
 
     def encode_rows(self, rows: Iterable[Example]) -> EncodedRows:
         """Encode all rows; the tokenizer works on many at a time, in parallel."""
@@ -133,7 +146,7 @@ class Prompter:
             for batch in _batched(rows, ROWS_PER_CALL):
                 for example, ids in zip(batch, self._encode_texts([row.columns for row in batch]), strict=True):
                     too_long = len(ids) > self.max_prompt_tokens
-                    kept = self._cut_to_fit(example.columns, len(ids)) if too_long else ids
+                    kept = self._cut_to_fit(example.columns, len(ids))[0] if too_long else ids
                     file.write(np.asarray(kept, dtype=np.int32).tobytes())
                     lengths.append(len(kept))
                     cut.append(too_long)
@@ -158,24 +171,28 @@ class Prompter:
     def _encode_texts(self, rows: Sequence[Mapping[str, str]]) -> list[list[int]]:
         """Token ids of many prompts; text between special tokens is tokenised in one piece, as a model was trained."""
         encoded: list[list[int]] = [list(self.prefix_ids) for _ in rows]
-        for special, run in itertools.groupby(self.parts, key=lambda part: getattr(part, "token_id", None)):
-            pieces = list(run)
+        for special, pieces in self._runs():
             if special is not None:
                 for ids in encoded:
                     ids.extend([special] * len(pieces))
                 continue
-            texts = ["".join(p.text if isinstance(p, Literal) else row[p.name] for p in pieces) for row in rows]
+            texts = [_joined(pieces, row) for row in rows]
             for ids, more in zip(encoded, tokenize(self.tokenizer, texts), strict=True):
                 ids.extend(more)
         for ids in encoded:
             ids.extend(self.suffix_ids)
         return encoded
 
-    def _cut_to_fit(self, columns: Mapping[str, str], tokens: int) -> list[int]:
-        """Shorten the longest text columns from their end, evenly, until the prompt fits."""
+    def _runs(self) -> Iterator[tuple[int | None, list[Part]]]:
+        """The template's parts, those side by side that are tokenised in one piece; special tokens with their id."""
+        for special, run in itertools.groupby(self.parts, key=lambda part: getattr(part, "token_id", None)):
+            yield special, list(run)
+
+    def _cut_to_fit(self, columns: Mapping[str, str], tokens: int) -> tuple[list[int], dict[str, str]]:
+        """Shorten the longest text columns from their end, evenly, until the prompt fits. Returns ids and texts."""
         texts = {name: columns[name] for name in self.settings.template_columns}
         while tokens > self.max_prompt_tokens:
-            ends = {name: token_ends(self.tokenizer, text) for name, text in texts.items()}
+            ends = {name: [end for _, end in token_spans(self.tokenizer, text)] for name, text in texts.items()}
             level = _level({name: len(end) for name, end in ends.items()}, tokens - self.max_prompt_tokens)
             for name, end in ends.items():
                 if len(end) > level:
@@ -184,7 +201,11 @@ class Prompter:
                     texts[name] = texts[name][:kept].rstrip()
             ids = self._encode_texts([texts])[0]
             tokens = len(ids)
-        return ids
+        return ids, texts
+
+
+def _joined(pieces: Sequence[Part], columns: Mapping[str, str]) -> str:
+    return "".join(piece.text if isinstance(piece, Literal) else columns[piece.name] for piece in pieces)
 
 
 def _level(counts: Mapping[str, int], excess: int) -> int:

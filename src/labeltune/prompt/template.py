@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import string
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -101,9 +101,34 @@ def tokenize(tokenizer: Any, texts: Sequence[str]) -> list[list[int]]:
     return ids
 
 
-def token_ends(tokenizer: Any, text: str) -> list[int]:
-    """Where each token of the text ends, in characters."""
+def token_spans(tokenizer: Any, text: str) -> list[tuple[int, int]]:
+    """Where each token of the text begins and ends, in characters."""
     encoded = tokenizer(
         text, add_special_tokens=False, split_special_tokens=True, return_offsets_mapping=True, verbose=False
     )
-    return [end for _, end in encoded.offset_mapping]
+    return [(start, end) for start, end in encoded.offset_mapping]
+
+
+def column_spans(
+    pieces: Sequence[Part], columns: Mapping[str, str], spans: Sequence[tuple[int, int]]
+) -> list[tuple[str, int, int] | None]:
+    """What of a column each token stands for, as (column, start, end); None for a token of the template alone.
+
+    Args:
+        pieces: parts that were rendered and tokenised in one piece.
+        spans: where the tokens stand in that text.
+
+    >>> column_spans([Literal("A "), Column("x"), Literal(".")], {"x": "red"}, [(0, 1), (1, 5), (5, 6)])
+    [None, ('x', 0, 3), None]
+    """
+    placed, begin = [], 0
+    for piece in pieces:
+        end = begin + len(piece.text if isinstance(piece, Literal) else columns[piece.name])
+        if isinstance(piece, Column):
+            placed.append((piece.name, begin, end))
+        begin = end
+    found: list[tuple[str, int, int] | None] = []
+    for start, stop in spans:
+        own = [(name, max(start, a) - a, min(stop, b) - a) for name, a, b in placed if start < b and stop > a]
+        found.append(own[0] if own else None)
+    return found

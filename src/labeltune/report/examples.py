@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from labeltune.explain.choose import KINDS, Chosen, choose_examples, outcome
-from labeltune.explain.sentences import what_changed, what_moved_it
+from labeltune.explain.sentences import second_opinion, what_changed, what_moved_it
 from labeltune.judge.wording import percent
 from labeltune.rows import Prediction
 
@@ -43,6 +43,8 @@ class ExplainedRow:
     neighbours: Sequence[Mapping[str, Any]]
     votes: Sequence[str]
     slices: Sequence[str]
+    gradients: str | None = None
+    """What gradients say of the words, in words."""
 
 
 @dataclass(frozen=True)
@@ -106,6 +108,7 @@ def row_facts(groups: Sequence[ExampleGroup]) -> dict[str, list[tuple[str, str]]
             for side, text in row.written.items()
             if getattr(row, _SIDES[side]).generated is None
         ]
+        lines += [("gradients", row.gradients)] if row.gradients else []
         lines += [("annotators", ", ".join(row.votes))] if row.votes else []
         lines += [
             (
@@ -145,4 +148,5 @@ def _explained(
     written = {side: text for side, text in (about.get("texts") or {}).items() if text is not None}
     if not written and new.generated is not None:
         written = {"before": old.generated or "", "after": new.generated}
-    return ExplainedRow(old, new, [one for one in (changed, moved) if one], texts, written, neighbours, votes, slices)
+    sentences = [one for one in (changed, moved) if one]
+    return ExplainedRow(old, new, sentences, texts, written, neighbours, votes, slices, second_opinion(new, words))
