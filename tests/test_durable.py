@@ -21,7 +21,7 @@ from labeltune.durable import (
 from labeltune.identity import Identity
 from labeltune.model.adapter import add_adapter
 from labeltune.recipe import AdapterSettings, TrainSettings
-from labeltune.train.checkpoint import load_checkpoint, newest_checkpoint, save_checkpoint
+from labeltune.train.checkpoint import hold_checkpoint, load_checkpoint, newest_checkpoint
 from labeltune.train.schedule import make_schedule
 from labeltune.train.step import Optimizer
 from tiny import ANSWERS, make_classifier
@@ -91,10 +91,10 @@ def test_wherever_a_save_fails_the_path_is_named_and_the_previous_checkpoint_loa
     trainee, tmp_path, monkeypatch, error
 ):
     classifier, optimizer = trainee
-    save_checkpoint(tmp_path, classifier, optimizer, 1, [0.5], identity=IDENTITY)
+    hold_checkpoint(tmp_path, classifier, optimizer, 1, losses=[0.5], identity=IDENTITY)()
     with monkeypatch.context() as inside:
         log = record_calls(inside, lambda *_: None)
-        shutil.rmtree(save_checkpoint(tmp_path, classifier, optimizer, 3))
+        shutil.rmtree(hold_checkpoint(tmp_path, classifier, optimizer, 3)())
     calls = len(log)
     assert calls >= 19
     for number in range(calls):
@@ -102,7 +102,7 @@ def test_wherever_a_save_fails_the_path_is_named_and_the_previous_checkpoint_loa
             failing(monkeypatch, number, ERRORS[error]),
             pytest.raises(NotWrittenError, match=r"checkpoint-2.* could not be written \(") as caught,
         ):
-            save_checkpoint(tmp_path, classifier, optimizer, 2, [0.25], identity=IDENTITY)
+            hold_checkpoint(tmp_path, classifier, optimizer, 2, losses=[0.25], identity=IDENTITY)()
         assert caught.value.errno == ERRORS[error]
         tidy(tmp_path)
         newest = newest_checkpoint(tmp_path)
@@ -164,8 +164,8 @@ def test_a_crash_between_the_two_renames_is_mended(tmp_path):
 
 def test_every_cut_and_every_flipped_bit_is_noticed(trainee, tmp_path):
     classifier, optimizer = trainee
-    save_checkpoint(tmp_path, classifier, optimizer, 1, identity=IDENTITY)
-    folder = save_checkpoint(tmp_path, classifier, optimizer, 2, identity=IDENTITY)
+    hold_checkpoint(tmp_path, classifier, optimizer, 1, identity=IDENTITY)()
+    folder = hold_checkpoint(tmp_path, classifier, optimizer, 2, identity=IDENTITY)()
     found = damage_everywhere(folder, random.Random(0), cuts_per_file=60, flips=600)
     assert found.tried >= 800
     assert found.unnoticed == []
@@ -180,7 +180,7 @@ def test_every_cut_and_every_flipped_bit_is_noticed(trainee, tmp_path):
 @pytest.mark.parametrize("part", ["base", "tokenizer", "prompt", "labels"])
 def test_a_checkpoint_of_something_else_is_refused(trainee, tmp_path, part):
     classifier, optimizer = trainee
-    folder = save_checkpoint(tmp_path, classifier, optimizer, 1, identity=IDENTITY)
+    folder = hold_checkpoint(tmp_path, classifier, optimizer, 1, identity=IDENTITY)()
     other = replace(IDENTITY, **{part: ("green", "red", "blue") if part == "labels" else "f" * 64})
     with pytest.raises(ValueError, match=f"checkpoint-1 has another {part} .*here"):
         load_checkpoint(folder, classifier, optimizer, other)
@@ -189,7 +189,7 @@ def test_a_checkpoint_of_something_else_is_refused(trainee, tmp_path, part):
 
 def test_an_adapter_of_another_rank_is_refused(trainee, tmp_path, tiny_model):
     classifier, optimizer = trainee
-    folder = save_checkpoint(tmp_path, classifier, optimizer, 1)
+    folder = hold_checkpoint(tmp_path, classifier, optimizer, 1)()
     base = make_classifier(tiny_model, ANSWERS)
     wider = replace(base, model=add_adapter(base.model, AdapterSettings(r=4, target_modules=["q_proj"]), seed=0))
     with pytest.raises(ValueError, match=r"belongs to another adapter: .* is \(2, 32\) there and \(4, 32\) here"):

@@ -2,6 +2,8 @@
 
 import json
 import math
+import threading
+import time
 
 import numpy as np
 import pytest
@@ -11,6 +13,7 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from labeltune import job, tuning
 from labeltune import run as pipeline
+from labeltune.durable import NotWrittenError
 from labeltune.predict import find_subject, predict_file, score_split
 from labeltune.recipes import load_recipe
 from labeltune.rows import read_predictions
@@ -149,22 +152,24 @@ def test_a_resumed_run_leaves_what_an_unbroken_one_leaves(recipe_file, tmp_path,
         if stop_after == "base-test" and path.stem == "base-test":
             raise Killed
 
-    real_save = tuning.save_checkpoint
+    real_hold = tuning.hold_checkpoint
 
-    def save_and_die(folder, classifier, optimizer, step, losses, **more):
-        path = real_save(folder, classifier, optimizer, step, losses, **more)
-        if stop_after == "checkpoint" and step == 12:
+    def hold_and_die(folder, classifier, optimizer, step, **state):
+        write = real_hold(folder, classifier, optimizer, step, **state)
+
+        def write_and_die():
+            write()
             raise Killed
-        return path
+
+        return write_and_die if stop_after == "checkpoint" and step == 12 else write
 
     monkeypatch.setattr(job, "score_to_file", score_and_die)
     monkeypatch.setattr(tuning, "score_to_file", score_and_die)
-    monkeypatch.setattr(tuning, "save_checkpoint", save_and_die)
-    settings = ("train.save_strategy=steps", "train.save_steps=4")
+    monkeypatch.setattr(tuning, "hold_checkpoint", hold_and_die)
     with pytest.raises(Killed):
-        run(recipe_file, tmp_path / "broken", *settings)
+        run(recipe_file, tmp_path / "broken", *SAVE_OFTEN)
     monkeypatch.undo()
-    resumed = run(recipe_file, tmp_path / "broken", *settings, resume=True)
+    resumed = run(recipe_file, tmp_path / "broken", *SAVE_OFTEN, resume=True)
     for path in (whole.path / "predictions").iterdir():
         assert (resumed.path / "predictions" / path.name).read_bytes() == path.read_bytes(), path.name
     one, other = (folder.read("summary.json") for folder in (whole, resumed))
@@ -175,6 +180,52 @@ def test_a_resumed_run_leaves_what_an_unbroken_one_leaves(recipe_file, tmp_path,
         assert {k: v for k, v in one.items() if k not in measured} == {
             k: v for k, v in other.items() if k not in measured
         }
+
+
+SAVE_OFTEN = ("train.save_strategy=steps", "train.save_steps=4")
+
+
+def test_checkpoints_written_beside_training_hold_the_same(recipe_file, tmp_path, monkeypatch):
+    waited = run(recipe_file, tmp_path / "waited", *SAVE_OFTEN)
+    real_hold, threads = tuning.hold_checkpoint, []
+
+    def hold_slowly(*args, **state):
+        write = real_hold(*args, **state)
+
+        def write_late():
+            threads.append(threading.current_thread().name)
+            time.sleep(0.3)  # by now the weights in training are others
+            return write()
+
+        return write_late
+
+    monkeypatch.setattr(tuning, "_saves_meanwhile", lambda _: True)
+    monkeypatch.setattr(tuning, "hold_checkpoint", hold_slowly)
+    beside = run(recipe_file, tmp_path / "beside", *SAVE_OFTEN)
+    saved = sorted(path.name for path in waited.path.glob("checkpoint-*"))
+    assert len(saved) == len(threads) > 5
+    assert all(name.startswith("checkpoint") for name in threads)
+    for name in saved:
+        for file in ("adapter_model.safetensors", "trainer_state.safetensors"):
+            assert (beside.path / name / file).read_bytes() == (waited.path / name / file).read_bytes(), name
+
+
+def test_a_checkpoint_that_cannot_be_written_beside_training_stops_the_run(recipe_file, tmp_path, monkeypatch):
+    real_hold = tuning.hold_checkpoint
+
+    def hold(folder, classifier, optimizer, step, **state):
+        def fail():
+            raise NotWrittenError(folder / f"checkpoint-{step}", OSError(28, "No space left on device"))
+
+        return fail if step == 8 else real_hold(folder, classifier, optimizer, step, **state)
+
+    monkeypatch.setattr(tuning, "_saves_meanwhile", lambda _: True)
+    monkeypatch.setattr(tuning, "hold_checkpoint", hold)
+    with pytest.raises(NotWrittenError, match=r"checkpoint-8 could not be written \(no space"):
+        run(recipe_file, tmp_path / "full", *SAVE_OFTEN)
+    assert [path.name for path in (tmp_path / "full").glob("checkpoint-*")] == ["checkpoint-4"]
+    monkeypatch.undo()
+    assert run(recipe_file, tmp_path / "full", *SAVE_OFTEN, resume=True).read("summary.json")["after"]
 
 
 def test_resuming_with_another_recipe_is_refused(finished, recipe_file):

@@ -14,7 +14,7 @@ from labeltune.recipe import AdapterSettings, ModelSettings, PromptSettings, Sco
 from labeltune.score import collect, score_batches, to_predictions
 from labeltune.train.batches import batches_of_step, class_weights, epoch_order, make_batch
 from labeltune.train.capture import Stepper
-from labeltune.train.checkpoint import load_checkpoint, newest_checkpoint, remove_old_checkpoints, save_checkpoint
+from labeltune.train.checkpoint import hold_checkpoint, load_checkpoint, newest_checkpoint, remove_old_checkpoints
 from labeltune.train.loop import check_loss_bearing, prepare, train
 from labeltune.train.schedule import make_schedule
 from labeltune.train.step import NotFiniteLossError, Optimizer, row_losses, run_step
@@ -287,7 +287,7 @@ def test_a_resumed_run_ends_bit_for_bit_where_an_unbroken_one_does(tiny_model, e
     classifier, encoded, optimizer, schedule = fresh()
     for step in begin(classifier, optimizer, encoded, schedule):
         if step.step == stop:
-            save_checkpoint(tmp_path, classifier, optimizer, stop, [1.5])
+            hold_checkpoint(tmp_path, classifier, optimizer, stop, losses=[1.5])()
             break
     classifier, encoded, optimizer, schedule = fresh()
     begun, losses = load_checkpoint(newest_checkpoint(tmp_path), classifier, optimizer)
@@ -301,7 +301,7 @@ def test_rotation_keeps_the_best_and_the_last(tiny_model, tmp_path):
     classifier = make_trainee(tiny_model)
     optimizer, _ = make_optimizer(classifier)
     for step in (5, 10, 15, 20):
-        save_checkpoint(tmp_path, classifier, optimizer, step)
+        hold_checkpoint(tmp_path, classifier, optimizer, step)()
     remove_old_checkpoints(tmp_path, 2, keep=[5, 20])
     assert sorted(p.name for p in tmp_path.iterdir()) == ["checkpoint-20", "checkpoint-5"]
     remove_old_checkpoints(tmp_path, None, keep=[])
@@ -311,7 +311,7 @@ def test_rotation_keeps_the_best_and_the_last(tiny_model, tmp_path):
 def test_a_checkpoint_of_another_adapter_is_refused(tiny_model, tmp_path):
     classifier = make_trainee(tiny_model, adapter=AdapterSettings(r=4, target_modules=["fc1"]))
     optimizer, _ = make_optimizer(classifier)
-    folder = save_checkpoint(tmp_path, classifier, optimizer, 1)
+    folder = hold_checkpoint(tmp_path, classifier, optimizer, 1)()
     other = make_trainee(tiny_model)
     with pytest.raises(ValueError, match="belongs to another adapter"):
         load_checkpoint(folder, other, make_optimizer(other)[0])

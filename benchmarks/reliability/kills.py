@@ -122,14 +122,19 @@ def _watch_saves(watch: Callable[[int, str, tuple[Any, ...]], None]) -> None:
     """From now on, in this process, watch the calls that saves make; they are counted through all of them."""
     from labeltune import tuning
 
-    real_save, patch, counter = tuning.save_checkpoint, pytest.MonkeyPatch(), itertools.count()
+    real_hold, patch, counter = tuning.hold_checkpoint, pytest.MonkeyPatch(), itertools.count()
 
-    def save(*args: Any, **options: Any) -> Path:
-        with patch.context() as inside:
-            record_calls(inside, lambda _, name, values: watch(next(counter), name, values))
-            return real_save(*args, **options)
+    def hold(*args: Any, **state: Any) -> Callable[[], Path]:
+        write = real_hold(*args, **state)
 
-    tuning.save_checkpoint = save
+        def watched() -> Path:
+            with patch.context() as inside:
+                record_calls(inside, lambda _, name, values: watch(next(counter), name, values))
+                return write()
+
+        return watched
+
+    tuning.hold_checkpoint = hold
 
 
 def main() -> None:

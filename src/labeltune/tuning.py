@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import contextlib
+from collections.abc import Iterator, Mapping
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
 from typing import Any
 
 from labeltune.data import Rows, Split
 from labeltune.folder import RunFolder
 from labeltune.job import Job, score_to_file
 from labeltune.judge.choice import EpochScore, contenders, score_epoch
+from labeltune.model.classifier import Classifier
 from labeltune.model.memory import reset_peak_memory
 from labeltune.prompt import EncodedRows
 from labeltune.rows import read_predictions
@@ -18,12 +22,12 @@ from labeltune.train.capture import Stepper
 from labeltune.train.checkpoint import (
     checkpoint_folder,
     copy_adapter,
+    hold_checkpoint,
     load_adapter_weights,
     load_checkpoint,
     newest_checkpoint,
     read_state,
     remove_old_checkpoints,
-    save_checkpoint,
 )
 from labeltune.train.loop import Step, first_pass_rows, prepare, train
 from labeltune.train.schedule import Schedule, make_schedule
@@ -51,6 +55,9 @@ class Tuning:
     """Steps since the last line of steps.jsonl."""
     saved: int = 0
     """The step of the newest checkpoint that is sound; 0 before the first."""
+    writer: ThreadPoolExecutor = field(default_factory=lambda: ThreadPoolExecutor(1, "checkpoint"))
+    saving: tuple[int, Future[Path]] | None = None
+    """The step of the checkpoint that is being written."""
     pass_rows: int = 0
     """Rows that go through the model at once in training, fewer where memory ran out; 0 before training."""
 
@@ -105,7 +112,7 @@ def tune(
         if settings.max_steps < 1
         else schedule.total_steps * (settings.per_device_train_batch_size * settings.gradient_accumulation_steps)
     )
-    with job.monitor.phase("train"), job.terminal.bar("training", int(rows)) as bar:
+    with job.monitor.phase("train"), job.terminal.bar("training", int(rows)) as bar, _saving_finished(tuning):
         bar.advance(begun * settings.per_device_train_batch_size * settings.gradient_accumulation_steps)
         steps = train(
             stepper, encoded["train"], schedule, begun + 1, tuning.pass_rows, lambda: job.stop.asked is not None
@@ -135,30 +142,69 @@ def _after_step(tuning: Tuning, step: int) -> None:
     """Save and score where due and not yet done; a resumed run calls this again for the step that it resumes from."""
     if tuning.schedule.saves(step):
         _save(tuning, step)
-        best = contenders(tuning.scores) if tuning.scores else []
-        limit = tuning.schedule.settings.save_total_limit
-        remove_old_checkpoints(tuning.folder.path, limit, keep=[*best, step])
     due = tuning.schedule.scores(step) or step == tuning.schedule.total_steps
     if due and not any(entry["step"] == step for entry in tuning.epochs):
         _score_checkpoint(tuning, step)
 
 
 def _save(tuning: Tuning, step: int) -> None:
-    """Write a checkpoint, unless it is the one that the run was resumed from."""
+    """Write a checkpoint, unless it is the one that the run was resumed from. Beside a GPU, training goes on meanwhile.
+
+    Raises:
+        NotWrittenError: this checkpoint, or the one before, could not be written.
+    """
+    _finish_saving(tuning)
     if step == tuning.saved:
         return
     tuning.folder.flush_steps()
-    save_checkpoint(
+    write = hold_checkpoint(
         tuning.folder.path,
         tuning.job.classifier,
         tuning.optimizer,
         step,
-        tuning.losses,
+        losses=tuning.losses,
         unlogged=[asdict(one) for one in tuning.unlogged],
         pass_rows=tuning.pass_rows,
         identity=tuning.job.identity,
     )
+    if _saves_meanwhile(tuning.job.classifier):
+        tuning.saving = (step, tuning.writer.submit(write))
+    else:
+        write()
+        _saved(tuning, step)
+
+
+def _saves_meanwhile(classifier: Classifier) -> bool:
+    """Whether writing would not take the processor from training."""
+    return classifier.device.type == "cuda"
+
+
+@contextlib.contextmanager
+def _saving_finished(tuning: Tuning) -> Iterator[None]:
+    """Whatever happens in between, the last checkpoint is on disk afterwards, or an error says why not."""
+    try:
+        yield
+    finally:
+        _finish_saving(tuning)
+
+
+def _finish_saving(tuning: Tuning) -> None:
+    """Wait for the checkpoint that is being written, if there is one.
+
+    Raises:
+        NotWrittenError: it could not be written.
+    """
+    if tuning.saving is not None:
+        (step, writing), tuning.saving = tuning.saving, None
+        writing.result()
+        _saved(tuning, step)
+
+
+def _saved(tuning: Tuning, step: int) -> None:
+    """A checkpoint is on disk: older ones may go."""
     tuning.saved = step
+    best = contenders(tuning.scores) if tuning.scores else []
+    remove_old_checkpoints(tuning.folder.path, tuning.schedule.settings.save_total_limit, keep=[*best, step])
 
 
 def _score_checkpoint(tuning: Tuning, step: int) -> None:

@@ -81,13 +81,22 @@ def load_adapter(model: Any, folder: Path) -> PeftModel:
         raise ValueError(f"the adapter in {folder} does not fit this base: {message}") from error
 
 
-def adapter_files(model: PeftModel) -> Iterator[tuple[str, bytes]]:
-    """The adapter as the files that peft itself would write: names and contents."""
+def adapter_weights(model: PeftModel) -> dict[str, torch.Tensor]:
+    """The adapter's tensors, by the names that peft gives them in its file."""
+    weights: dict[str, torch.Tensor] = get_peft_model_state_dict(model, save_embedding_layers=False)
+    return weights
+
+
+def adapter_files(model: PeftModel, weights: Mapping[str, torch.Tensor] | None = None) -> Iterator[tuple[str, bytes]]:
+    """The adapter as the files that peft itself would write: names and contents.
+
+    Args:
+        weights: what `adapter_weights` gave earlier; the present ones if left out.
+    """
     config = dict(model.peft_config["default"].to_dict(), inference_mode=True)
     listed = {key: sorted(value) if isinstance(value, set) else value for key, value in config.items()}
     yield "adapter_config.json", (json.dumps(listed, indent=2, sort_keys=True) + "\n").encode()
-    weights = get_peft_model_state_dict(model, save_embedding_layers=False)
-    yield WEIGHTS, to_safetensors(weights, metadata={"format": "pt"})
+    yield WEIGHTS, to_safetensors(adapter_weights(model) if weights is None else weights, metadata={"format": "pt"})
 
 
 def to_safetensors(tensors: Mapping[str, torch.Tensor], metadata: dict[str, str] | None = None) -> bytes:

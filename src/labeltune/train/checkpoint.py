@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 import json
 import shutil
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -15,7 +14,7 @@ from safetensors.torch import load
 
 from labeltune.durable import DamagedError, read_file, read_notes, verify_folder, write_folder
 from labeltune.identity import Identity, require_same
-from labeltune.model.adapter import WEIGHTS, adapter_files, to_safetensors
+from labeltune.model.adapter import WEIGHTS, adapter_files, adapter_weights, to_safetensors
 from labeltune.model.classifier import Classifier
 from labeltune.train.step import Optimizer
 
@@ -26,18 +25,19 @@ def checkpoint_folder(run_folder: Path, step: int) -> Path:
     return run_folder / f"checkpoint-{step}"
 
 
-def save_checkpoint(  # noqa: PLR0913 (what a checkpoint holds)
+def hold_checkpoint(  # noqa: PLR0913 (what a checkpoint holds)
     run_folder: Path,
     classifier: Classifier,
     optimizer: Optimizer,
     step: int,
-    losses: Sequence[float] = (),
     *,
+    losses: Sequence[float] = (),
     unlogged: Sequence[Mapping[str, Any]] = (),
     pass_rows: int | None = None,
     identity: Identity | None = None,
-) -> Path:
-    """Write adapter, optimiser and random states. The folder appears whole and flushed to disk, or not at all.
+) -> Callable[[], Path]:
+    """Copy adapter, optimiser and random states into the host's memory. What is returned writes them, and names the
+    folder, while training may go on: it appears whole and flushed to disk, or not at all.
 
     Args:
         losses: training losses of the steps since the last scoring, which a resumed run needs for their mean.
@@ -46,29 +46,43 @@ def save_checkpoint(  # noqa: PLR0913 (what a checkpoint holds)
         identity: what the adapter belongs to.
 
     Raises:
-        NotWrittenError: the disk is full, failing or read-only; checkpoints from before are untouched.
+        NotWrittenError: (by what is returned) the disk is full, failing or read-only; checkpoints from before are
+            untouched.
     """
-    folder = checkpoint_folder(run_folder, step)
     state = {"step": step, "losses": list(losses), "unlogged": list(unlogged), "pass_rows": pass_rows}
-    write_folder(
-        folder,
-        itertools.chain(adapter_files(classifier.model), _trainer_files(optimizer, state)),
-        {"identity": identity.to_json() if identity else {}},
-    )
-    return folder
+    weights = _on_host(adapter_weights(classifier.model))
+    tensors = _on_host({f"random.{name}": random for name, random in _random_states().items()} | optimizer.state())
+
+    def files() -> Iterator[tuple[str, bytes]]:
+        yield from adapter_files(classifier.model, weights)
+        yield TENSORS, to_safetensors(tensors)
+        yield STATE, (json.dumps(state, indent=2) + "\n").encode()
+
+    def write() -> Path:
+        folder = checkpoint_folder(run_folder, step)
+        write_folder(folder, files(), {"identity": identity.to_json() if identity else {}})
+        return folder
+
+    return write
 
 
-def _trainer_files(optimizer: Optimizer, state: Mapping[str, Any]) -> Iterator[tuple[str, bytes]]:
-    tensors = {f"random.{name}": random for name, random in _random_states().items()}
-    tensors |= optimizer.state()
-    yield TENSORS, to_safetensors(tensors)
-    yield STATE, (json.dumps(state, indent=2) + "\n").encode()
+def _on_host(tensors: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    """Copies that nothing else writes to; from a GPU all at once, through memory that it can write to by itself."""
+    on_gpu = any(tensor.is_cuda for tensor in tensors.values())
+    copies = {
+        name: torch.empty_like(tensor, device="cpu", pin_memory=tensor.is_cuda) for name, tensor in tensors.items()
+    }
+    for name, tensor in tensors.items():
+        copies[name].copy_(tensor.detach(), non_blocking=True)
+    if on_gpu:
+        torch.cuda.synchronize()
+    return copies
 
 
 def load_checkpoint(
     folder: Path, classifier: Classifier, optimizer: Optimizer, identity: Identity | None = None
 ) -> tuple[int, list[float]]:
-    """Restore what `save_checkpoint` wrote into a freshly built model and optimiser; returns its step and losses.
+    """Restore what `hold_checkpoint` held into a freshly built model and optimiser; returns its step and losses.
 
     Raises:
         DamagedError: the checkpoint is not what was written.
