@@ -8,7 +8,8 @@ from transformers.activations import NewGELUActivation
 from labeltune.durable import write_folder
 from labeltune.model.adapter import adapter_files, adapter_off, add_adapter, count_parameters, load_adapter
 from labeltune.model.attention import FP32_ATTENTION
-from labeltune.model.base import choose_device, choose_dtype, load_base, tokenizer_fingerprint, weights_fingerprint
+from labeltune.model.base import choose_device, choose_dtype, load_base, tokenizer_fingerprint
+from labeltune.model.files import begin_fingerprint
 from labeltune.recipe import AdapterSettings, ModelSettings
 from labeltune.recipes import load_recipe
 
@@ -153,8 +154,8 @@ def test_fingerprints_tell_weights_and_tokenizers_apart(tiny_model, tmp_path):
     other = tmp_path / "other"
     base.model.model.layers[0].mlp.fc1.weight.data[0, 0] += 1
     base.model.save_pretrained(other)
-    assert weights_fingerprint(settings) == weights_fingerprint(settings)
-    assert weights_fingerprint(settings) != weights_fingerprint(ModelSettings(name_or_path=str(other)))
+    assert begin_fingerprint(settings)() == begin_fingerprint(settings)()
+    assert begin_fingerprint(settings)() != begin_fingerprint(ModelSettings(name_or_path=str(other)))()
     before = tokenizer_fingerprint(base.tokenizer)
     base.tokenizer.add_tokens(["brandnew"])
     assert tokenizer_fingerprint(base.tokenizer) != before

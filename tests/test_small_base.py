@@ -8,7 +8,8 @@ import pytest
 import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
-from labeltune.model.base import load_base, resolve_path
+from labeltune.model.base import load_base
+from labeltune.model.files import resolve_path
 from labeltune.prompt import Prompter
 from labeltune.recipe import ModelSettings
 from labeltune.recipes import load_recipe

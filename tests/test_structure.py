@@ -25,7 +25,7 @@ LAYERS = (
     {"report"},
     {"job", "finish", "show", "doctor", "room", "export"},
     {"tuning", "explaining"},
-    {"run", "predict"},
+    {"run", "predict", "plan"},
     {"cli"},
     {"__main__"},
 )

@@ -12,7 +12,8 @@ import yaml
 
 from labeltune.folder import RunFolder, open_finished
 from labeltune.judge.summary import scored_predictions
-from labeltune.model.base import load_tokenizer, max_length, resolve_path
+from labeltune.model.base import load_tokenizer, max_length
+from labeltune.model.files import resolve_path
 from labeltune.prompt import Prompter
 from labeltune.recipe import Recipe
 from labeltune.recipes import load_recipe

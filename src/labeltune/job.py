@@ -20,7 +20,7 @@ from labeltune.environment import devices, versions
 from labeltune.folder import RunFolder
 from labeltune.identity import Identity, require_same
 from labeltune.model.adapter import adapter_files, adapter_off, count_parameters
-from labeltune.model.base import Base, load_base, tokenizer_fingerprint, weights_fingerprint
+from labeltune.model.base import Base, load_base, tokenizer_fingerprint
 from labeltune.model.classifier import Classifier, choose_compute_dtype
 from labeltune.model.memory import peak_allocated_mib
 from labeltune.model.ready import make_ready
@@ -163,10 +163,14 @@ def score_rows(
     return to_predictions(job.classifier, examples, encoded, scores)
 
 
-def identify(recipe: Recipe, classifier: Classifier, base: Base) -> Identity:
-    """What an adapter tuned here belongs to. Reads the base's files once more, for their SHA-256."""
+def identify(recipe: Recipe, classifier: Classifier, base: Base, fingerprint: str) -> Identity:
+    """What an adapter tuned here belongs to.
+
+    Args:
+        fingerprint: of the base's weights.
+    """
     return Identity(
-        base=weights_fingerprint(recipe.model),
+        base=fingerprint,
         tokenizer=tokenizer_fingerprint(base.tokenizer),
         prompt=classifier.prompter.fingerprint(),
         labels=classifier.words.names,

@@ -16,6 +16,7 @@ from labeltune.identity import Identity, require_same
 from labeltune.job import Job, encode_splits, identify, load_classifier, ready, score_rows, score_to_file
 from labeltune.judge.metrics import evaluate
 from labeltune.model.adapter import load_adapter
+from labeltune.model.files import begin_fingerprint
 from labeltune.monitor import Monitor
 from labeltune.recipe import Recipe
 from labeltune.recipes import load_recipe
@@ -49,8 +50,9 @@ def load_subject(subject: Subject, terminal: Terminal) -> Job:
     Raises:
         ValueError: the adapter is damaged, or belongs to another base, tokenizer, prompt or order of labels.
     """
+    fingerprint = begin_fingerprint(subject.recipe.model)
     classifier, base = load_classifier(subject.recipe, terminal)
-    identity = identify(subject.recipe, classifier, base)
+    identity = identify(subject.recipe, classifier, base, fingerprint())
     if subject.adapter is not None:
         _check_adapter(subject.adapter, identity, terminal)
         classifier = replace(classifier, model=load_adapter(base.model, subject.adapter))

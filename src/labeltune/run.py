@@ -13,6 +13,7 @@ from labeltune.finish import finish
 from labeltune.folder import RunFolder, choose_folder, claimed, create_folder
 from labeltune.hub import check_model_within_reach
 from labeltune.judge.choice import choose
+from labeltune.model.files import begin_fingerprint
 from labeltune.monitor import Monitor
 from labeltune.recipe import SMALL, Recipe
 from labeltune.stopping import Stop, Stopped
@@ -86,6 +87,7 @@ def _tune_and_score(recipe: Recipe, terminal: Terminal, folder: RunFolder, stop:
         with monitor.phase("load"):
             if recipe.model.name_or_path != SMALL:
                 check_model_within_reach(recipe.model.name_or_path, recipe.model.revision)
+            fingerprint = begin_fingerprint(recipe.model)
             splits, data_report = load_and_audit(recipe, terminal)
             check_leakage(data_report, recipe.data)
 
@@ -97,7 +99,7 @@ def _tune_and_score(recipe: Recipe, terminal: Terminal, folder: RunFolder, stop:
             classifier, base = stages.load_classifier(recipe, terminal)
             encoded = stages.encode_splits(classifier, splits, terminal)
             monitor.watch_gpu(gpu_uuid(base.device))
-            identity = stages.identify(recipe, classifier, base)
+            identity = stages.identify(recipe, classifier, base, fingerprint())
             stages.check_same_run(folder, identity, splits)
             classifier = replace(
                 classifier, model=add_adapter(base.model, recipe.adapter, recipe.train.seed, base.head)

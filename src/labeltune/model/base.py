@@ -4,14 +4,12 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 import torch
-from huggingface_hub import snapshot_download
 from transformers import (
     MODEL_FOR_CAUSAL_LM_MAPPING,
     MODEL_FOR_SEQUENCE_CLASSIFICATION_MAPPING,
@@ -25,9 +23,10 @@ from transformers.activations import NewGELUActivation
 
 from labeltune.hub import cache_alone, hub_reachable
 from labeltune.model.attention import FP32_ATTENTION, OVERFLOWS_IN_FLOAT16, PACKED_ATTENTION
+from labeltune.model.files import resolve_path
 from labeltune.model.head import Head, head_modules, settle_head
 from labeltune.model.memory import settle_memory
-from labeltune.recipe import SMALL, ModelSettings
+from labeltune.recipe import ModelSettings
 
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 
@@ -71,11 +70,6 @@ def choose_dtype(settings: ModelSettings, device: torch.device) -> torch.dtype:
     if device.type == "cpu":
         return torch.float32
     return torch.bfloat16 if torch.cuda.is_bf16_supported(including_emulation=False) else torch.float16
-
-
-def resolve_path(name_or_path: str) -> str:
-    """The shipped base's folder for its name; anything else unchanged."""
-    return str(Path(__file__).parent / "small") if name_or_path == SMALL else name_or_path
 
 
 def load_base(settings: ModelSettings, labels: Sequence[str] = (), seed: int = 0) -> Base:
@@ -150,20 +144,6 @@ def quantization_config(settings: ModelSettings, dtype: torch.dtype) -> BitsAndB
     return BitsAndBytesConfig(load_in_8bit=True) if settings.quantization == "int8" else None
 
 
-def weights_fingerprint(settings: ModelSettings) -> str:
-    """SHA-256 over the names and contents of the base's safetensors files."""
-    path = Path(resolve_path(settings.name_or_path))
-    if not path.is_dir():
-        path = Path(snapshot_download(str(path), revision=settings.revision, local_files_only=True))
-    files = sorted(path.glob("*.safetensors"))
-    with ThreadPoolExecutor() as pool:
-        digests = list(pool.map(_file_digest, files))
-    whole = hashlib.sha256()
-    for file, digest in zip(files, digests, strict=True):
-        whole.update(f"{file.name} {digest};".encode())
-    return whole.hexdigest()
-
-
 def tokenizer_fingerprint(tokenizer: Any) -> str:
     """SHA-256 over the tokenizer's whole definition."""
     return hashlib.sha256(tokenizer.backend_tokenizer.to_str().encode()).hexdigest()
@@ -226,11 +206,6 @@ def _load(auto_class: Any, settings: ModelSettings, path: str, **options: Any) -
             f"({_first_line(error)}); "
             "check the name and the network, or download it elsewhere and give its folder as model.name_or_path"
         ) from error
-
-
-def _file_digest(file: Path) -> str:
-    with file.open("rb") as content:
-        return hashlib.file_digest(content, "sha256").hexdigest()
 
 
 def _first_line(error: BaseException) -> str:
