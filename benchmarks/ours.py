@@ -156,7 +156,7 @@ def train(stack: Stack, recipe: Recipe, options: Options, begun_s: float, profil
         five_epochs_s=s_per_step * steps_of_five_epochs(batch_size),
         peak_allocated_mib=torch.cuda.max_memory_allocated() / MIB,
         train_s=time.perf_counter() - begun_s if complete else None,
-        note=f"{note}; {stepper.note or 'replayed'}; last loss {losses[-1]:.3f}"
+        note=f"{note}; {stepper.note or ('replayed' if stepper._graphs else 'run eagerly')}; last loss {losses[-1]:.3f}"
         + ("" if complete else "; the rest projected"),
     )
 
