@@ -13,7 +13,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from labeltune.data import load_rows, read_table, write_table
-from labeltune.data.files import _batch_rows, scan_rows
+from labeltune.data.files import scan_rows
+from labeltune.data.parquet import batch_rows
 from labeltune.data.source import COLUMN_LIMIT, BadRow
 from labeltune.recipe import DataSettings
 
@@ -101,7 +102,7 @@ def test_parquet_columns_and_long_values(tmp_path):
     pq.write_table(pa.table({"text": ["x" * (2**24 + 1), "fine"], "label": [0, 1]}), path)
     split = load(path)
     assert (len(split.rows), str(split.skipped[0])) == (1, f"{path}:1: more than 16,777,216 characters in 'text'")
-    assert _batch_rows(pq.read_metadata(path)) <= 8
+    assert batch_rows(pq.read_metadata(path)) <= 8
 
 
 def test_every_cut_of_a_packed_file_is_told(tmp_path):
@@ -179,16 +180,55 @@ def test_formulas_get_an_apostrophe_in_csv_alone(tmp_path):
     assert list(read_table(tmp_path / "a.jsonl")) == [(1, row)]
 
 
+@pytest.mark.parametrize("how", ["plain", "schema", "nulls"])
+def test_a_huge_value_that_is_repeated_fills_no_memory(tmp_path, how):
+    """A file of 5 MB for 4,000 rows of 100 MB."""
+    path, rows = tmp_path / "rows.parquet", 4000
+    places = pa.array([None, *[0] * (rows - 1)] if how == "nulls" else [0] * rows, pa.int32())
+    texts = pa.DictionaryArray.from_arrays(places, pa.array(["x" * 100_000_000]))
+    table = pa.table({"text": texts, "label": ["0"] * rows})
+    pq.write_table(table, path, store_schema=how == "schema", dictionary_pagesize_limit=2**30)
+    assert path.stat().st_size < 10_000_000
+    result = subprocess.run([sys.executable, "-c", MEMORY, path, "count"], capture_output=True, text=True, check=True)
+    count, grown_mib = map(int, result.stdout.split())
+    assert count == rows
+    assert grown_mib < 640
+
+
+def test_a_row_group_that_unpacks_to_far_more_than_it_seems_is_refused(tmp_path, monkeypatch):
+    path = tmp_path / "rows.parquet"
+    table = pa.table({"text": ["x" * 5_000_000], "label": ["0"]})
+    pq.write_table(table, path, compression="zstd")
+    assert load(path).read == 1
+    monkeypatch.setattr("labeltune.data.parquet.BOMB_BYTES", 2**20)
+    assert f"{path}: 0.0 MiB in which a row group unpacks to 5 MiB; if this is really text, write" in load(path)
+    pq.write_table(table, path, compression="none")
+    assert load(path).read == 1
+
+
+def test_repeated_values_and_nulls_are_read_as_they_are(tmp_path):
+    path = tmp_path / "rows.parquet"
+    rows = [{"text": text, "n": n, "tags": tags, "deep": {"a": tags}} for n, (text, tags) in enumerate(
+        [("a", ["x", None]), (None, None), ("b", []), ("a", ["x"]), ("", ["y", "x"])] * 1000
+    )]  # fmt: skip
+    pq.write_table(pa.Table.from_pylist(rows), path, row_group_size=3000)
+    assert [row for _, row in scan_rows(path)] == rows
+    assert [row for _, row in scan_rows(path, ["text"], ["text", "n"])] == [
+        {"text": row["text"], "n": row["n"]} for row in rows
+    ]
+
+
 MEMORY = """
 import resource, sys
 from pathlib import Path
 from labeltune.data.files import scan_rows
 before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
 try:
-    list(scan_rows(Path(sys.argv[1]), ["text"], ["text"]))
+    count = sum(1 for _ in scan_rows(Path(sys.argv[1]), ["text"], ["text"]))
 except ValueError as error:
     print(error, file=sys.stderr)
-print((resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) // 1024)
+    count = 0
+print(*[count] * (len(sys.argv) > 2), (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) // 1024)
 """
 
 

@@ -18,6 +18,7 @@ from itertools import chain, islice
 from pathlib import Path
 from typing import Any, BinaryIO, cast
 
+from labeltune.data.parquet import parquet_rows
 from labeltune.data.source import COLUMN_LIMIT, BadRow, Row, RowStream, check_columns, check_header, shorten
 
 FORMATS = {
@@ -34,7 +35,6 @@ LINE_LIMIT_BYTES = 16 * 2**20
 RECORD_LIMIT_LINES = 1000
 OPEN_QUOTE = 'a quote that opens here is not closed; quote the whole field and write the quote in it as ""'
 JSONL_HEAD_ROWS = 100
-PARQUET_BATCH_ROWS, PARQUET_BATCH_BYTES = 4096, 64 * 2**20
 MAGIC = {b"\x1f\x8b": "gzip", b"PAR1": "Parquet", b"PK\x03\x04": "a zip archive or a spreadsheet"}
 
 
@@ -247,16 +247,8 @@ def _csv_records(
         first = last + 1
 
 
-def _batch_rows(metadata: Any) -> int:
-    """Rows to read at a time, so that long values fill no more memory than many short ones."""
-    groups = [metadata.row_group(place) for place in range(metadata.num_row_groups)]
-    row_bytes = max((group.total_byte_size / max(1, group.num_rows) for group in groups), default=0)
-    return max(1, min(PARQUET_BATCH_ROWS, int(PARQUET_BATCH_BYTES / max(1, row_bytes))))
-
-
 def _parquet_rows(path: Path, gzipped: bool, required: Sequence[str], wanted: Sequence[str] | None) -> RowStream:
     import pyarrow as pa
-    import pyarrow.parquet as pq
 
     with tempfile.TemporaryDirectory(prefix="labeltune-") as folder:
         plain = path
@@ -265,13 +257,6 @@ def _parquet_rows(path: Path, gzipped: bool, required: Sequence[str], wanted: Se
             with _opened(path, gzipped) as packed, plain.open("wb") as unpacked:
                 shutil.copyfileobj(packed, unpacked, 2**20)
         try:
-            with pq.ParquetFile(plain, buffer_size=2**20) as table:
-                names = table.schema_arrow.names
-                check_header(str(path), names)
-                check_columns(str(path), required, names)
-                chosen = [name for name in names if wanted is None or name in wanted]
-                batches = table.iter_batches(_batch_rows(table.metadata), columns=chosen)
-                rows: Iterator[Any] = chain.from_iterable(batch.to_pylist() for batch in batches)
-                yield from enumerate(rows, 1)
+            yield from enumerate(parquet_rows(path, plain, required, wanted), 1)
         except (pa.ArrowException, UnicodeDecodeError, OSError) as error:
             raise ValueError(f"{path}: the Parquet data is damaged ({error}); fetch or make the file again") from error

@@ -14,7 +14,8 @@ from itertools import chain, islice
 from pathlib import Path
 from typing import IO, Any
 
-from labeltune.data.files import DELIMITERS, PARQUET_BATCH_ROWS, table_format
+from labeltune.data.files import DELIMITERS, table_format
+from labeltune.data.parquet import BATCH_ROWS
 from labeltune.data.source import Row
 from labeltune.durable import NotWrittenError, flush_file, flush_folder
 
@@ -127,7 +128,7 @@ def _write_parquet(path: Path, partial: Path, gzipped: bool, rows: Iterator[Row]
 
     plain = path.with_name(path.name + ".plain") if gzipped else partial
     try:
-        batch = list(islice(rows, PARQUET_BATCH_ROWS))
+        batch = list(islice(rows, BATCH_ROWS))
         schema = _schema(batch)
         with pq.ParquetWriter(plain, schema) as out:
             while batch:
@@ -135,7 +136,7 @@ def _write_parquet(path: Path, partial: Path, gzipped: bool, rows: Iterator[Row]
                     if new := [name for name in row if name not in schema.names]:
                         raise ValueError(f"{path}: a row has the new column {new[0]!r}; write JSONL instead")
                 out.write_table(pa.Table.from_pylist(batch, schema=schema))
-                batch = list(islice(rows, PARQUET_BATCH_ROWS))
+                batch = list(islice(rows, BATCH_ROWS))
         if gzipped:
             with plain.open("rb") as unpacked, gzip.open(partial, "wb") as packed:
                 shutil.copyfileobj(unpacked, packed, 2**20)
