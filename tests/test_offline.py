@@ -8,6 +8,7 @@ import sys
 from pathlib import Path
 
 import pytest
+import yaml
 
 from labeltune.hub import check_model_within_reach
 from labeltune.monitor import Monitor
@@ -47,6 +48,69 @@ def test_with_everything_here_a_run_opens_no_socket(recipe_file, tiny_model, tmp
     )
     assert result.returncode == 0, result.stderr
     assert json.loads(result.stdout)["epochs"][-1]["step"] == 2
+
+
+COMMIT = "0123456789" * 4
+
+
+def dataset_in_cache(rows: Path, home: Path) -> str:
+    """Put rows into a cache of datasets, as if they had come from the hub; returns the dataset's name."""
+    import datasets
+
+    files = {name: str(rows / f"{name}.jsonl") for name in ("train", "validation", "test")}
+    made = datasets.load_dataset("json", data_files=files, cache_dir=str(home / "made"))
+    source = Path(made["train"].cache_files[0]["filename"]).parent
+    target = home / "datasets" / "nobody___tiny" / "default" / "0.0.0" / COMMIT
+    shutil.copytree(source, target)
+    for path in target.glob("json-*.arrow"):
+        path.rename(path.with_name(path.name.replace("json-", "tiny-")))
+    info = json.loads((target / "dataset_info.json").read_text())
+    info |= {"dataset_name": "tiny", "config_name": "default"}
+    (target / "dataset_info.json").write_text(json.dumps(info))
+    return "nobody/tiny"
+
+
+def run_on_hub_data(recipe_file, tmp_path, script, **data):
+    """Run the recipe's rows as a dataset of the hub, with a cache in tmp_path and a hub that refuses."""
+    recipe = yaml.safe_load(recipe_file.read_text())
+    recipe["data"] = {name: value for name, value in recipe["data"].items() if name != "files"} | data
+    path = tmp_path / "hub.yaml"
+    path.write_text(yaml.safe_dump(recipe))
+    return subprocess.run(
+        [sys.executable, "-c", script, "run", path, "--out", tmp_path / "run", "--json", "--set", "train.max_steps=2"],
+        env=os.environ
+        | {"HF_HOME": str(tmp_path / "home"), "OMP_NUM_THREADS": "1", "HF_ENDPOINT": "http://127.0.0.1:9"},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+
+@pytest.mark.parametrize("revision", [None, COMMIT])
+def test_with_a_dataset_in_the_cache_a_run_opens_no_socket(recipe_file, tmp_path, revision):
+    name = dataset_in_cache(tmp_path, tmp_path / "home")
+    result = run_on_hub_data(recipe_file, tmp_path, NO_SOCKETS, hub=name, revision=revision)
+    assert result.returncode == 0, result.stderr
+    assert json.loads(result.stdout)["epochs"][-1]["step"] == 2
+    data = json.loads((tmp_path / "run" / "data.json").read_text())
+    assert "from the cache, commit 012345678901" in json.dumps(data)
+
+
+@pytest.mark.parametrize("revision", ["f" * 40, None])
+def test_a_dataset_that_is_not_in_the_cache_is_told(recipe_file, tmp_path, revision):
+    name = dataset_in_cache(tmp_path, tmp_path / "home") if revision else "nobody/else"
+    result = run_on_hub_data(
+        recipe_file, tmp_path, MISSING.replace('"datasets"', '"peft"'), hub=name, revision=revision
+    )
+    assert result.returncode == 2, result.stderr
+    if revision:
+        assert f"of commit {COMMIT} instead of data.revision {revision}, and the hub does not answer" in result.stderr
+        assert "connect to the network, or pin the cached commit" in result.stderr
+    else:
+        assert "'nobody/else' is no folder here and not in the cache, and the hub does not answer" in result.stderr
+        assert "connect to the network, or give files with data.files" in result.stderr
+    assert "Traceback" not in result.stderr
+    assert not (tmp_path / "run").exists()
 
 
 MISSING = """

@@ -19,19 +19,24 @@ BATCH_ROWS = 4096
 def hub_sources(settings: DataSettings, splits: Sequence[str], columns: Columns) -> dict[str, Source]:
     """The sources of those of the splits that the dataset has.
 
-    Without a network, what an earlier run left in the cache is used, and the source's name says so.
+    What an earlier run left in the cache is used without asking the hub, unless `data.revision` names another commit,
+    or a branch or tag, of which only the hub knows the commit. The source's name says so.
 
     Raises:
-        OSError: the dataset is neither here nor within reach.
+        OSError: the dataset, or the revision of it, is neither here nor within reach.
         ValueError: the dataset cannot be read, or lacks a split that the recipe names or a column.
     """
     path = str(settings.hub)
     is_folder = Path(path).expanduser().is_dir()
-    online = is_folder or hub_reachable()
     where = f"{path} ({settings.config})" if settings.config else path
     sources: dict[str, Source] = {}
+    with _quiet(offline=True):
+        present = None if is_folder else _from_cache(settings)
+    online = is_folder or (present is None and hub_reachable())
     with _quiet(offline=not online):
-        present = _load(settings, None, online)
+        if present is None:
+            present = _load(settings, None, online)
+            _check_commit(settings, present, online)
         for name in splits:
             spec = settings.splits.get(name)
             if spec is None:
@@ -43,12 +48,43 @@ def hub_sources(settings: DataSettings, splits: Sequence[str], columns: Columns)
                 raise ValueError(f"{where} has no split {spec!r} (data.splits.{name}); it has {listed(present)}")
             rows = present[spec] if spec in present else _load(settings, spec, online)
             title = f"{where}, split {spec}" + (f", revision {settings.revision}" if settings.revision else "")
-            title += "" if online else ", from the cache (the hub was not reached, the revision not checked)"
+            title += "" if online else _said_of_the_cache(settings, present)
             check_columns(title, columns.required, rows.column_names)
             chosen = [column for column in rows.column_names if column in columns.wanted]
             classes = tuple(getattr(rows.features[settings.label_column], "names", None) or ())
             sources[name] = Source(title, _rows(rows.select_columns(chosen)), class_names=classes)
     return sources
+
+
+def _commit_of(present: Any) -> str:
+    """The hub's commit that a cached dataset was made of, by the folder that holds it; empty where none is told."""
+    files = [file for split in present.values() for file in split.cache_files]
+    return Path(files[0]["filename"]).parent.name if files else ""
+
+
+def _from_cache(settings: DataSettings) -> Any:
+    """The cached dataset where it is surely of the revision that the recipe names; None otherwise."""
+    try:
+        present = _load(settings, None, online=False)
+    except (ValueError, OSError):
+        return None
+    return present if settings.revision in {None, _commit_of(present)} else None
+
+
+def _check_commit(settings: DataSettings, present: Any, online: bool) -> None:
+    """Out of the hub's reach, see that a cached dataset is not of another commit than the recipe pins."""
+    pinned = re.fullmatch(r"[0-9a-f]{40}", settings.revision or "")
+    if pinned and not online and _commit_of(present) != settings.revision:
+        raise ConnectionError(
+            f"data.hub {settings.hub!r} is in the cache, but of commit {_commit_of(present)} instead of data.revision "
+            f"{settings.revision}, and the hub does not answer; connect to the network, or pin the cached commit"
+        )
+
+
+def _said_of_the_cache(settings: DataSettings, present: Any) -> str:
+    commit = _commit_of(present)
+    unchecked = settings.revision not in {None, commit}
+    return f", from the cache, commit {commit[:12]}" + (" (the hub was not reached to check it)" if unchecked else "")
 
 
 def _rows(dataset: Any) -> RowStream:
