@@ -26,7 +26,7 @@ from labeltune.train.capture import Stepper
 from labeltune.train.checkpoint import newest_checkpoint, read_state
 from labeltune.train.loop import prepare, train
 from test_train import ADAPTER, make_optimizer, make_trainee, run_all
-from tiny import ANSWERS, TEMPLATE
+from tiny import ANSWERS, TEMPLATE, make_recipe
 
 QUIET = Terminal(quiet=True)
 SETTINGS = [
@@ -91,13 +91,20 @@ def steps(folder):
     return [json.loads(line) for line in folder.steps.read_text().splitlines()]
 
 
+@pytest.fixture(scope="module")
+def with_room(tmp_path_factory, tiny_model):
+    """The recipe's file, and a run of it that had memory enough."""
+    folder = tmp_path_factory.mktemp("room")
+    recipe_file = make_recipe(folder, tiny_model)
+    return recipe_file, pipeline.run(recipe_of(recipe_file), QUIET, folder / "whole")
+
+
 @pytest.mark.parametrize("error", ERRORS, ids=["torch", "cublas", "cuda", "cpu"])
-def test_a_run_that_runs_out_of_memory_ends_with_the_same_metrics(recipe_file, tmp_path, monkeypatch, error):
-    recipe = recipe_of(recipe_file)
-    whole = pipeline.run(recipe, QUIET, tmp_path / "whole")
+def test_a_run_that_runs_out_of_memory_ends_with_the_same_metrics(with_room, tmp_path, monkeypatch, error):
+    recipe_file, whole = with_room
     assert whole.read("summary.json")["events"] == []
     tight(monkeypatch, 5, error)
-    small = pipeline.run(recipe, QUIET, tmp_path / "small")
+    small = pipeline.run(recipe_of(recipe_file), QUIET, tmp_path / "small")
 
     one, other = whole.read("summary.json"), small.read("summary.json")
     expected = {path: value for key in JUDGED for path, value in numbers(one[key], key)}
