@@ -13,6 +13,7 @@ from labeltune.job import load_classifier
 from labeltune.model.adapter import add_adapter, count_parameters
 from labeltune.recipes import load_recipe
 from labeltune.room import MIB, needed_bytes
+from labeltune.score.generate import generate_texts
 from labeltune.terminal import Terminal
 from tiny import make_families, make_recipe
 
@@ -70,11 +71,20 @@ def test_a_classification_head_is_planned_too(tmp_path, tiny_model, family):
     assert found["training_s"] > 0
 
 
-def test_generated_text_takes_the_time_of_generation(tmp_path, tiny_model):
-    _, by_labels = make_plan(tmp_path, tiny_model, "report.training_rows=0")
-    _, generated = make_plan(tmp_path, tiny_model, "report.training_rows=0", "score.mode=generate")
+def test_where_text_is_generated_generation_is_measured(tmp_path, tiny_model, monkeypatch):
+    measured = []
+
+    def generate(classifier, prompts, most_tokens):
+        measured.append((len(prompts), most_tokens))
+        return generate_texts(classifier, prompts, most_tokens)
+
+    monkeypatch.setattr(plan, "generate_texts", generate)
+    _, by_labels = make_plan(tmp_path, tiny_model)
+    assert measured == []
+    settings = ("score.mode=generate", "score.max_new_tokens=3", "score.per_device_eval_batch_size=5")
+    _, generated = make_plan(tmp_path, tiny_model, *settings)
+    assert measured == [(5, 3), (5, 3)]  # validation and test rows; training rows are followed by their labels
     assert generated["scored_rows"] == by_labels["scored_rows"]
-    assert generated["scoring_s"] > 2 * by_labels["scoring_s"]  # at least two passes in place of one
 
 
 def test_what_does_not_fit_is_said_with_what_to_do():
