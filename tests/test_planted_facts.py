@@ -146,4 +146,7 @@ def test_flipped_labels_repeated_rows_and_leakage(recipe_file: Path, tmp_path: P
     truth = {row["second"]: row["label"] for row in rows}
     first_half = listed[: max(1, len(listed) // 2)]
     assert np.mean([truth[one["columns"]["second"]] != one["gold"] for one in first_half]) >= 0.6
-    assert "Wrong labels" in Page(folder.path / "report.html").text
+    page = Page(folder.path / "report.html").text
+    assert "Wrong labels" in page
+    held_out = summary["training"]["held_out"]
+    assert ("By confident learning" in page) == held_out["used"]

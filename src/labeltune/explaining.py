@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -9,15 +10,18 @@ from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
+import numpy.typing as npt
 
 from labeltune.data import Rows, Split
 from labeltune.data.giveaway import bag_of_words
 from labeltune.explain.choose import Chosen, choose_examples
+from labeltune.explain.heldout import HELD_OUT, held_out_probabilities
 from labeltune.explain.probe import answer_states, moving_words, nearest
 from labeltune.explain.variants import EDITS, edited, swap_label_words
 from labeltune.folder import RunFolder
 from labeltune.job import Job, score_to_file, scoring_key
 from labeltune.judge.paired import match_rows
+from labeltune.model.adapter import adapter_off
 from labeltune.prompt import EncodedRows, Prompter
 from labeltune.recipe import PromptSettings, Recipe
 from labeltune.rows import Example, Prediction, read_predictions, write_predictions
@@ -66,6 +70,19 @@ class Scored:
         score_to_file(job, examples, encoded, path, title=f"explaining, {name}", use_adapter=tuned)
         return list(read_predictions(path))
 
+    def states(self, name: str, examples: Sequence[Example], tuned: bool) -> npt.NDArray[np.float32]:
+        """The rows' hidden states at the answer, of shape (N, H), of the tuned model or of the base.
+
+        Raises:
+            Stopped: someone asked to stop; what is looked at is kept.
+        """
+        job = self.job_that("labels")
+        encoded = job.classifier.prompter.encode_rows(examples)
+        so_far = SoFar(self.folder.explain(f"{ASKED}{name}.scoring"), scoring_key(job, encoded, use_adapter=tuned))
+        adapter = contextlib.nullcontext() if tuned else adapter_off(job.classifier.model)
+        with adapter, so_far.opened():
+            return answer_states(job.classifier, encoded, job.recipe.score, so_far, job.stop.check)
+
 
 def training_sample(splits: Mapping[str, Split], recipe: Recipe) -> Rows:
     """The training rows that are followed through training, in the data's order."""
@@ -99,6 +116,7 @@ def gather(scored: Scored) -> None:
         _score_bag_of_words(scored)
         if settings.training_rows:
             _keep_columns(training_sample(scored.splits, scored.recipe), scored.folder.explain("training-rows.jsonl"))
+            _score_held_out(scored)
         if settings.examples and not scored.folder.exists("explain/examples.json"):
             scored.folder.write("explain/examples.json", {"examples": _explain_examples(scored)})
         for asked in scored.folder.explain("").glob(f"{ASKED}*"):
@@ -136,6 +154,34 @@ def _score_bag_of_words(scored: Scored) -> None:
         scored.job.events.append(f"no bag of words to compare with: {why_not}")
     else:
         write_predictions(path, predictions)
+
+
+def _score_held_out(scored: Scored) -> None:
+    """Write what cross-validation on the base's hidden states says of the followed training rows, as predictions."""
+    path = scored.folder.predictions(HELD_OUT)
+    if path.is_file():
+        return
+    recipe, rows = scored.recipe, training_sample(scored.splits, scored.recipe)
+    gold, labels = [str(row.gold) for row in rows], recipe.data.label_names
+    states_NH = scored.states("base-states", rows, tuned=False)
+    p_NK, why_not = held_out_probabilities(states_NH, gold, labels, recipe.report.seed)
+    if p_NK is None:
+        scored.job.events.append(f"training labels are not checked by held-out probabilities: {why_not}")
+        return
+    write_predictions(
+        path,
+        (
+            Prediction(
+                id=row.id,
+                gold=row.gold,
+                predicted=labels[int(p_K.argmax())],
+                probabilities={name: float(p) for name, p in zip(labels, p_K, strict=True)},
+                loss=None,
+                columns=row.columns,
+            )
+            for row, p_K in zip(rows, p_NK, strict=True)
+        ),
+    )
 
 
 def _explain_examples(scored: Scored) -> list[dict[str, Any]]:
@@ -178,11 +224,8 @@ def _neighbours(scored: Scored, examples: list[Example]) -> list[list[dict[str, 
     """For each example the training rows whose hidden state at the answer is most like its own."""
     if not scored.recipe.report.training_rows:
         return [[] for _ in examples]
-    job, train = scored.job_that("labels"), training_sample(scored.splits, scored.recipe)
-    encoded = job.classifier.prompter.encode_rows([*examples, *train])
-    so_far = SoFar(scored.folder.explain(f"{ASKED}states.scoring"), scoring_key(job, encoded, use_adapter=True))
-    with so_far.opened():
-        states_NH = answer_states(job.classifier, encoded, job.recipe.score, so_far, job.stop.check)
+    train = training_sample(scored.splits, scored.recipe)
+    states_NH = scored.states("states", [*examples, *train], tuned=True)
     own_NH, train_NH = states_NH[: len(examples)], states_NH[len(examples) :]
     return [
         [

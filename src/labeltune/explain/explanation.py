@@ -10,6 +10,7 @@ from typing import Any
 
 from labeltune.explain.dynamics import MOST_LISTED, map_regions, training_dynamics
 from labeltune.explain.findings import find_facts
+from labeltune.explain.heldout import HELD_OUT, confident_learning, says_enough
 from labeltune.explain.robustness import judge_variant
 from labeltune.explain.slices import Slice, find_slices, judge_slices
 from labeltune.judge.paired import match_rows
@@ -78,11 +79,18 @@ def _training(run_folder: Path) -> tuple[dict[str, Any] | None, dict[str, Any] |
             **{name: dynamics[name][place[row_id]] for name in ("confidence", "variability", "correct")},
         }
 
+    path = run_folder / "predictions" / f"{HELD_OUT}.jsonl"
+    held_out_rows = list(read_predictions(path)) if path.is_file() else []
+    held_out = says_enough(held_out_rows) if held_out_rows else None
+    if held_out is not None and held_out["used"]:
+        known = set(dynamics["ids"])
+        dynamics["mislabelled"] = [one for one in confident_learning(held_out_rows) if one["id"] in known]
     hardest = sorted(dynamics["hard"], key=lambda row_id: dynamics["confidence"][place[row_id]])
     return dynamics, {
         "epochs": dynamics["epochs"],
         "rows": dynamics["rows"],
         "regions": map_regions(dynamics),
+        "held_out": held_out,
         "mislabelled_rows": len(dynamics["mislabelled"]),
         "mislabelled": [{**listed(one["id"]), **one} for one in dynamics["mislabelled"][:MOST_LISTED]],
         "hard": [listed(row_id) for row_id in hardest[:MOST_LISTED]],
