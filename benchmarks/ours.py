@@ -107,22 +107,16 @@ def load(recipe: Recipe, adapt: bool = True, fast: bool = True) -> Any:
     return ready(classifier, terminal) if fast else classifier
 
 
-def steps_of(
-    classifier: Any, recipe: Recipe, options: Options, capture: bool | None = None
-) -> tuple[Any, Iterator[Any]]:
-    """A stepper, and the training loop over the first 1,001 rows."""
-    from labeltune.train.capture import Stepper
-    from labeltune.train.loop import prepare, train
+def steps_of(classifier: Any, recipe: Recipe, options: Options, capture: bool = True) -> tuple[Any, Iterator[Any]]:
+    """A stepper, which records nothing without `capture`, and the training loop over the first 1,001 rows."""
+    from labeltune.train.loop import make_stepper, train
     from labeltune.train.schedule import make_schedule
-    from labeltune.train.step import Optimizer
 
     encoded = classifier.prompter.encode_rows(read_examples(options.train, recipe, EPOCH_ROWS))
     settings = recipe.train.model_copy(update={"save_strategy": "no", "eval_strategy": "no"})
     schedule = make_schedule(settings, len(encoded))
-    checkpointing = classifier.checkpointing
-    prepare(classifier, settings, settings.gradient_checkpointing if checkpointing is None else checkpointing)
-    optimizer = Optimizer(classifier, settings, schedule)
-    stepper = Stepper(classifier, optimizer, capture=not checkpointing if capture is None else capture)
+    stepper = make_stepper(classifier, schedule)
+    stepper.capture = stepper.capture and capture
     return stepper, train(stepper, encoded, schedule)
 
 

@@ -43,9 +43,8 @@ from labeltune.score.labels import score_labels
 from labeltune.terminal import Terminal
 from labeltune.train.batches import Batch, class_weights, make_batch
 from labeltune.train.capture import Stepper
-from labeltune.train.loop import first_pass_rows, into_passes, prepare, rows_by_step
+from labeltune.train.loop import first_pass_rows, into_passes, make_stepper, rows_by_step
 from labeltune.train.schedule import Schedule, make_schedule
-from labeltune.train.step import Optimizer
 
 LAYERS = (2, 6)
 SAMPLED_STEPS, SEARCHED_STEPS = 24, 2000
@@ -80,7 +79,6 @@ class Scoring:
     """Rows that are scored alike, and how often."""
 
     encoded: EncodedRows
-    rows: int
     times: int
     settings: ScoreSettings
 
@@ -128,7 +126,7 @@ def make_plan(recipe: Recipe, terminal: Terminal) -> dict[str, Any]:
         "free_gpu_mib": free_mib,
         "steps": schedule.total_steps,
         "training_s": round(figures.training_s, 1),
-        "scored_rows": sum(scoring.rows * scoring.times for scoring in scorings),
+        "scored_rows": sum(len(scoring.encoded) * scoring.times for scoring in scorings),
         "scoring_s": round(figures.scoring_s, 1),
         "disk_mib": round(needed_bytes(recipe, round(figures.trainable), encoded) / MIB),
     }
@@ -175,15 +173,11 @@ def _scorings(recipe: Recipe, encoded: Mapping[str, EncodedRows], schedule: Sche
     """Base, checkpoints and tuned model on validation and test rows, and the training rows that are followed."""
     checkpoints = sum(schedule.scores(step) for step in range(1, schedule.total_steps + 1))
     times = {"validation": 1 + checkpoints, "test": 2}
-    found = [
-        Scoring(encoded[name], len(encoded[name]), count, recipe.score)
-        for name, count in times.items()
-        if name in encoded
-    ]
-    followed = min(recipe.report.training_rows, len(encoded["train"]))
-    if followed and recipe.train.eval_strategy == "epoch":
+    found = [Scoring(encoded[name], count, recipe.score) for name, count in times.items() if name in encoded]
+    followed = encoded["train"].first(recipe.report.training_rows)
+    if len(followed) and recipe.train.eval_strategy == "epoch":
         by_labels = recipe.score.model_copy(update={"mode": "labels"})
-        found.append(Scoring(encoded["train"], followed, checkpoints, by_labels))
+        found.append(Scoring(followed, checkpoints, by_labels))
     return found
 
 
@@ -238,9 +232,7 @@ def _measure(recipe: Recipe, train: EncodedRows, schedule: Schedule, scorings: S
 def _training_s(classifier: Classifier, recipe: Recipe, encoded: EncodedRows, schedule: Schedule) -> float:
     """Seconds that all steps would take, from some of them: a straight line over their tokens."""
     settings = recipe.train
-    checkpointing = settings.gradient_checkpointing if classifier.checkpointing is None else classifier.checkpointing
-    prepare(classifier, settings, checkpointing)
-    stepper = Stepper(classifier, Optimizer(classifier, settings, schedule), capture=not checkpointing)
+    stepper = make_stepper(classifier, schedule)
     weights_K = class_weights(settings.class_weights, classifier.words.names, encoded.gold)
     most_rows = first_pass_rows(classifier, settings)
     classifier.model.train()
@@ -295,8 +287,7 @@ def _scoring_s(classifier: Classifier, scoring: Scoring) -> float:
             score_labels(classifier, prompts)
             _occupy(classifier.device)
             seconds = _device_s(classifier, lambda: score_labels(classifier, prompts))
-    share = scoring.rows / max(1, len(scoring.encoded))
-    return seconds / int(cost_N[: len(rows)].sum()) * int(cost_N.sum()) * share * scoring.times
+    return seconds / int(cost_N[: len(rows)].sum()) * int(cost_N.sum()) * scoring.times
 
 
 def _occupy(device: torch.device) -> None:

@@ -18,7 +18,6 @@ from labeltune.model.memory import reset_peak_memory
 from labeltune.prompt import EncodedRows
 from labeltune.rows import read_predictions
 from labeltune.stopping import Stopped
-from labeltune.train.capture import Stepper
 from labeltune.train.checkpoint import (
     checkpoint_folder,
     copy_adapter,
@@ -29,7 +28,7 @@ from labeltune.train.checkpoint import (
     read_state,
     remove_old_checkpoints,
 )
-from labeltune.train.loop import Step, first_pass_rows, prepare, train
+from labeltune.train.loop import Step, first_pass_rows, make_stepper, train
 from labeltune.train.schedule import Schedule, make_schedule
 from labeltune.train.step import Optimizer
 
@@ -91,11 +90,8 @@ def tune(
     """
     settings = job.recipe.train
     schedule = make_schedule(settings, len(encoded["train"]))
-    checkpointing = job.classifier.checkpointing
-    checkpointing = settings.gradient_checkpointing if checkpointing is None else checkpointing
-    prepare(job.classifier, settings, checkpointing)
-    tuning = Tuning(job, folder, splits, encoded, schedule, Optimizer(job.classifier, settings, schedule), followed)
-    stepper = Stepper(job.classifier, tuning.optimizer, capture=not checkpointing)
+    stepper = make_stepper(job.classifier, schedule)
+    tuning = Tuning(job, folder, splits, encoded, schedule, stepper.optimizer, followed)
     begun = _resume(tuning)
     if begun:
         job.events.append(

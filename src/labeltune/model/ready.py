@@ -35,7 +35,7 @@ def make_ready(classifier: Classifier) -> tuple[Classifier, list[str]]:
     packed = replace(classifier, packed=True)
     with torch.no_grad():
         expected_SV, answer_SV = _sample_logits(classifier), _sample_logits(packed)
-    error = float((answer_SV - expected_SV).norm() / expected_SV.norm())
+    error = _relative_error(answer_SV, expected_SV)
     if not error <= LARGEST_ERROR.get(classifier.compute_dtype, HALF_ERROR):
         return classifier, [f"rows are padded rather than packed: packing changes this model's output ({error:.2g})"]
     replaced = fuse(classifier.model, lambda: _sample_logits(packed))
@@ -56,8 +56,12 @@ def _short_of_last_mlp(packed: Classifier) -> Classifier:
             answer_SV = _sample_logits(shorter)
         except (RuntimeError, TypeError, AttributeError):
             return packed
-    error = float((answer_SV - expected_SV).norm() / expected_SV.norm())
-    return shorter if error <= TOLERANCE.get(packed.compute_dtype, 1e-4) else packed
+    return shorter if _relative_error(answer_SV, expected_SV) <= TOLERANCE.get(packed.compute_dtype, 1e-4) else packed
+
+
+def _relative_error(answer_SV: torch.Tensor, expected_SV: torch.Tensor) -> float:
+    """Norm of the difference over the norm of what was expected."""
+    return float((answer_SV - expected_SV).norm() / expected_SV.norm())
 
 
 def _cannot_pack(classifier: Classifier) -> str | None:

@@ -53,6 +53,10 @@ class EncodedRows:
         """The token ids of one prompt, without an answer."""
         return self.token_ids[self.starts[row] : self.starts[row + 1]]
 
+    def first(self, rows: int) -> EncodedRows:
+        """The first rows alone, all where there are fewer."""
+        return EncodedRows(self.token_ids, self.starts[: rows + 1], self.gold[:rows], self.cut[:rows])
+
     @property
     def lengths(self) -> npt.NDArray[np.int64]:
         """Tokens per prompt."""

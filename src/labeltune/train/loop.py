@@ -17,7 +17,7 @@ from labeltune.recipe import TrainSettings
 from labeltune.train.batches import Batch, batches_of_step, class_weights, epoch_order, make_batch
 from labeltune.train.capture import PendingStep, Stepper
 from labeltune.train.schedule import Schedule
-from labeltune.train.step import NotFiniteLossError
+from labeltune.train.step import NotFiniteLossError, Optimizer
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,6 +49,14 @@ def prepare(classifier: Classifier, settings: TrainSettings, checkpointing: bool
     if checkpointing:
         classifier.model.gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": False})
     torch.manual_seed(settings.seed)
+
+
+def make_stepper(classifier: Classifier, schedule: Schedule) -> Stepper:
+    """Make the model ready to train, with a fresh optimiser. Steps that compute activations again are not recorded."""
+    settings = schedule.settings
+    checkpointing = settings.gradient_checkpointing if classifier.checkpointing is None else classifier.checkpointing
+    prepare(classifier, settings, checkpointing)
+    return Stepper(classifier, Optimizer(classifier, settings, schedule), capture=not checkpointing)
 
 
 def check_loss_bearing(encoded: EncodedRows, weights_K: list[float]) -> None:
