@@ -10,6 +10,7 @@ from transformers import LlamaConfig, LlamaForCausalLM, MistralConfig, MistralFo
 from labeltune.model.adapter import add_adapter, trainable_parameters
 from labeltune.model.attention import attend_in_grid, rotate_and_attend
 from labeltune.model.base import load_base
+from labeltune.model.branches import begin_mlps_early
 from labeltune.model.packing import WORTH_SHARING, Packing, pack
 from labeltune.model.ready import make_ready
 from labeltune.recipe import AdapterSettings, ModelSettings
@@ -112,6 +113,49 @@ def test_packed_and_fused_gives_the_losses_and_gradients_of_transformers_and_pef
     torch.testing.assert_close(results[1][0], results[0][0], atol=1e-5, rtol=1e-5)
     for one, other in zip(results[1][1], results[0][1], strict=True):
         torch.testing.assert_close(one, other, atol=1e-6, rtol=1e-3)
+
+
+def test_an_mlp_that_reads_what_attention_reads_may_begin_early_and_gives_the_same(family, examples):
+    classifier, _ = make_ready(tuned(family, ALL))
+    layers = classifier.inner.model.layers
+    encoded = classifier.prompter.encode_rows(examples[:9])
+
+    def losses():
+        return row_losses(classifier, make_batch(classifier, encoded, np.arange(9), [1.0] * 3), smoothing=0.0)
+
+    def losses_and_gradients():
+        mine = losses()
+        return mine, *torch.autograd.grad(mine.mean(), list(trainable_parameters(classifier.model).values()))
+
+    expected = losses_and_gradients()
+    begun = begin_mlps_early(layers, losses, None)
+    assert begun == (2 if classifier.model.config.model_type == "phi" else 0)
+    calls = count_calls(layers[0].mlp.fc1) if begun else []
+    for one, other in zip(losses_and_gradients(), expected, strict=True):
+        torch.testing.assert_close(one, other, atol=1e-7, rtol=1e-6)
+    assert len(calls) == (1 if begun else 0), "nothing is computed twice"
+
+
+def test_an_mlp_that_is_called_with_something_else_computes_that(tiny_model, examples):
+    classifier, _ = make_ready(tuned(tiny_model, ALL))
+    mlp = classifier.inner.model.layers[0].mlp
+    encoded = classifier.prompter.encode_rows(examples[:4])
+
+    def losses():
+        return row_losses(classifier, make_batch(classifier, encoded, np.arange(4), [1.0] * 3), smoothing=0.0)
+
+    assert begin_mlps_early(classifier.inner.model.layers, losses, None) == 2
+    mlp.register_forward_pre_hook(lambda _module, args: (args[0] * 2,))
+    answer = losses()
+    mlp.forward = mlp.forward.original
+    torch.testing.assert_close(answer, losses(), atol=1e-6, rtol=1e-6)
+
+
+def count_calls(module):
+    """A list that grows by one at every call."""
+    calls = []
+    module.register_forward_hook(lambda *_: calls.append(1))
+    return calls
 
 
 @pytest.mark.parametrize("answers", [ANSWERS, {"red": "yes no", "green": "maybe", "blue": "so no so"}])

@@ -8,7 +8,10 @@ from typing import Any
 import numpy as np
 import torch
 
+from bitsandbytes.nn import Linear4bit
+
 from labeltune.model.attention import FP32_ATTENTION, PACKED_ATTENTION
+from labeltune.model.branches import begin_mlps_early
 from labeltune.model.classifier import Classifier
 from labeltune.model.fuse import TOLERANCE, fuse
 
@@ -39,8 +42,11 @@ def make_ready(classifier: Classifier) -> tuple[Classifier, list[str]]:
     if not error <= LARGEST_ERROR.get(classifier.compute_dtype, HALF_ERROR):
         return classifier, [f"rows are padded rather than packed: packing changes this model's output ({error:.2g})"]
     replaced = fuse(classifier.model, lambda: _sample_logits(packed))
+    packed = _short_of_last_mlp(packed)
     fused = ", ".join(f"{count} {kind}s" for kind, count in replaced.items() if count)
-    return _short_of_last_mlp(packed), [f"rows are packed; fused: {fused or 'nothing'}"]
+    beside = _branches_side_by_side(packed)
+    notes = [f"rows are packed; fused: {fused or 'nothing'}"]
+    return packed, notes + ([f"{beside} layers compute MLP and attention side by side"] if beside else [])
 
 
 def _short_of_last_mlp(packed: Classifier) -> Classifier:
@@ -57,6 +63,17 @@ def _short_of_last_mlp(packed: Classifier) -> Classifier:
         except (RuntimeError, TypeError, AttributeError):
             return packed
     return shorter if _relative_error(answer_SV, expected_SV) <= TOLERANCE.get(packed.compute_dtype, 1e-4) else packed
+
+
+def _branches_side_by_side(packed: Classifier) -> int:
+    """On a GPU, let MLPs that read what their attention reads run beside it; returns how many do.
+
+    Not where weights are kept in 4 bits: all layers unpack them into one buffer.
+    """
+    if packed.device.type != "cuda" or any(isinstance(module, Linear4bit) for module in packed.model.modules()):
+        return 0
+    layers = [layer for layer in getattr(packed.inner.base_model, "layers", []) if layer is not packed.last_layer]
+    return begin_mlps_early(layers, lambda: _sample_logits(packed), torch.cuda.Stream(packed.device))
 
 
 def _relative_error(answer_SV: torch.Tensor, expected_SV: torch.Tensor) -> float:
