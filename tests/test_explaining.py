@@ -58,7 +58,7 @@ def finished(tmp_path_factory, tiny_model):
             "labels": {colour: colour for colour in COLOURS}, "allow_leakage": True,
         },
         "prompt": {"template": TEMPLATE, "answers": ANSWERS},
-        "model": {"name_or_path": str(tiny_model), "device": "cpu"},
+        "model": {"name_or_path": str(tiny_model), "device": "cpu", "dtype": "float32"},
         "adapter": {"r": 8, "lora_alpha": 16, "target_modules": ["q_proj", "k_proj", "v_proj", "dense"]},
         "train": {"num_train_epochs": 3, "per_device_train_batch_size": 10, "learning_rate": 0.02},
         "report": {"bootstrap_samples": 1000, "training_rows": 40, "robustness_rows": 30,

@@ -229,7 +229,9 @@ def test_a_new_head_depends_on_its_seed_alone(families):
     def weights(seed):
         torch.rand(seed + 3)
         base = load_base(
-            ModelSettings(name_or_path=str(families["bert"]), head="sequence", device="cpu"), COLOURS, seed
+            ModelSettings(name_or_path=str(families["bert"]), head="sequence", device="cpu", dtype="float32"),
+            COLOURS,
+            seed,
         )
         return torch.cat([p.flatten() for p in base.model.classifier.parameters()])
 
@@ -242,7 +244,7 @@ def test_a_checkpoints_own_head_is_kept_where_its_labels_are_ours(families, tmp_
     model.config.id2label = dict(enumerate(COLOURS))
     model.save_pretrained(tmp_path)
     AutoTokenizer.from_pretrained(families["bert"]).save_pretrained(tmp_path)
-    settings = ModelSettings(name_or_path=str(tmp_path), head="sequence", device="cpu")
+    settings = ModelSettings(name_or_path=str(tmp_path), head="sequence", device="cpu", dtype="float32")
     own = load_base(settings, COLOURS)
     assert torch.equal(own.model.classifier.weight, model.classifier.weight)
     assert "as the checkpoint has it" in own.notes[-1]
@@ -264,8 +266,13 @@ def test_a_checkpoint_without_its_backbone_is_refused(families, tmp_path):
         kept = {name: tensor for name, tensor in weights.items() if part not in name}
         save_file(kept, tmp_path / "model.safetensors", metadata={"format": "pt"})
         with pytest.raises(ValueError, match=told):
-            load_base(ModelSettings(name_or_path=str(tmp_path), head="sequence", device="cpu", **settings), COLOURS)
-    base = load_base(ModelSettings(name_or_path=str(tmp_path), head="sequence", device="cpu"), COLOURS)
+            load_base(
+                ModelSettings(
+                    name_or_path=str(tmp_path), head="sequence", device="cpu", **({"dtype": "float32"} | settings)
+                ),
+                COLOURS,
+            )
+    base = load_base(ModelSettings(name_or_path=str(tmp_path), head="sequence", device="cpu", dtype="float32"), COLOURS)
     assert base.head.modules == ("classifier", "bert.pooler.dense")
 
 

@@ -26,7 +26,7 @@ SMALL_ADAPTER = AdapterSettings(r=4, target_modules=["q_proj", "dense"])
 
 
 def load(folder, **settings):
-    return load_base(ModelSettings(name_or_path=str(folder), device="cpu", **settings))
+    return load_base(ModelSettings(name_or_path=str(folder), device="cpu", **({"dtype": "float32"} | settings)))
 
 
 def test_phi2_with_the_experiments_adapter_has_the_experiments_parameter_counts():
@@ -166,9 +166,22 @@ def test_auto_takes_bfloat16_where_the_gpu_has_it(monkeypatch, bf16, expected):
     monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda including_emulation: bf16)
     settings = ModelSettings(name_or_path="x")
     assert choose_dtype(settings, torch.device("cuda")) == expected
-    assert choose_dtype(settings, torch.device("cpu")) == torch.float32
     asked = ModelSettings(name_or_path="x", dtype="float16")
     assert choose_dtype(asked, torch.device("cpu")) == torch.float16
+
+
+@pytest.mark.parametrize(
+    ("capabilities", "expected"),
+    [({"avx512_bf16": True}, torch.bfloat16), ({"avx512_f": True, "avx512_bf16": False}, torch.float32)],
+)
+def test_auto_takes_bfloat16_where_the_processor_multiplies_it(monkeypatch, capabilities, expected):
+    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: capabilities, raising=False)
+    assert choose_dtype(ModelSettings(name_or_path="x"), torch.device("cpu")) == expected
+
+
+def test_a_torch_that_cannot_tell_what_the_processor_has_gets_float32(monkeypatch):
+    monkeypatch.delattr(torch.cpu, "get_capabilities", raising=False)
+    assert choose_dtype(ModelSettings(name_or_path="x"), torch.device("cpu")) == torch.float32
 
 
 def test_the_fused_gelu_changes_nothing_but_speed(tiny_model):

@@ -77,7 +77,7 @@ def family(request, tiny_model, tmp_path):
     """A folder with a tiny random model of one family, and the tiny tokenizer."""
     if request.param == "phi":
         return tiny_model
-    base = load_base(ModelSettings(name_or_path=str(tiny_model), device="cpu"))
+    base = load_base(ModelSettings(name_or_path=str(tiny_model), device="cpu", dtype="float32"))
     shape = {"hidden_size": 32, "intermediate_size": 48, "num_hidden_layers": 2, "num_attention_heads": 4}
     options = shape | {"num_key_value_heads": 2, "vocab_size": len(base.tokenizer), "initializer_range": 0.2}
     torch.manual_seed(0)
@@ -197,7 +197,9 @@ def test_a_model_that_cannot_be_packed_is_padded_and_says_why(tiny_model):
 def test_a_base_in_four_bits_unpacks_to_the_same_numbers(tiny_model, examples):
     scores = []
     for memory in ("lean", "fast"):
-        settings = ModelSettings(name_or_path=str(tiny_model), device="cpu", quantization="nf4", memory=memory)
+        settings = ModelSettings(
+            name_or_path=str(tiny_model), device="cpu", dtype="float32", quantization="nf4", memory=memory
+        )
         base = load_base(settings)
         plain = make_classifier(tiny_model, ANSWERS)
         ready, _ = make_ready(replace(plain, model=add_adapter(base.model, ALL, 0)))

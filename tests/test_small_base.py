@@ -82,7 +82,7 @@ def test_it_has_learned_some_english(tokenizer):
 
 
 def test_in_nf4_on_the_cpu_its_logits_are_finite(prompter, quickstart):
-    settings = ModelSettings(name_or_path="labeltune-small", quantization="nf4", device="cpu")
+    settings = ModelSettings(name_or_path="labeltune-small", quantization="nf4", device="cpu", dtype="float32")
     base = load_base(settings)
     ids, _ = prompter.encode(PAIR)
     with torch.no_grad():

@@ -98,7 +98,7 @@ def test_a_loss_over_labels_of_several_tokens_is_refused(tiny_model):
 
 def test_scoring_before_training_changes_no_gradient_of_a_quantised_base(tiny_model, examples):
     def gradients(score_first):
-        base = load_base(ModelSettings(name_or_path=str(tiny_model), device="cpu", quantization="nf4"))
+        base = load_base(ModelSettings(name_or_path=str(tiny_model), device="cpu", dtype="float32", quantization="nf4"))
         settings = PromptSettings(template=TEMPLATE, answers=ANSWERS)
         prompter = Prompter(base.tokenizer, settings, list(ANSWERS), base.max_length)
         classifier = Classifier(add_adapter(base.model, ADAPTER, 0), prompter, base.device, torch.float32)

@@ -52,7 +52,7 @@ def write_jsonl(path: Path, rows: list[dict[str, Any]]) -> Path:
 
 
 def make_classifier(folder: Path, answers: dict[str, str]) -> Classifier:
-    base = load_base(ModelSettings(name_or_path=str(folder), device="cpu"))
+    base = load_base(ModelSettings(name_or_path=str(folder), device="cpu", dtype="float32"))
     settings = PromptSettings(template=TEMPLATE, answers=answers)
     prompter = Prompter(base.tokenizer, settings, list(answers), base.max_length)
     return Classifier(base.model, prompter, base.device, torch.float32)
@@ -122,7 +122,7 @@ def make_recipe(folder: Path, model: Path) -> Path:
             "allow_leakage": True,
         },
         "prompt": {"template": TEMPLATE, "answers": ANSWERS},
-        "model": {"name_or_path": str(model), "device": "cpu"},
+        "model": {"name_or_path": str(model), "device": "cpu", "dtype": "float32"},
         "adapter": {"r": 8, "lora_alpha": 16, "target_modules": ["q_proj", "k_proj", "v_proj", "dense"]},
         "train": {
             "num_train_epochs": 3,

@@ -166,7 +166,8 @@ class ModelSettings(Settings):
     unpacked once, nothing is computed twice. `auto`: fast on a GPU where unpacked weights fill at most half of what is
     free, else lean; on a CPU, and without NF4, as train.gradient_checkpointing says. The result is the same."""
     dtype: Literal["auto", "float32", "bfloat16", "float16"] = "auto"
-    """Storage and computing type; `auto` is bfloat16 on a GPU that has it, else float16, and float32 on a CPU."""
+    """Storage and computing type; `auto` is bfloat16 where GPU or CPU multiply it themselves, else float16 on a GPU and
+    float32 on a CPU."""
     attn_implementation: str | None = None
     """An attention of transformers (`sdpa`, `eager`, ...); chosen by labeltune when left out."""
     device: Literal["auto", "cpu", "cuda"] = "auto"

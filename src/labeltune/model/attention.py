@@ -101,39 +101,103 @@ def rotate_and_attend(
         qkv_TND: queries, keys and values side by side, N = H + 2 K; the first R numbers of queries and keys are turned.
         heads: H and K.
     """
+    output: torch.Tensor
     if qkv_TND.device.type == "cuda":
-        output: torch.Tensor = apply(_RotateAndAttend, qkv_TND, cos_TR, sin_TR, heads, packing, scale)
-        return output
-    turning, v_TKD = qkv_TND[:, : sum(heads)], qkv_TND[:, sum(heads) :]
-    rotary = cos_TR.shape[-1]
-    x = turning[..., :rotary]
-    half = torch.cat([-x[..., rotary // 2 :], x[..., : rotary // 2]], dim=-1)
-    turned = torch.cat([x * cos_TR[:, None] + half * sin_TR[:, None], turning[..., rotary:]], dim=-1)
-    return attend_in_grid(turned[:, : heads[0]], turned[:, heads[0] :], v_TKD, packing.grid, scale)
+        output = apply(_RotateAndAttend, qkv_TND, cos_TR, sin_TR, heads, packing, scale)
+    else:
+        output = apply(_AttendInGrid, qkv_TND, (cos_TR, sin_TR), heads, packing.grid, scale)
+    return output
 
 
 def attend_in_grid(
     q_THD: torch.Tensor, k_TKD: torch.Tensor, v_TKD: torch.Tensor, grid: Grid, scale: float
 ) -> torch.Tensor:
-    """The same from torch's own attention: groups are laid out as padded rows, behind the shared tokens."""
-    repeats = q_THD.shape[1] // k_TKD.shape[1]
-    k_THD, v_THD = (tensor.repeat_interleave(repeats, 1) if repeats > 1 else tensor for tensor in (k_TKD, v_TKD))
-    shared, rows = grid.shared, grid.places_GL.shape[0]
-    q_GHLD, k_GHLD, v_GHLD = (tensor[grid.places_GL].transpose(1, 2) for tensor in (q_THD, k_THD, v_THD))
-    parts = []
-    if shared:
-        q_1HPD, k_1HPD, v_1HPD = (tensor[:shared].transpose(0, 1)[None] for tensor in (q_THD, k_THD, v_THD))
+    """The same from torch's own attention, on devices without a kernel of ours."""
+    together_TND = torch.cat([q_THD, k_TKD, v_TKD], dim=1)
+    output: torch.Tensor = apply(_AttendInGrid, together_TND, None, (q_THD.shape[1], k_TKD.shape[1]), grid, scale)
+    return output
+
+
+class _AttendInGrid(torch.autograd.Function):
+    """torch's attention on groups laid out as padded rows, behind the shared tokens; after a rotation, if any.
+
+    Half precision is widened, since processors compute softmax in float32 faster. As one function with a graph of its
+    own inside, gradients are gathered from the grid, where autograd would scatter them into zeros.
+    """
+
+    @staticmethod
+    def forward(
+        ctx: Any,
+        qkv: torch.Tensor,
+        rotation: tuple[torch.Tensor, torch.Tensor] | None,
+        heads: tuple[int, int],
+        grid: Grid,
+        scale: float,
+    ) -> torch.Tensor:
+        wide = qkv.to(torch.promote_types(qkv.dtype, torch.float32), copy=rotation is not None)
+        if rotation is not None:
+            _turn(wide[:, : sum(heads)], *rotation)
+        groups, length = grid.places_GL.shape
+        laid_GLND = wide.index_select(0, grid.places_GL.flatten()).view(groups, length, *wide.shape[1:])
+        inputs = (wide[: grid.shared].clone(), laid_GLND)
+        with torch.set_grad_enabled(ctx.needs_input_grad[0]):
+            for given in inputs:
+                given.requires_grad_(ctx.needs_input_grad[0])
+            prefix_PHD, out_GLHD = _attend_groups(*inputs, heads, grid, scale)
+        ctx.rotation, ctx.heads, ctx.grid, ctx.inside = rotation, heads, grid, (inputs, (prefix_PHD, out_GLHD))
+        back_THD = out_GLHD.detach().flatten(0, 1).index_select(0, grid.back_T)
+        return torch.cat([prefix_PHD.detach(), back_THD]).to(qkv.dtype)
+
+    @staticmethod
+    def backward(ctx: Any, d_out: torch.Tensor) -> tuple[torch.Tensor | None, ...]:
+        grid: Grid = ctx.grid
+        inputs, outputs = ctx.inside
+        d_wide = d_out.to(outputs[1].dtype)
+        d_GLHD = d_wide.index_select(0, grid.places_GL.flatten()).view_as(outputs[1]) * grid.within_GL11
+        d_prefix, d_laid = torch.autograd.grad(outputs, inputs, (d_wide[: grid.shared], d_GLHD))
+        d_qkv = torch.cat([d_prefix, d_laid.flatten(0, 1).index_select(0, grid.back_T)])
+        if ctx.rotation is not None:
+            cos, sin = ctx.rotation
+            _turn(d_qkv[:, : sum(ctx.heads)], cos, sin, backward=True)
+        return d_qkv.to(d_out.dtype), None, None, None, None
+
+
+def _turn(x_TND: torch.Tensor, cos_TR: torch.Tensor, sin_TR: torch.Tensor, backward: bool = False) -> None:
+    """Rotate the first R numbers of all heads in place, or undo it in their gradient."""
+    rotary = cos_TR.shape[-1]
+    (cos_1, cos_2), (sin_1, sin_2) = ((wave[:, None].to(x_TND.dtype).chunk(2, -1)) for wave in (cos_TR, sin_TR))
+    if backward:
+        sin_1, sin_2 = -sin_2, -sin_1
+    one, two = x_TND[..., :rotary].chunk(2, dim=-1)
+    new_one = torch.addcmul(one * cos_1, two, sin_1, value=-1)
+    two.mul_(cos_2).addcmul_(one, sin_2)
+    one.copy_(new_one)
+
+
+def _attend_groups(
+    prefix_PND: torch.Tensor, laid_GLND: torch.Tensor, heads: tuple[int, int], grid: Grid, scale: float
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """Attention of the shared tokens among themselves, (P, H, D), and of every group, (G, L, H, D)."""
+    q_GHLD, k_GHLD, v_GHLD = _heads_apart(laid_GLND, heads)
+    q_1HPD, k_1HPD, v_1HPD = _heads_apart(prefix_PND[None], heads)
+    prefix_PHD = q_1HPD[0].transpose(0, 1)
+    if grid.shared:
         out_1HPD = scaled_dot_product_attention(q_1HPD, k_1HPD, v_1HPD, is_causal=True, scale=scale)
-        parts.append(out_1HPD[0].transpose(0, 1))
-        k_GHLD = torch.cat([k_1HPD.expand(rows, -1, -1, -1), k_GHLD], dim=2)
-        v_GHLD = torch.cat([v_1HPD.expand(rows, -1, -1, -1), v_GHLD], dim=2)
-    if rows:
-        mask = None if grid.plain_causal else grid.mask_G1LK
-        out_GHLD = scaled_dot_product_attention(
-            q_GHLD, k_GHLD, v_GHLD, attn_mask=mask, is_causal=mask is None, scale=scale
-        )
-        parts.append(out_GHLD.transpose(1, 2).flatten(0, 1)[grid.back_T])
-    return torch.cat(parts)
+        prefix_PHD, groups = out_1HPD[0].transpose(0, 1), len(laid_GLND)
+        k_GHLD = torch.cat([k_1HPD.expand(groups, -1, -1, -1), k_GHLD], dim=2)
+        v_GHLD = torch.cat([v_1HPD.expand(groups, -1, -1, -1), v_GHLD], dim=2)
+    if not laid_GLND.numel():
+        return prefix_PHD, q_GHLD.transpose(1, 2)
+    mask = None if grid.plain_causal else grid.mask_G1LK
+    out_GHLD = scaled_dot_product_attention(q_GHLD, k_GHLD, v_GHLD, attn_mask=mask, is_causal=mask is None, scale=scale)
+    return prefix_PHD, out_GHLD.transpose(1, 2)
+
+
+def _heads_apart(together_GLND: torch.Tensor, heads: tuple[int, int]) -> tuple[torch.Tensor, ...]:
+    """Queries, keys and values, (G, H, L, D) each; keys and values repeated for the queries' heads."""
+    parts = together_GLND.transpose(1, 2).split([heads[0], heads[1], heads[1]], dim=1)
+    repeats = heads[0] // heads[1]
+    return parts[0], *(part.repeat_interleave(repeats, 1) if repeats > 1 else part for part in parts[1:])
 
 
 class _Attend(torch.autograd.Function):

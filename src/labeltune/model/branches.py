@@ -10,7 +10,7 @@ import torch
 
 
 class EarlyMlp:
-    """An MLP that begins on a stream of its own when its layer's attention begins, and is waited for where it is called.
+    """An MLP that begins on a stream of its own when its layer's attention does, and is waited for where it is called.
 
     Short prompts leave much of a GPU idle at the end of every kernel; the other branch's kernels fill that. The
     gradient's passes run on the same two streams, as autograd keeps to the stream of the forward pass.

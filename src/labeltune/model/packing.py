@@ -176,6 +176,7 @@ class Grid:
         mask_GLK = np.concatenate([prefix_GLP, seen_GLL], axis=2)
         self.mask_G1LK = torch.from_numpy(mask_GLK)[:, None].to(device)
         self.places_GL = torch.from_numpy(places_GL).to(device)
+        self.within_GL11 = torch.from_numpy(within)[..., None, None].to(device)
         self.back_T = torch.from_numpy(back_T[shared:]).to(device)
         self.shared = shared
 

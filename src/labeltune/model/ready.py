@@ -7,7 +7,6 @@ from typing import Any
 
 import numpy as np
 import torch
-
 from bitsandbytes.nn import Linear4bit
 
 from labeltune.model.attention import FP32_ATTENTION, PACKED_ATTENTION
