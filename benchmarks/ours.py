@@ -22,6 +22,7 @@ from rows import read_examples
 from shapes import SHAPES, find_shape
 from table import EPOCH_ROWS, MIB, SCORED_ROWS, Measured, print_line, report, run_apart, steps_of_five_epochs
 
+from labeltune.environment import prepare_libraries
 from labeltune.recipe import Recipe
 from labeltune.recipes import load_recipe
 
@@ -74,6 +75,7 @@ def main() -> None:
     given = parser.parse_args()
     options = options_of(given)
     if given.one:
+        prepare_libraries()
         print_line(measure(given.one, options, given.profile))
         return
     names = given.stacks or list(STACKS)

@@ -2,11 +2,19 @@ import json
 
 import pytest
 import torch
+from safetensors.torch import save
 from transformers import AutoModelForCausalLM, LlamaConfig, LlamaForCausalLM, PhiConfig
 from transformers.activations import NewGELUActivation
 
 from labeltune.durable import write_folder
-from labeltune.model.adapter import adapter_files, adapter_off, add_adapter, count_parameters, load_adapter
+from labeltune.model.adapter import (
+    adapter_files,
+    adapter_off,
+    add_adapter,
+    count_parameters,
+    load_adapter,
+    to_safetensors,
+)
 from labeltune.model.attention import FP32_ATTENTION
 from labeltune.model.base import choose_device, choose_dtype, load_base, tokenizer_fingerprint
 from labeltune.model.files import begin_fingerprint
@@ -182,6 +190,18 @@ def test_auto_takes_bfloat16_where_the_processor_multiplies_it(monkeypatch, capa
 def test_a_torch_that_cannot_tell_what_the_processor_has_gets_float32(monkeypatch):
     monkeypatch.delattr(torch.cpu, "get_capabilities", raising=False)
     assert choose_dtype(ModelSettings(name_or_path="x"), torch.device("cpu")) == torch.float32
+
+
+def test_a_safetensors_file_has_the_bytes_that_the_library_writes():
+    tensors = {
+        "b": torch.arange(3, dtype=torch.uint8),
+        "counts": torch.tensor(7),
+        'é"x': torch.randn(3, 2).T,
+        "half": torch.randn(2, 2, dtype=torch.bfloat16),
+        "empty": torch.zeros(0, 3),
+    }
+    for metadata in (None, {"format": "pt"}):
+        assert to_safetensors(tensors, metadata) == save({n: t.contiguous() for n, t in tensors.items()}, metadata)
 
 
 def test_the_fused_gelu_changes_nothing_but_speed(tiny_model):

@@ -4,17 +4,16 @@ from __future__ import annotations
 
 import contextlib
 import json
-import logging
 import os
 import sys
 import traceback
-import warnings
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
 from labeltune import __version__
+from labeltune.environment import prepare_libraries
 from labeltune.stopping import Stopped
 
 USER_ERROR, OUR_ERROR, INTERRUPTED = 2, 1, 130
@@ -49,7 +48,7 @@ def run(
     from labeltune.recipes import load_recipe
 
     settings = load_recipe(recipe, overrides)
-    _quiet_libraries()
+    prepare_libraries()
     from labeltune import run as pipeline
     from labeltune.data import check_leakage
     from labeltune.stopping import Stop
@@ -79,7 +78,7 @@ def score(  # noqa: PLR0913, PLR0917 (its options)
     as_json: Json = False,
 ) -> None:
     """Score one split with a run's adapter, or with a recipe's base."""
-    _quiet_libraries()
+    prepare_libraries()
     from labeltune.judge.table import scores_table
     from labeltune.predict import find_subject, score_split
     from labeltune.terminal import Terminal
@@ -132,7 +131,7 @@ def export_task(
     as_json: Json = False,
 ) -> None:
     """Write a run's scored rows as a task of EleutherAI's lm-evaluation-harness."""
-    _quiet_libraries()
+    prepare_libraries()
     from labeltune import export
     from labeltune.terminal import Terminal
 
@@ -152,7 +151,7 @@ def predict(
     as_json: Json = False,
 ) -> None:
     """Label new rows with a tuned model."""
-    _quiet_libraries()
+    prepare_libraries()
     from labeltune.predict import predict_file
     from labeltune.terminal import Terminal
 
@@ -169,7 +168,7 @@ def plan(recipe: RecipeArgument, overrides: Overrides = [], as_json: Json = Fals
     from labeltune.recipes import load_recipe
 
     settings = load_recipe(recipe, overrides)
-    _quiet_libraries()
+    prepare_libraries()
     from labeltune.plan import draw_plan, make_plan
     from labeltune.terminal import Terminal
 
@@ -192,7 +191,7 @@ def prompt(
     from labeltune.recipes import load_recipe
 
     settings = load_recipe(recipe, overrides)
-    _quiet_libraries()
+    prepare_libraries()
     from labeltune.show import describe_prompt, draw_prompt
     from labeltune.terminal import Terminal
 
@@ -222,7 +221,7 @@ def recipes(as_json: Json = False) -> None:
 @app.command()
 def doctor(as_json: Json = False) -> None:
     """Show what is installed, what device there is, and what will be slow or impossible here."""
-    _quiet_libraries()
+    prepare_libraries()
     from labeltune.doctor import diagnose, draw_diagnosis
     from labeltune.terminal import Terminal
 
@@ -272,13 +271,3 @@ def _print_json(content: Any) -> None:
         print(json.dumps(content, ensure_ascii=False, indent=2), flush=True)
     except OSError:  # nobody is listening any more, but the work is done
         silence(sys.stdout)
-
-
-def _quiet_libraries() -> None:
-    """Keep other packages' progress bars and notices out of our output; their errors still reach us as exceptions."""
-    os.environ.setdefault("TOKENIZERS_PARALLELISM", "true")
-    os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
-    os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
-    warnings.filterwarnings("ignore", category=FutureWarning)
-    logging.getLogger("bitsandbytes").setLevel(logging.ERROR)
-    os.environ.setdefault("TQDM_DISABLE", "1")

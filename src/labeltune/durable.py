@@ -64,7 +64,7 @@ def write_file(path: Path, texts: Iterable[str]) -> None:
         raise
 
 
-def write_folder(folder: Path, files: Iterable[tuple[str, bytes]], notes: Mapping[str, Any]) -> None:
+def write_folder(folder: Path, files: Iterable[tuple[str, bytes | bytearray]], notes: Mapping[str, Any]) -> None:
     """Write a folder of files, with a manifest last, in the place of whatever is there.
 
     Args:
@@ -160,7 +160,7 @@ def flush_file(path: Path) -> None:
             os.close(place)
 
 
-def _write_file(path: Path, content: bytes) -> dict[str, Any]:
+def _write_file(path: Path, content: bytes | bytearray) -> dict[str, Any]:
     """Write and flush; returns the manifest's entry, whose digest is of what was meant to be written."""
     with _opened(path, path) as place:
         _write_all(place, content, path)

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import importlib.metadata
+import logging
 import os
 import platform
+import warnings
 from typing import Any
 
 import psutil
@@ -12,6 +14,19 @@ import psutil
 from labeltune import __version__
 
 PACKAGES = ("torch", "transformers", "peft", "bitsandbytes", "datasets", "accelerate", "numpy")
+
+
+def prepare_libraries() -> None:
+    """Before anything heavy is imported: keep other packages' progress bars and notices out of our output, and torch's
+    compiler out of memory. Their errors still reach us as exceptions."""
+    for name in ("HF_HUB_DISABLE_PROGRESS_BARS", "TQDM_DISABLE"):
+        os.environ.setdefault(name, "1")
+    os.environ.setdefault("TOKENIZERS_PARALLELISM", "true")
+    os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
+    # nothing here is compiled, but bitsandbytes marks functions for it, which loads the compiler: a fifth of the start
+    os.environ.setdefault("TORCHDYNAMO_DISABLE", "1")
+    warnings.filterwarnings("ignore", category=FutureWarning)
+    logging.getLogger("bitsandbytes").setLevel(logging.ERROR)
 
 
 def versions() -> dict[str, str | None]:

@@ -126,19 +126,28 @@ def _work(
     """Score the base, tune, choose, score the test rows, and note what judgement and explanation need."""
     from labeltune import job as stages
     from labeltune.explaining import Scored, followed_rows, gather
-    from labeltune.tuning import keep_chosen, progress_so_far, score_base, tune
+    from labeltune.tuning import (
+        keep_chosen,
+        load_chosen,
+        progress_so_far,
+        saved_whatever_happens,
+        score_base,
+        tune,
+    )
 
     recipe = job.recipe
     score_base(job, folder, splits, encoded)
     tuning = tune(job, folder, splits, encoded, followed_rows(job, splits, encoded))
     choice = choose(tuning.scores, recipe.train.load_best_model_at_end)
-    keep_chosen(tuning, choice)
+    load_chosen(tuning, choice)
     tuned_rows = folder.path / "predictions" / str(tuning.predictions_of(choice))
     scored = "validation"  # stands in where there are no test rows, and was scored during training
     if "test" in splits:
         scored = "test"
         tuned_rows = folder.predictions("tuned-test")
-        stages.score_to_file(job, splits["test"].rows, encoded["test"], tuned_rows, title="tuned, test rows")
+        with saved_whatever_happens(tuning):
+            stages.score_to_file(job, splits["test"].rows, encoded["test"], tuned_rows, title="tuned, test rows")
+    keep_chosen(tuning, choice)
     gather(Scored(job, folder, splits, scored, tuned_rows))
     fields = stages.signature_fields(recipe, environment, scored, len(splits[scored].rows))
     folder.write("progress.json", progress_so_far(tuning, choice) | stages.facts(job) | {"signature_fields": fields})

@@ -108,7 +108,7 @@ def tune(
         if settings.max_steps < 1
         else schedule.total_steps * (settings.per_device_train_batch_size * settings.gradient_accumulation_steps)
     )
-    with job.monitor.phase("train"), job.terminal.bar("training", int(rows)) as bar, _saving_finished(tuning):
+    with job.monitor.phase("train"), job.terminal.bar("training", int(rows)) as bar, saved_whatever_happens(tuning):
         bar.advance(begun * settings.per_device_train_batch_size * settings.gradient_accumulation_steps)
         steps = train(
             stepper, encoded["train"], schedule, begun + 1, tuning.pass_rows, lambda: job.stop.asked is not None
@@ -149,7 +149,7 @@ def _save(tuning: Tuning, step: int) -> None:
     Raises:
         NotWrittenError: this checkpoint, or the one before, could not be written.
     """
-    _finish_saving(tuning)
+    finish_saving(tuning)
     if step == tuning.saved:
         return
     tuning.folder.flush_steps()
@@ -176,15 +176,16 @@ def _saves_meanwhile(classifier: Classifier) -> bool:
 
 
 @contextlib.contextmanager
-def _saving_finished(tuning: Tuning) -> Iterator[None]:
-    """Whatever happens in between, the last checkpoint is on disk afterwards, or an error says why not."""
+def saved_whatever_happens(tuning: Tuning) -> Iterator[None]:
+    """Where training breaks off, the last checkpoint is on disk before the error goes on, or another says why not."""
     try:
         yield
-    finally:
-        _finish_saving(tuning)
+    except BaseException:
+        finish_saving(tuning)
+        raise
 
 
-def _finish_saving(tuning: Tuning) -> None:
+def finish_saving(tuning: Tuning) -> None:
     """Wait for the checkpoint that is being written, if there is one.
 
     Raises:
@@ -261,11 +262,17 @@ def _judge_entry(tuning: Tuning, entry: Mapping[str, Any]) -> None:
     tuning.scores.append(score_epoch(entry["epoch"], entry["step"], entry["train_loss"], predictions))
 
 
+def load_chosen(tuning: Tuning, choice: Mapping[str, Any]) -> None:
+    """Put the chosen checkpoint's adapter into the model. One that is still being written is there: it is the last."""
+    if tuning.saving is None or tuning.saving[0] != choice["step"]:
+        finish_saving(tuning)
+        load_adapter_weights(checkpoint_folder(tuning.folder.path, choice["step"]), tuning.job.classifier)
+
+
 def keep_chosen(tuning: Tuning, choice: Mapping[str, Any]) -> None:
-    """Copy the chosen checkpoint's adapter to `adapter/`, and load it for the test rows."""
-    checkpoint = checkpoint_folder(tuning.folder.path, choice["step"])
-    copy_adapter(checkpoint, tuning.folder.adapter)
-    load_adapter_weights(checkpoint, tuning.job.classifier)
+    """Copy the chosen checkpoint's adapter to `adapter/`, once the last checkpoint is on disk."""
+    finish_saving(tuning)
+    copy_adapter(checkpoint_folder(tuning.folder.path, choice["step"]), tuning.folder.adapter)
 
 
 def _resume(tuning: Tuning) -> int:

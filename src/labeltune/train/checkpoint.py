@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import shutil
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -16,7 +17,10 @@ from labeltune.durable import DamagedError, read_file, read_notes, verify_folder
 from labeltune.identity import Identity, require_same
 from labeltune.model.adapter import WEIGHTS, adapter_files, adapter_weights, to_safetensors
 from labeltune.model.classifier import Classifier
+from labeltune.model.memory import is_out_of_memory
 from labeltune.train.step import Optimizer
+
+Tensors = dict[str, torch.Tensor]
 
 TENSORS, STATE = "trainer_state.safetensors", "trainer_state.json"
 
@@ -36,8 +40,8 @@ def hold_checkpoint(  # noqa: PLR0913 (what a checkpoint holds)
     pass_rows: int | None = None,
     identity: Identity | None = None,
 ) -> Callable[[], Path]:
-    """Copy adapter, optimiser and random states into the host's memory. What is returned writes them, and names the
-    folder, while training may go on: it appears whole and flushed to disk, or not at all.
+    """Copy adapter, optimiser and random states. What is returned writes them, and names the folder, while training may
+    go on: it appears whole and flushed to disk, or not at all.
 
     Args:
         losses: training losses of the steps since the last scoring, which a resumed run needs for their mean.
@@ -50,33 +54,48 @@ def hold_checkpoint(  # noqa: PLR0913 (what a checkpoint holds)
             untouched.
     """
     state = {"step": step, "losses": list(losses), "unlogged": list(unlogged), "pass_rows": pass_rows}
-    weights = _on_host(adapter_weights(classifier.model))
-    tensors = _on_host({f"random.{name}": random for name, random in _random_states().items()} | optimizer.state())
+    random = {f"random.{name}": value for name, value in _random_states().items()}
+    held = _held({WEIGHTS: adapter_weights(classifier.model), TENSORS: random | optimizer.state()}, classifier)
+    held_at = torch.cuda.current_stream().record_event() if classifier.device.type == "cuda" else None
 
-    def files() -> Iterator[tuple[str, bytes]]:
-        yield from adapter_files(classifier.model, weights)
-        yield TENSORS, to_safetensors(tensors)
+    def files() -> Iterator[tuple[str, bytes | bytearray]]:
+        yield from adapter_files(classifier.model, held[WEIGHTS])
+        yield TENSORS, to_safetensors(held[TENSORS])
         yield STATE, (json.dumps(state, indent=2) + "\n").encode()
 
     def write() -> Path:
         folder = checkpoint_folder(run_folder, step)
-        write_folder(folder, files(), {"identity": identity.to_json() if identity else {}})
+        with _own_stream(held_at):
+            write_folder(folder, files(), {"identity": identity.to_json() if identity else {}})
         return folder
 
     return write
 
 
-def _on_host(tensors: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
-    """Copies that nothing else writes to; from a GPU all at once, through memory that it can write to by itself."""
-    on_gpu = any(tensor.is_cuda for tensor in tensors.values())
-    copies = {
-        name: torch.empty_like(tensor, device="cpu", pin_memory=tensor.is_cuda) for name, tensor in tensors.items()
+def _held(files: Mapping[str, Tensors], classifier: Classifier) -> dict[str, Tensors]:
+    """Copies that nothing else writes to: on the GPU, in a few milliseconds, where there is room and lean does not ask
+    to save it; otherwise in the host's memory."""
+    if not classifier.checkpointing:
+        try:
+            return {file: {name: t.detach().clone() for name, t in tensors.items()} for file, tensors in files.items()}
+        except RuntimeError as error:
+            if not is_out_of_memory(error):
+                raise
+    return {
+        file: {name: t.detach().to("cpu", copy=True) for name, t in tensors.items()} for file, tensors in files.items()
     }
-    for name, tensor in tensors.items():
-        copies[name].copy_(tensor.detach(), non_blocking=True)
-    if on_gpu:
-        torch.cuda.synchronize()
-    return copies
+
+
+@contextlib.contextmanager
+def _own_stream(held_at: torch.cuda.Event | None) -> Iterator[None]:
+    """On a GPU, a stream on which copies to the host wait for what was held, and not for the training beside them."""
+    if held_at is None:
+        yield
+        return
+    stream = torch.cuda.Stream()
+    stream.wait_event(held_at)
+    with torch.cuda.stream(stream):
+        yield
 
 
 def load_checkpoint(
