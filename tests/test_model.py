@@ -8,12 +8,12 @@ from transformers.activations import NewGELUActivation
 
 from labeltune.durable import write_folder
 from labeltune.model.adapter import (
+    TensorFile,
     adapter_files,
     adapter_off,
     add_adapter,
     count_parameters,
     load_adapter,
-    to_safetensors,
 )
 from labeltune.model.attention import FP32_ATTENTION
 from labeltune.model.base import choose_device, choose_dtype, load_base, tokenizer_fingerprint
@@ -201,7 +201,8 @@ def test_a_safetensors_file_has_the_bytes_that_the_library_writes():
         "empty": torch.zeros(0, 3),
     }
     for metadata in (None, {"format": "pt"}):
-        assert to_safetensors(tensors, metadata) == save({n: t.contiguous() for n, t in tensors.items()}, metadata)
+        content = b"".join(TensorFile(tensors, torch.device("cpu"), metadata).content())
+        assert content == save({name: tensor.contiguous() for name, tensor in tensors.items()}, metadata)
 
 
 def test_the_fused_gelu_changes_nothing_but_speed(tiny_model):

@@ -12,7 +12,7 @@ import hashlib
 import json
 import os
 import shutil
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +20,8 @@ MANIFEST = "manifest.json"
 """Lists a folder's files with their SHA-256, and is written after them all."""
 PARTIAL, REPLACED = ".partial", ".replaced"
 """Endings of what is being written, and of what is about to be removed."""
+Content = bytes | Sequence[bytes | memoryview]
+"""What a file is to hold, whole or in pieces."""
 BUFFER_BYTES, CHUNK_BYTES = 2**20, 8 * 2**20
 
 
@@ -64,7 +66,7 @@ def write_file(path: Path, texts: Iterable[str]) -> None:
         raise
 
 
-def write_folder(folder: Path, files: Iterable[tuple[str, bytes | bytearray]], notes: Mapping[str, Any]) -> None:
+def write_folder(folder: Path, files: Iterable[tuple[str, Content]], notes: Mapping[str, Any]) -> None:
     """Write a folder of files, with a manifest last, in the place of whatever is there.
 
     Args:
@@ -160,13 +162,17 @@ def flush_file(path: Path) -> None:
             os.close(place)
 
 
-def _write_file(path: Path, content: bytes | bytearray) -> dict[str, Any]:
+def _write_file(path: Path, content: Content) -> dict[str, Any]:
     """Write and flush; returns the manifest's entry, whose digest is of what was meant to be written."""
+    pieces = [content] if isinstance(content, bytes) else content
+    digest = hashlib.sha256()
     with _opened(path, path) as place:
-        _write_all(place, content, path)
+        for piece in pieces:
+            _write_all(place, piece, path)
+            digest.update(piece)
         with naming(path):
             os.fsync(place)
-    return {"bytes": len(content), "sha256": hashlib.sha256(content).hexdigest()}
+    return {"bytes": sum(map(len, pieces)), "sha256": digest.hexdigest()}
 
 
 @contextlib.contextmanager
@@ -180,7 +186,7 @@ def _opened(path: Path, named: Path) -> Iterator[int]:
         os.close(place)
 
 
-def _write_all(place: int, content: bytes | bytearray, path: Path) -> None:
+def _write_all(place: int, content: bytes | bytearray | memoryview, path: Path) -> None:
     view = memoryview(content)
     with naming(path):
         while view:

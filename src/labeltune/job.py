@@ -132,8 +132,9 @@ def scoring_key(job: Job, encoded: EncodedRows, use_adapter: bool) -> str:
     digest.update(encoded.starts.data)
     digest.update(encoded.token_ids.data)
     if use_adapter and isinstance(classifier.model, PeftModel):
-        for _, content in adapter_files(classifier.model):
-            digest.update(content)
+        for _, pieces in adapter_files(classifier.model):
+            for piece in pieces:
+                digest.update(piece)
     return digest.hexdigest()
 
 

@@ -6,13 +6,13 @@ import contextlib
 from collections.abc import Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import asdict, dataclass, field, replace
-from pathlib import Path
 from typing import Any
 
 from labeltune.data import Rows, Split
 from labeltune.folder import RunFolder
 from labeltune.job import Job, score_to_file
 from labeltune.judge.choice import EpochScore, contenders, score_epoch
+from labeltune.model.adapter import adapter_weights
 from labeltune.model.classifier import Classifier
 from labeltune.model.memory import reset_peak_memory
 from labeltune.prompt import EncodedRows
@@ -45,6 +45,8 @@ class Tuning:
     optimizer: Optimizer
     followed: tuple[Rows, EncodedRows] | None = None
     """The training rows that are scored after each epoch."""
+    weights: Mapping[str, Any] = field(default_factory=dict)
+    """Views of the adapter's tensors, as `adapter_weights` gives them."""
     epochs: list[dict[str, Any]] = field(default_factory=list)
     """One entry per scored checkpoint, as progress.json has them."""
     scores: list[EpochScore] = field(default_factory=list)
@@ -55,7 +57,7 @@ class Tuning:
     saved: int = 0
     """The step of the newest checkpoint that is sound; 0 before the first."""
     writer: ThreadPoolExecutor = field(default_factory=lambda: ThreadPoolExecutor(1, "checkpoint"))
-    saving: tuple[int, Future[Path]] | None = None
+    saving: tuple[int, Future[None]] | None = None
     """The step of the checkpoint that is being written."""
     pass_rows: int = 0
     """Rows that go through the model at once in training, fewer where memory ran out; 0 before training."""
@@ -92,6 +94,7 @@ def tune(
     schedule = make_schedule(settings, len(encoded["train"]))
     stepper = make_stepper(job.classifier, schedule)
     tuning = Tuning(job, folder, splits, encoded, schedule, stepper.optimizer, followed)
+    tuning.weights = adapter_weights(job.classifier.model)
     begun = _resume(tuning)
     if begun:
         job.events.append(
@@ -152,22 +155,27 @@ def _save(tuning: Tuning, step: int) -> None:
     finish_saving(tuning)
     if step == tuning.saved:
         return
-    tuning.folder.flush_steps()
     write = hold_checkpoint(
         tuning.folder.path,
         tuning.job.classifier,
         tuning.optimizer,
         step,
+        weights=tuning.weights,
         losses=tuning.losses,
         unlogged=[asdict(one) for one in tuning.unlogged],
         pass_rows=tuning.pass_rows,
         identity=tuning.job.identity,
     )
-    if _saves_meanwhile(tuning.job.classifier):
-        tuning.saving = (step, tuning.writer.submit(write))
-    else:
+    kept = [*(contenders(tuning.scores) if tuning.scores else []), step]
+
+    def write_and_tidy() -> None:
+        tuning.folder.flush_steps()
         write()
-        _saved(tuning, step)
+        remove_old_checkpoints(tuning.folder.path, tuning.schedule.settings.save_total_limit, keep=kept)
+
+    tuning.saving = (step, tuning.writer.submit(write_and_tidy))
+    if not _saves_meanwhile(tuning.job.classifier):
+        finish_saving(tuning)
 
 
 def _saves_meanwhile(classifier: Classifier) -> bool:
@@ -194,14 +202,7 @@ def finish_saving(tuning: Tuning) -> None:
     if tuning.saving is not None:
         (step, writing), tuning.saving = tuning.saving, None
         writing.result()
-        _saved(tuning, step)
-
-
-def _saved(tuning: Tuning, step: int) -> None:
-    """A checkpoint is on disk: older ones may go."""
-    tuning.saved = step
-    best = contenders(tuning.scores) if tuning.scores else []
-    remove_old_checkpoints(tuning.folder.path, tuning.schedule.settings.save_total_limit, keep=[*best, step])
+        tuning.saved = step
 
 
 def _score_checkpoint(tuning: Tuning, step: int) -> None:

@@ -13,14 +13,12 @@ import torch
 from peft import get_peft_model_state_dict, set_peft_model_state_dict
 from safetensors.torch import load
 
-from labeltune.durable import DamagedError, read_file, read_notes, verify_folder, write_folder
+from labeltune.durable import Content, DamagedError, read_file, read_notes, verify_folder, write_folder
 from labeltune.identity import Identity, require_same
-from labeltune.model.adapter import WEIGHTS, adapter_files, adapter_weights, to_safetensors
+from labeltune.model.adapter import CONFIG, FORMAT, WEIGHTS, TensorFile, adapter_files, adapter_weights
 from labeltune.model.classifier import Classifier
 from labeltune.model.memory import is_out_of_memory
 from labeltune.train.step import Optimizer
-
-Tensors = dict[str, torch.Tensor]
 
 TENSORS, STATE = "trainer_state.safetensors", "trainer_state.json"
 
@@ -35,6 +33,7 @@ def hold_checkpoint(  # noqa: PLR0913 (what a checkpoint holds)
     optimizer: Optimizer,
     step: int,
     *,
+    weights: Mapping[str, torch.Tensor] | None = None,
     losses: Sequence[float] = (),
     unlogged: Sequence[Mapping[str, Any]] = (),
     pass_rows: int | None = None,
@@ -44,6 +43,7 @@ def hold_checkpoint(  # noqa: PLR0913 (what a checkpoint holds)
     go on: it appears whole and flushed to disk, or not at all.
 
     Args:
+        weights: what `adapter_weights` gave before the first step; they are views, and seeking them takes a while.
         losses: training losses of the steps since the last scoring, which a resumed run needs for their mean.
         unlogged: the steps since the last line of steps.jsonl, as JSON, for the same reason.
         pass_rows: rows that went through the model at once; a resumed run keeps to them, and to their rounding.
@@ -55,12 +55,13 @@ def hold_checkpoint(  # noqa: PLR0913 (what a checkpoint holds)
     """
     state = {"step": step, "losses": list(losses), "unlogged": list(unlogged), "pass_rows": pass_rows}
     random = {f"random.{name}": value for name, value in _random_states().items()}
-    held = _held({WEIGHTS: adapter_weights(classifier.model), TENSORS: random | optimizer.state()}, classifier)
+    adapter = _hold(adapter_weights(classifier.model) if weights is None else weights, classifier, FORMAT)
+    tensors = _hold(random | optimizer.state(), classifier)
     held_at = torch.cuda.current_stream().record_event() if classifier.device.type == "cuda" else None
 
-    def files() -> Iterator[tuple[str, bytes | bytearray]]:
-        yield from adapter_files(classifier.model, held[WEIGHTS])
-        yield TENSORS, to_safetensors(held[TENSORS])
+    def files() -> Iterator[tuple[str, Content]]:
+        yield from adapter_files(classifier.model, adapter)
+        yield TENSORS, tensors.content()
         yield STATE, (json.dumps(state, indent=2) + "\n").encode()
 
     def write() -> Path:
@@ -72,18 +73,17 @@ def hold_checkpoint(  # noqa: PLR0913 (what a checkpoint holds)
     return write
 
 
-def _held(files: Mapping[str, Tensors], classifier: Classifier) -> dict[str, Tensors]:
-    """Copies that nothing else writes to: on the GPU, in a few milliseconds, where there is room and lean does not ask
-    to save it; otherwise in the host's memory."""
+def _hold(
+    tensors: Mapping[str, torch.Tensor], classifier: Classifier, metadata: Mapping[str, str] | None = None
+) -> TensorFile:
+    """A copy that nothing else writes to, in the GPU's memory where there is room and lean does not ask to spare it."""
     if not classifier.checkpointing:
         try:
-            return {file: {name: t.detach().clone() for name, t in tensors.items()} for file, tensors in files.items()}
+            return TensorFile(tensors, classifier.device, metadata)
         except RuntimeError as error:
             if not is_out_of_memory(error):
                 raise
-    return {
-        file: {name: t.detach().to("cpu", copy=True) for name, t in tensors.items()} for file, tensors in files.items()
-    }
+    return TensorFile(tensors, torch.device("cpu"), metadata)
 
 
 @contextlib.contextmanager
@@ -155,7 +155,7 @@ def copy_adapter(checkpoint: Path, target: Path) -> None:
         DamagedError: the checkpoint is not what was written.
         NotWrittenError: the copy cannot be written; an older one is untouched.
     """
-    names = ("adapter_config.json", WEIGHTS)
+    names = (CONFIG, WEIGHTS)
     write_folder(target, ((name, read_file(checkpoint, name)) for name in names), read_notes(checkpoint))
 
 
