@@ -16,7 +16,16 @@ from labeltune.explain.measures import genders, has_negation, numbers, overlap
 from labeltune.explain.robustness import judge_variant
 from labeltune.explain.sentences import what_changed, what_moved_it
 from labeltune.explain.slices import find_slices, judge_slices
-from labeltune.explain.variants import EDITS, edited, lower, negate, raise_numbers, swap_genders, swap_label_words
+from labeltune.explain.variants import (
+    EDITS,
+    edited,
+    lay_out_otherwise,
+    lower,
+    negate,
+    raise_numbers,
+    swap_genders,
+    swap_label_words,
+)
 from labeltune.judge.paired import holm, mcnemar_p
 from labeltune.recipe import PromptSettings
 from labeltune.rows import Example, Prediction
@@ -215,6 +224,21 @@ def test_label_words_are_swapped_in_template_and_answers_alike() -> None:
     assert swapped.template == "{a}: 1 no, 0 yes, {{1}} 10?"
     assert swap_label_words(PromptSettings(template="{a}: 0?", answers={"no": "0", "yes": "1"})) is None
     assert swap_label_words(PromptSettings(template="{0} {1}", answers={"no": "0", "yes": "1"})) is None
+
+
+@pytest.mark.parametrize(
+    ("template", "other"),
+    [
+        ("Premise: {a}\nHypothesis: {b}\nVerdict:", "Premise: {a} Hypothesis: {b} Verdict:"),
+        ("A {{note}}.  Then {a}? Yes:\n", "A {{note}}.\nThen {a}?\nYes:\n"),
+        ("{a} \n\n {b}\nOne. Two: ", "{a} {b} One. Two: "),
+        ("{a} {b} 0 or 1?", None),
+        ("{a}\n", None),
+    ],
+)
+def test_line_breaks_move_and_words_stay(template: str, other: str | None) -> None:
+    found = lay_out_otherwise(PromptSettings(template=template, answers={"no": "0", "yes": "1"}))
+    assert (found and found.template) == other
 
 
 def test_a_variant_is_judged_row_by_row() -> None:

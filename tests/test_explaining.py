@@ -101,6 +101,7 @@ def test_variants_are_scored_and_the_swapped_prompt_is_told(finished):
     variants = {one["name"]: one for one in finished.read("summary.json")["robustness"]}
     assert variants["label words swapped"]["rows"] == 30
     assert variants["paraphrase 1 of the prompt"]["rows"] == 30
+    assert variants["line breaks moved in the prompt"]["rows"] == 30
     assert variants["gendered words swapped"]["why_not"] == "no row has anything to change"
     # this model has learnt which word stands for which colour, and does not read what the prompt says of it
     assert variants["label words swapped"]["after"] < 0.5

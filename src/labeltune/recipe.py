@@ -361,6 +361,7 @@ class Recipe(Settings):
                 raise ValueError(
                     f"report.paraphrases has {template!r}, which must name the same columns as prompt.template: "
                     + ", ".join(f"{{{column}}}" for column in columns)
+                    + "; correct it, or set report.paraphrases to []"
                 )
         weights = self.train.class_weights
         if isinstance(weights, dict) and set(weights) != set(names):
