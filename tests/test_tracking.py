@@ -91,11 +91,13 @@ def steps(folder: RunFolder):
         ("def init(**_): raise OSError('no route to host')", "no route to host"),
         ("raise SystemExit(1)", "1"),
         (
-            "class Run:\n  finish = 0\n  def log(self, *_, **__): raise KeyError('x')\ndef init(**_): return Run()",
+            "class Run:\n  id, finish = '0', 0\n  def log(self, *_, **__): raise KeyError('x')\n"
+            "def init(**_): return Run()",
             "'x'",
         ),
         (
-            "class Run:\n  def log(self, *_, **__): 0\n  def finish(self): 1 / 0\ndef init(**_): return Run()",
+            "class Run:\n  id = '0'\n  def log(self, *_, **__): 0\n  def finish(self): 1 / 0\n"
+            "def init(**_): return Run()",
             "division",
         ),
     ],

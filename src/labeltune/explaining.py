@@ -244,7 +244,8 @@ def _neighbours(scored: Scored, examples: list[Example]) -> list[list[dict[str, 
 def _score_variants(scored: Scored) -> list[dict[str, Any]]:
     """Ask a sample of the rows again in other ways; each way's predictions go into a file of their own.
 
-    Returns one record per way: `name`, `keeps_label`, the `predictions` file's name, or `why_not` there is none.
+    Returns one record per way: `name`, `keeps_label`, the prompt's `template` if it is another, the name of the file of
+    `predictions`, or `why_not` there is none.
     """
     rows, most = scored.rows, scored.recipe.report.robustness_rows
     places = np.arange(len(rows))
@@ -279,7 +280,10 @@ def _score_variant(
     scored: Scored, about: tuple[str, bool], rows: list[Example], prompt: PromptSettings | None, why_not: str | None
 ) -> dict[str, Any]:
     name, keeps_label = about
-    record = {"name": name, "keeps_label": keeps_label, "predictions": None, "why_not": why_not}
+    template = prompt.template if prompt else None
+    record = {
+        "name": name, "keeps_label": keeps_label, "template": template, "predictions": None, "why_not": why_not
+    }  # fmt: skip
     if why_not:
         return record
     classifier = scored.job.classifier

@@ -140,7 +140,7 @@ def _epoch_chart(
         return None
     y_axis = axis_around(values, 190, 14)
     last = max(x for points in series.values() for x, _ in points)
-    x_axis = Axis(0, last or 1, LEFT + 8, WIDTH - RIGHT - 8)
+    x_axis = Axis(0, last or 1, LEFT + 8, WIDTH - RIGHT - 8, parts=min(5, int(last)) or 5)
     return {
         "title": title,
         "x": x_axis,
