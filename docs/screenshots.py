@@ -13,6 +13,7 @@ sys.path.insert(0, str(FOLDER.parent / "tests"))
 
 from browser import WHY_NOT, start_browser  # noqa: E402 (it lies beside the tests)
 
+UNFOLD = "document.querySelector('#robustness ~ details').open = true"
 # run: {picture: (width, height, scheme, what stands at the top of the screen, what is done before)}
 SHOTS = {
     "quickstart": {
@@ -23,13 +24,7 @@ SHOTS = {
     "snli": {
         "report-snli.png": (1200, 1070, "light", "body", ""),
         "report-snli-slices.png": (1200, 560, "light", "#slices", ""),
-        "report-snli-robustness.png": (
-            1200,
-            640,
-            "dark",
-            "#robustness",
-            "document.querySelector('#robustness ~ details').open = true",
-        ),
+        "report-snli-robustness.png": (1200, 640, "dark", "#robustness", UNFOLD),
         "report-snli-phone.png": (390, 1180, "light", "#calibration", ""),
     },
 }

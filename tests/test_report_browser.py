@@ -192,6 +192,15 @@ def test_every_control_has_a_name(browser: Browser, finished: Path) -> None:
     assert nameless == []
 
 
+def test_the_hardware_shows_its_phases(browser: Browser, finished: Path) -> None:
+    browser.open(finished / "report.html")
+    widths = browser.run(
+        "return ['load', 'score', 'train'].map((phase) => [...document.querySelectorAll(`#hardware + .pair .${phase}`)]"
+        ".reduce((sum, one) => sum + one.getBoundingClientRect().width, 0))"
+    )
+    assert 0 < widths[0] < widths[1] < widths[2]
+
+
 def test_print_leaves_the_controls_out(browser: Browser, finished: Path) -> None:
     browser.emulate(900, 1000, media="print")
     browser.open(finished / "report.html")

@@ -301,7 +301,7 @@ class ReportSettings(Settings):
     """So many of the scored rows (random ones, where there are more) are asked again with small changes; 0 leaves that
     out."""
     paraphrases: list[str] = []
-    """Further wordings of prompt.template, to see how often the answer moves."""
+    """Further wordings of prompt.template that mean the same, to see how often the answer moves."""
 
 
 class Recipe(Settings):

@@ -77,5 +77,4 @@ def tied(text: str) -> str:
     ['97.2\xa0%', 'of', 'them,', 'p\xa0=\xa00.1']
     """
     units = r"(?<=\d) (?=(?:%|points|MiB|Wh|h|min|s)(?!\w))|(?<=\d h) (?=\d)|(?<=\d min) (?=\d)"
-    tied = re.sub(units + r"|(?<=\bp) (?=[=<])|(?<=[=<]) (?=\d)", "\u00a0", text)
-    return re.sub(r"(?<=\de)-(?=\d)", "\u2011", tied)
+    return re.sub(units + r"|(?<=\bp) (?=[=<])|(?<=[=<]) (?=\d)", "\u00a0", text)
