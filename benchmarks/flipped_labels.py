@@ -1,8 +1,8 @@
-"""How many planted wrong labels a run finds: the quickstart's rows with a share of the training labels flipped.
+"""How many planted wrong labels a run finds: a recipe's rows with a share of the training labels flipped.
 
-    python benchmarks/flipped_labels.py --out /tmp/flipped [--share 0.05] [--seed 0]
+    python benchmarks/flipped_labels.py --out /tmp/flipped [--share 0.05] [--seed 0] [--recipe NAME] [--set KEY=VALUE]
 
-Writes the generated pairs with flipped training labels to files, tunes on them as the quickstart does, and compares the
+Writes the recipe's rows with flipped training labels to files, tunes on them as the recipe says, and compares the
 report's list of likely wrong labels with what was flipped. The run knows nothing of the flips.
 """
 
@@ -16,6 +16,7 @@ import numpy as np
 
 from labeltune import run as pipeline
 from labeltune.data import load_rows
+from labeltune.recipe import DataSettings
 from labeltune.recipes import load_recipe
 from labeltune.terminal import Terminal
 
@@ -25,11 +26,18 @@ def main() -> None:
     parser.add_argument("--out", type=Path, required=True, help="a new folder for the rows and the run")
     parser.add_argument("--share", type=float, default=0.05, help="of the training labels that are flipped")
     parser.add_argument("--seed", type=int, default=0, help="of the flips")
+    parser.add_argument("--recipe", default="quickstart", help="a recipe with three splits")
+    parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="override one of its settings")
     arguments = parser.parse_args()
-    flipped = write_rows(arguments.out, arguments.share, arguments.seed)
+    recipe = load_recipe(arguments.recipe, arguments.set)
+    flipped = write_rows(recipe.data, arguments.out, arguments.share, arguments.seed)
     files = {name: str(arguments.out / f"{name}.jsonl") for name in ("train", "validation", "test")}
-    settings = ["data.pairs=null", f"data.files={json.dumps(files)}", "data.id_column=id", "report.training_rows=5000"]
-    folder = pipeline.run(load_recipe("quickstart", settings), Terminal(), arguments.out / "run")
+    columns = {"label_column": "label", "id_column": "id", "labels": {name: name for name in recipe.data.label_names}}
+    kept = {"text_columns": recipe.data.text_columns, "keep_columns": recipe.data.keep_columns}
+    data = DataSettings.model_validate({"files": files, **columns, **kept})
+    report = recipe.report.model_copy(update={"training_rows": 5000})
+    recipe = recipe.model_copy(update={"data": data, "report": report})
+    folder = pipeline.run(recipe, Terminal(), arguments.out / "run")
     training = folder.read("summary.json")["training"]
     listed = [one["id"] for one in folder.read("explain/training.json")["mislabelled"]]
     first_half = listed[: len(listed) // 2]
@@ -39,10 +47,9 @@ def main() -> None:
     print(f"flipped ones that are listed: {sum(row in flipped for row in listed)} of {len(flipped)}")
 
 
-def write_rows(out: Path, share: float, seed: int) -> set[str]:
-    """Write the quickstart's three splits, and return the ids of the training rows whose label was flipped."""
+def write_rows(settings: DataSettings, out: Path, share: float, seed: int) -> set[str]:
+    """Write the three splits, and return the ids of the training rows whose label was flipped."""
     random = np.random.default_rng(seed)
-    settings = load_recipe("quickstart").data
     out.mkdir(parents=True)
     flipped: set[str] = set()
     for name, split in load_rows(settings).items():
