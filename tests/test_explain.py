@@ -287,6 +287,9 @@ def test_each_planted_fact_is_named() -> None:
     chance = {**quiet_summary()["comparison"], "significant": False}
     assert kinds(quiet_summary(comparison=chance)) == ["gain is chance"]
     assert kinds(quiet_summary(training={"mislabelled_rows": 5, "rows": 100})) == ["wrong labels"]
+    for used, claim in ((True, "are likely to carry a wrong label"), (False, "may carry a wrong label, or be hard")):
+        training = {"mislabelled_rows": 5, "rows": 100, "held_out": {"used": used}}
+        assert claim in find_facts(quiet_summary(training=training), {})[0]["sentence"]
     assert kinds(quiet_summary(overfitting={"found": True, "since_epoch": 3, "why": "x"})) == ["overfitting"]
     sharp = {"before": None, "after": {"found": True, "sentence": "Too sure."}}
     assert kinds(quiet_summary(calibration=sharp)) == ["miscalibrated"]
@@ -295,6 +298,8 @@ def test_each_planted_fact_is_named() -> None:
         "splits": {"train": {"rows": 10, "duplicates": {"exact": 2, "near": 1}}},
     }
     assert kinds(quiet_summary(), data) == ["leakage", "duplicates"]
+    few = {"splits": {"train": {"rows": 1000, "duplicates": {"exact": 7, "near": 3}}}}
+    assert kinds(quiet_summary(), few) == []
     usual = [answer(str(i), "yes", "yes") for i in range(60)]
     moved = [answer(str(i), "yes", "no" if i % 2 else "yes") for i in range(60)]
     about = {"name": "label words swapped", "keeps_label": True, "predictions": "x.jsonl"}
