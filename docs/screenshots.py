@@ -18,7 +18,7 @@ UNFOLD = "document.querySelector('#robustness ~ details').open = true"
 SHOTS = {
     "quickstart": {
         "report.png": (1200, 860, "light", "body", ""),
-        "report-example.png": (1200, 640, "light", "#examples ~ h3:nth-of-type(2), #examples", ""),
+        "report-example.png": (1200, 640, "light", "#examples ~ h3:nth-of-type(2)", ""),
         "report-rows.png": (390, 844, "dark", "#rows", "document.querySelector('[data-outcome=fixed]').click()"),
     },
     "snli": {
