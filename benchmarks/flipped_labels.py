@@ -43,6 +43,7 @@ def main() -> None:
     first_half = listed[: len(listed) // 2]
     way = "confident learning" if training["held_out"]["used"] else "training dynamics"
     print(f"{len(flipped)} labels flipped; {len(listed)} rows listed, by {way}")
+    print(f"flipped among the first ten rows of the list: {sum(row in flipped for row in listed[:10])}")
     print(f"flipped among the first half of the list: {sum(row in flipped for row in first_half)} of {len(first_half)}")
     print(f"flipped ones that are listed: {sum(row in flipped for row in listed)} of {len(flipped)}")
 
