@@ -16,7 +16,16 @@ from labeltune.explain.measures import genders, has_negation, numbers, overlap
 from labeltune.explain.robustness import judge_variant
 from labeltune.explain.sentences import what_changed, what_moved_it
 from labeltune.explain.slices import find_slices, judge_slices
-from labeltune.explain.variants import EDITS, edited, lower, negate, raise_numbers, swap_genders, swap_label_words
+from labeltune.explain.variants import (
+    EDITS,
+    edited,
+    lay_out_otherwise,
+    lower,
+    negate,
+    raise_numbers,
+    swap_genders,
+    swap_label_words,
+)
 from labeltune.judge.paired import holm, mcnemar_p
 from labeltune.recipe import PromptSettings
 from labeltune.rows import Example, Prediction
@@ -217,6 +226,21 @@ def test_label_words_are_swapped_in_template_and_answers_alike() -> None:
     assert swap_label_words(PromptSettings(template="{0} {1}", answers={"no": "0", "yes": "1"})) is None
 
 
+@pytest.mark.parametrize(
+    ("template", "other"),
+    [
+        ("Premise: {a}\nHypothesis: {b}\nVerdict:", "Premise: {a} Hypothesis: {b} Verdict:"),
+        ("A {{note}}.  Then {a}? Yes:\n", "A {{note}}.\nThen {a}?\nYes:\n"),
+        ("{a} \n\n {b}\nOne. Two: ", "{a} {b} One. Two: "),
+        ("{a} {b} 0 or 1?", None),
+        ("{a}\n", None),
+    ],
+)
+def test_line_breaks_move_and_words_stay(template: str, other: str | None) -> None:
+    found = lay_out_otherwise(PromptSettings(template=template, answers={"no": "0", "yes": "1"}))
+    assert (found and found.template) == other
+
+
 def test_a_variant_is_judged_row_by_row() -> None:
     usual = [answer(str(i), "yes", "yes") for i in range(40)]
     moved = [answer(str(i), "yes", "no" if i < 12 else "yes") for i in range(20)]
@@ -263,6 +287,9 @@ def test_each_planted_fact_is_named() -> None:
     chance = {**quiet_summary()["comparison"], "significant": False}
     assert kinds(quiet_summary(comparison=chance)) == ["gain is chance"]
     assert kinds(quiet_summary(training={"mislabelled_rows": 5, "rows": 100})) == ["wrong labels"]
+    for used, claim in ((True, "are likely to carry a wrong label"), (False, "may carry a wrong label, or be hard")):
+        training = {"mislabelled_rows": 5, "rows": 100, "held_out": {"used": used}}
+        assert claim in find_facts(quiet_summary(training=training), {})[0]["sentence"]
     assert kinds(quiet_summary(overfitting={"found": True, "since_epoch": 3, "why": "x"})) == ["overfitting"]
     sharp = {"before": None, "after": {"found": True, "sentence": "Too sure."}}
     assert kinds(quiet_summary(calibration=sharp)) == ["miscalibrated"]
@@ -271,6 +298,8 @@ def test_each_planted_fact_is_named() -> None:
         "splits": {"train": {"rows": 10, "duplicates": {"exact": 2, "near": 1}}},
     }
     assert kinds(quiet_summary(), data) == ["leakage", "duplicates"]
+    few = {"splits": {"train": {"rows": 1000, "duplicates": {"exact": 7, "near": 3}}}}
+    assert kinds(quiet_summary(), few) == []
     usual = [answer(str(i), "yes", "yes") for i in range(60)]
     moved = [answer(str(i), "yes", "no" if i % 2 else "yes") for i in range(60)]
     about = {"name": "label words swapped", "keeps_label": True, "predictions": "x.jsonl"}

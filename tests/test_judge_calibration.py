@@ -177,6 +177,30 @@ def test_bootstrap_intervals_of_the_gain_cover_what_they_promise() -> None:
     assert 0.94 < covered(np.array(bounds), 0.12) < 0.96
 
 
+def test_bootstrap_intervals_of_macro_f1_precision_and_recall_cover_what_they_promise() -> None:
+    rng = np.random.default_rng(0)
+    truth_KK = np.array([[0.24, 0.06, 0.04], [0.05, 0.20, 0.08], [0.02, 0.06, 0.25]])
+    right_K = np.diagonal(truth_KK)
+    recall_K, precision_K = right_K / truth_KK.sum(1), right_K / truth_KK.sum(0)
+    hits = {"macro_f1": 0, "precision": 0, "recall": 0}
+    for place, drawn in enumerate(rng.multinomial(600, truth_KK.ravel(), 10_000)):
+        confusion = {
+            gold: dict(zip(LABELS, row, strict=True)) for gold, row in zip(LABELS, drawn.reshape(3, 3), strict=True)
+        }
+        known = {label: dict.fromkeys(("precision", "recall", "f1"), 0.5) for label in LABELS}
+        scores = {"confusion": confusion, "confidence": 0.95, "macro_f1": 0.5, "per_label": known}
+        found = score_intervals(scores, samples=600, seed=place)
+        first = found["per_label"][LABELS[0]]
+        true_f1 = (2 * precision_K * recall_K / (precision_K + recall_K)).mean()
+        for name, (low, high), true in (
+            ("macro_f1", found["macro_f1"], true_f1),
+            ("precision", first["precision"], precision_K[0]),
+            ("recall", first["recall"], recall_K[0]),
+        ):
+            hits[name] += low <= true <= high
+    assert all(0.94 < count / 10_000 < 0.96 for count in hits.values()), hits
+
+
 def test_intervals_of_the_calibration_gap_cover_what_they_promise() -> None:
     rng = np.random.default_rng(0)
     gaps = 0.8 - (rng.random((10_000, 400)) < 0.7)

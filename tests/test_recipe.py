@@ -21,6 +21,7 @@ def test_every_bundled_recipe_loads(name):
     assert recipe.name == name
     assert recipe.description
     assert set(recipe.prompt.answers) == set(recipe.data.label_names)
+    assert len(set(recipe.report.paraphrases) - {recipe.prompt.template}) == 2
 
 
 def test_the_experiment_is_spelled_as_published():

@@ -525,7 +525,8 @@ def test_examples_are_those_that_the_run_explained_and_typical_ones_without(fini
     contents = read_contents(finished)
     summary = json.loads((finished / "summary.json").read_text())
     totals = [summary["comparison"][name] for name in ("broken", "fixed", "both_wrong")]
-    groups = explain_examples(contents.pairs, contents.examples, contents.kept, contents.slices)
+    dynamics = {"epochs": 2, "ids": ["train-1"], "correct": [1], "confidence": [0.4]}
+    groups = explain_examples(contents.pairs, contents.examples, contents.kept, contents.slices, dynamics)
     assert [group.total for group in groups] == totals
     bare = explain_examples(contents.pairs, None, {}, [])
     assert [[row.new.id for row in group.rows] for group in bare] == [
@@ -535,6 +536,7 @@ def test_examples_are_those_that_the_run_explained_and_typical_ones_without(fini
     assert "".join(part.text for part in row.texts["premise"]) == row.new.columns["premise"]
     assert row.written == {"before": "1", "after": "0, because"}
     assert "kind: plain" in row.slices or "kind: twisted" in row.slices
+    assert row.neighbours[0]["learnt"] == "right after 1 of 2 epochs, gold label at 40.0 %"
     assert len(row.sentences) == 2
     assert len(bare[0].rows[0].sentences) == 1
 

@@ -167,6 +167,11 @@ def test_text_can_be_read_and_nothing_sticks_out(browser: Browser, finished: Pat
     browser.run("document.querySelector('.item-head').click()")
     assert browser.run(CONTRAST) == []
     assert browser.run("return document.documentElement.scrollWidth") <= width
+    squeezed = browser.run(
+        "return [...document.querySelectorAll('.wide tbody th')].filter((one) => one.getClientRects().length"
+        " && one.getBoundingClientRect().height > 90).map((one) => one.textContent)"
+    )
+    assert squeezed == []
     small = browser.run(
         "return [...document.querySelectorAll('button, select, input')].filter((one) => one.getClientRects().length"
         " && one.getBoundingClientRect().height < 32).map((one) => one.outerHTML.slice(0, 80))"
@@ -187,8 +192,18 @@ def test_every_control_has_a_name(browser: Browser, finished: Path) -> None:
     assert nameless == []
 
 
+def test_the_hardware_shows_its_phases(browser: Browser, finished: Path) -> None:
+    browser.open(finished / "report.html")
+    widths = browser.run(
+        "return ['load', 'score', 'train'].map((phase) => [...document.querySelectorAll(`#hardware + .pair .${phase}`)]"
+        ".reduce((sum, one) => sum + one.getBoundingClientRect().width, 0))"
+    )
+    assert 0 < widths[0] < widths[1] < widths[2]
+
+
 def test_print_leaves_the_controls_out(browser: Browser, finished: Path) -> None:
     browser.emulate(900, 1000, media="print")
     browser.open(finished / "report.html")
-    assert browser.run("return document.getElementById('browser').getClientRects().length") == 0
+    for what in ("#browser", "#rows", "details:not([open]) summary"):
+        assert browser.run("return document.querySelector(arguments[0])?.getClientRects().length ?? 0", what) == 0
     assert browser.run("return document.querySelector('.facts').getClientRects().length") == 1

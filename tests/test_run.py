@@ -50,6 +50,7 @@ def test_every_file_of_the_run_folder_is_there_and_true(finished):
             "base-validation", "epoch-1-validation", "epoch-2-validation", "epoch-3-validation",
             "base-test", "tuned-test", "bag-of-words-test", "epoch-1-train", "epoch-2-train", "epoch-3-train",
             "held-out-train", "variant-label-words-swapped",
+            "variant-line-breaks-moved-in-the-prompt",
         )
     }  # fmt: skip
     logged = lines(folder / "steps.jsonl")

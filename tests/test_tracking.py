@@ -9,24 +9,29 @@ from labeltune import run as pipeline
 from labeltune import tracking
 from labeltune.folder import RunFolder
 from labeltune.recipes import load_recipe
+from labeltune.stopping import Stopped
 from labeltune.terminal import Terminal
 from labeltune.tracking import Tracked, check_trackers
+from test_stopping import AskedAt
 
 SMALL = ["report.training_rows=0", "report.examples=0", "report.robustness_rows=0"]
 QUIET = Terminal(quiet=True)
 
 RECORDER = """
-import json, os, threading
+import json, os, threading, types
 def tell(*words):
     with open(os.environ["RECORD"], "a") as out:
         out.write(json.dumps([threading.current_thread().name, *words]) + "\\n")
 class Run:
+    id, name, info = "id of wandb", "name of trackio", types.SimpleNamespace(run_id="id of mlflow")
     def log(self, figures, step): tell("log", figures, step)
     def finish(self): tell("end")
-def init(project, name, config, **more):
-    tell("start", name, config["train"]["seed"])
+def init(project, name, config, id=None, resume="never", **more):
+    tell("start", name, config["train"]["seed"], id, resume)
     return Run()
-def start_run(run_name): tell("start", run_name)
+def start_run(run_name=None, run_id=None):
+    tell("start", run_name, run_id)
+    return Run()
 def log_params(parameters): tell("parameters", parameters["train.seed"])
 def log_metrics(figures, step): tell("log", figures, step)
 def end_run(): tell("end")
@@ -86,11 +91,13 @@ def steps(folder: RunFolder):
         ("def init(**_): raise OSError('no route to host')", "no route to host"),
         ("raise SystemExit(1)", "1"),
         (
-            "class Run:\n  finish = 0\n  def log(self, *_, **__): raise KeyError('x')\ndef init(**_): return Run()",
+            "class Run:\n  id, finish = '0', 0\n  def log(self, *_, **__): raise KeyError('x')\n"
+            "def init(**_): return Run()",
             "'x'",
         ),
         (
-            "class Run:\n  def log(self, *_, **__): 0\n  def finish(self): 1 / 0\ndef init(**_): return Run()",
+            "class Run:\n  id = '0'\n  def log(self, *_, **__): 0\n  def finish(self): 1 / 0\n"
+            "def init(**_): return Run()",
             "division",
         ),
     ],
@@ -149,6 +156,28 @@ def test_figures_that_are_no_numbers_are_left_out(fake, tmp_path):
     with tracking.tracking(["trackio"], Tracked("a", tmp_path, {"train": {"seed": 0}}), QUIET) as track:
         track({"a": 1, "b": None, "c": float("nan"), "d": 0.5}, 3)
     assert told(record)[1] == ["log", {"a": 1, "d": 0.5}, 3]
+
+
+@pytest.mark.parametrize(
+    ("name", "first", "again"),
+    [
+        ("mlflow", ["run", None], [None, "id of mlflow"]),
+        ("wandb", ["run", 0, None, "allow"], ["run", 0, "id of wandb", "allow"]),
+        ("trackio", ["run", 0, None, "never"], ["name of trackio", 0, None, "must"]),
+    ],
+)
+def test_a_resumed_run_goes_on_as_the_same_run(recipe_file, tmp_path, fake, name, first, again):
+    record = fake(name)
+    recipe = load_recipe(str(recipe_file), [*SMALL, f"train.report_to={name}"])
+    with pytest.raises(Stopped):
+        pipeline.run(recipe, QUIET, tmp_path / "run", stop=AskedAt(20))
+    pipeline.run(recipe, QUIET, tmp_path / "run", resume=True)
+    lines = told(record)
+    assert [line[1:] for line in lines if line[0] == "start"] == [first, again]
+    assert sum(line[0] == "parameters" for line in lines) == (name == "mlflow")
+    logged = [line[2] for line in lines if line[0] == "log" and "train/loss" in line[1]]
+    assert logged == sorted(logged)
+    assert lines[-1] == ["end"]
 
 
 @pytest.mark.skipif(find_spec("tensorboard") is None, reason="tensorboard is not installed")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
@@ -17,7 +17,7 @@ from labeltune.data.giveaway import bag_of_words
 from labeltune.explain.choose import Chosen, choose_examples
 from labeltune.explain.heldout import HELD_OUT, held_out_probabilities
 from labeltune.explain.probe import answer_states, moving_words, nearest
-from labeltune.explain.variants import EDITS, edited, swap_label_words
+from labeltune.explain.variants import EDITS, edited, lay_out_otherwise, swap_label_words
 from labeltune.folder import RunFolder
 from labeltune.job import Job, score_to_file, scoring_key
 from labeltune.judge.paired import match_rows
@@ -244,7 +244,8 @@ def _neighbours(scored: Scored, examples: list[Example]) -> list[list[dict[str, 
 def _score_variants(scored: Scored) -> list[dict[str, Any]]:
     """Ask a sample of the rows again in other ways; each way's predictions go into a file of their own.
 
-    Returns one record per way: `name`, `keeps_label`, the `predictions` file's name, or `why_not` there is none.
+    Returns one record per way: `name`, `keeps_label`, the prompt's `template` if it is another, the name of the file of
+    `predictions`, or `why_not` there is none.
     """
     rows, most = scored.rows, scored.recipe.report.robustness_rows
     places = np.arange(len(rows))
@@ -256,22 +257,33 @@ def _score_variants(scored: Scored) -> list[dict[str, Any]]:
         changed = [new for row in sample if (new := edited(row, edit)) is not None]
         why_not = None if changed else "no row has anything to change"
         records.append(_score_variant(scored, (edit.name, edit.keeps_label), changed, None, why_not))
-    in_words = scored.recipe.model.head == "words"
-    swapped = swap_label_words(scored.recipe.prompt) if in_words else None
-    unnamed = "the prompt does not name every label word, so nothing would tell of the swap"
-    why_not = None if swapped else unnamed if in_words else "a classification head answers without words"
-    records.append(_score_variant(scored, ("label words swapped", True), sample, swapped, why_not))
-    for place, template in enumerate(scored.recipe.report.paraphrases, 1):
-        prompt = scored.recipe.prompt.model_copy(update={"template": template})
-        records.append(_score_variant(scored, (f"paraphrase {place} of the prompt", True), sample, prompt, None))
+    for name, prompt, why_not in _prompt_variants(scored.recipe):
+        records.append(_score_variant(scored, (name, True), sample, prompt, why_not))
     return records
+
+
+def _prompt_variants(recipe: Recipe) -> Iterator[tuple[str, PromptSettings | None, str | None]]:
+    """Other prompts for the same rows, all of which keep the label: name, prompt, or why there is none."""
+    if recipe.model.head == "words":
+        unnamed = "the prompt does not name every label word, so nothing would tell of the swap"
+        swapped = swap_label_words(recipe.prompt)
+        yield "label words swapped", swapped, None if swapped else unnamed
+    else:
+        yield "label words swapped", None, "a classification head answers without words"
+    relaid = lay_out_otherwise(recipe.prompt)
+    yield "line breaks moved in the prompt", relaid, None if relaid else "the prompt is one line of one sentence"
+    for place, template in enumerate(recipe.report.paraphrases, 1):
+        yield f"paraphrase {place} of the prompt", recipe.prompt.model_copy(update={"template": template}), None
 
 
 def _score_variant(
     scored: Scored, about: tuple[str, bool], rows: list[Example], prompt: PromptSettings | None, why_not: str | None
 ) -> dict[str, Any]:
     name, keeps_label = about
-    record = {"name": name, "keeps_label": keeps_label, "predictions": None, "why_not": why_not}
+    template = prompt.template if prompt else None
+    record = {
+        "name": name, "keeps_label": keeps_label, "template": template, "predictions": None, "why_not": why_not
+    }  # fmt: skip
     if why_not:
         return record
     classifier = scored.job.classifier

@@ -302,7 +302,7 @@ class ReportSettings(Settings):
     """So many of the scored rows (random ones, where there are more) are asked again with small changes; 0 leaves that
     out."""
     paraphrases: list[str] = []
-    """Further wordings of prompt.template, to see how often the answer moves."""
+    """Further wordings of prompt.template that mean the same, to see how often the answer moves."""
 
 
 class Recipe(Settings):
@@ -362,6 +362,7 @@ class Recipe(Settings):
                 raise ValueError(
                     f"report.paraphrases has {template!r}, which must name the same columns as prompt.template: "
                     + ", ".join(f"{{{column}}}" for column in columns)
+                    + "; correct it, or set report.paraphrases to []"
                 )
         weights = self.train.class_weights
         if isinstance(weights, dict) and set(weights) != set(names):

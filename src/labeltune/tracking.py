@@ -35,6 +35,17 @@ class Tracked:
     folder: Path
     recipe: Mapping[str, Any]
 
+    def known_as(self, tracker: str) -> str | None:
+        """How the tracker calls this run; None where it has not seen it."""
+        path = self.folder / "trackers" / tracker
+        return (path.is_file() and path.read_text(encoding="utf-8")) or None
+
+    def remember(self, tracker: str, known_as: str) -> None:
+        """Keep how the tracker calls this run, so that the run goes on there when it is resumed."""
+        path = self.folder / "trackers" / tracker
+        path.parent.mkdir(exist_ok=True)
+        path.write_text(known_as, encoding="utf-8")
+
 
 def check_trackers(names: Sequence[str]) -> None:
     """See that what the recipe reports to is installed, before anything is loaded.
@@ -140,8 +151,11 @@ def _mlflow(run: Tracked, _first_step: int) -> Tracker:
     """Where MLFLOW_TRACKING_URI says, and in its experiment."""
     import mlflow
 
-    mlflow.start_run(run_name=run.name)
-    mlflow.log_params({name: str(value)[:LONGEST_PARAMETER] for name, value in _flat(run.recipe)})
+    known = run.known_as("mlflow")
+    one = mlflow.start_run(run_id=known) if known else mlflow.start_run(run_name=run.name)
+    if not known:
+        run.remember("mlflow", one.info.run_id)
+        mlflow.log_params({name: str(value)[:LONGEST_PARAMETER] for name, value in _flat(run.recipe)})
     return lambda figures, step: mlflow.log_metrics(dict(figures), step=step), mlflow.end_run
 
 
@@ -152,7 +166,9 @@ def _wandb(run: Tracked, _first_step: int) -> Tracker:
     import wandb
 
     project = os.environ.get("WANDB_PROJECT", PROJECT)
-    one = wandb.init(project=project, name=run.name, dir=str(run.folder), config=dict(run.recipe))
+    which = {"id": run.known_as("wandb"), "resume": "allow", "config": dict(run.recipe)}
+    one = wandb.init(project=project, name=run.name, dir=str(run.folder), **which)
+    run.remember("wandb", one.id)
     return lambda figures, step: one.log(dict(figures), step=step), one.finish
 
 
@@ -160,7 +176,10 @@ def _trackio(run: Tracked, _first_step: int) -> Tracker:
     """Local, or where TRACKIO_SPACE_ID or TRACKIO_SERVER_URL says."""
     import trackio
 
-    one = trackio.init(project=PROJECT, name=run.name, config=dict(run.recipe), embed=False)
+    known = run.known_as("trackio")
+    which = {"name": known or run.name, "resume": "must" if known else "never", "config": dict(run.recipe)}
+    one = trackio.init(project=PROJECT, embed=False, **which)
+    run.remember("trackio", one.name)
     return lambda figures, step: one.log(dict(figures), step=step), one.finish
 
 

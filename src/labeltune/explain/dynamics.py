@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from labeltune.judge.wording import count, percent
 from labeltune.rows import Prediction
 
 Array = np.ndarray[Any, np.dtype[Any]]
@@ -69,6 +70,17 @@ def _mislabelled(rows: Sequence[Prediction], labels: Sequence[str], gold_N: Arra
             margin = float(p_K[best] - p_K[gold])
             found.append({"id": row.id, "gold": labels[gold], "suggested": labels[best], "margin": round(margin, 4)})
     return sorted(found, key=lambda one: -one["margin"])
+
+
+def how_learnt(dynamics: Mapping[str, Any]) -> dict[str, str]:
+    """How each followed training row fared, in words, by its id.
+
+    >>> how_learnt({"epochs": 3, "ids": ["7"], "correct": [2], "confidence": [0.61]})
+    {'7': 'right after 2 of 3 epochs, gold label at 61.0 %'}
+    """
+    epochs = count(dynamics["epochs"], "epoch")
+    rows = zip(dynamics["ids"], dynamics["correct"], dynamics["confidence"], strict=True)
+    return {row_id: f"right after {right} of {epochs}, gold label at {percent(p)}" for row_id, right, p in rows}
 
 
 def map_regions(dynamics: Mapping[str, Any]) -> dict[str, int]:

@@ -12,6 +12,8 @@ Summary = Mapping[str, Any]
 
 MOVED_SHARE = 0.1
 """The share of answers that may move when the same is asked otherwise, before it is a finding."""
+DUPLICATES_SHARE = 0.01
+"""The share of a split's rows that may repeat an earlier one, before it is a finding."""
 MISLABELLED_SHARE = 0.01
 """The share of training rows that may look wrongly labelled, before it is a finding."""
 
@@ -51,7 +53,7 @@ def _data(data: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
             yield "leakage", f"{rows} also stand in the training rows, so that scores on them show memory."
     for name, split in data.get("splits", {}).items():
         repeats = split["duplicates"]["exact"] + split["duplicates"]["near"]
-        if repeats:
+        if repeats > DUPLICATES_SHARE * split["rows"]:
             share = percent(repeats / split["rows"])
             yield "duplicates", f"{count(repeats, f'{name} row')} ({share}) repeat an earlier one."
 
@@ -86,11 +88,13 @@ def _slices(summary: Summary) -> Iterator[tuple[str, str]]:
 def _training(summary: Summary) -> Iterator[tuple[str, str]]:
     training = summary["training"]
     if training and training["mislabelled_rows"] > MISLABELLED_SHARE * training["rows"]:
-        rows, share = training["mislabelled_rows"], percent(training["mislabelled_rows"] / training["rows"])
-        yield (
-            "wrong labels",
-            f"{count(rows, 'training row')} ({share}) are likely to carry a wrong label; see the list.",
-        )
+        rows = count(training["mislabelled_rows"], "training row")
+        share = percent(training["mislabelled_rows"] / training["rows"])
+        if (training.get("held_out") or {}).get("used"):
+            yield "wrong labels", f"{rows} ({share}) are likely to carry a wrong label; see the list."
+        else:
+            leaning = "the tuned model leans to another label, on the mean over the epochs"
+            yield "wrong labels", f"{rows} ({share}) may carry a wrong label, or be hard: {leaning}; see the list."
 
 
 def _robustness(summary: Summary) -> Iterator[tuple[str, str]]:

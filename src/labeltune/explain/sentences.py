@@ -8,7 +8,7 @@ from typing import Any
 
 from scipy.stats import spearmanr
 
-from labeltune.judge.wording import count, percent
+from labeltune.judge.wording import count, percent, signed
 from labeltune.rows import Prediction
 
 
@@ -52,7 +52,7 @@ def second_opinion(new: Prediction, words: Sequence[Mapping[str, Any]]) -> str |
     ...     for (a, b), effect, gradient in zip(spans, effects, gradients)
     ... ]
     >>> second_opinion(row, words)
-    'put “no” first too; rank correlation with leaving words out 0.50 over 3 words'
+    'put “no” first too; rank correlation with leaving words out +0.50 over 3 words'
     """
     if len(words) < 2 or any(piece.get("gradient") is None for piece in words):
         return None
@@ -60,7 +60,7 @@ def second_opinion(new: Prediction, words: Sequence[Mapping[str, Any]]) -> str |
     same = max(words, key=lambda piece: piece["effect"])
     agrees = "too" if first is same else "instead"
     agreement = rank_correlation([piece["effect"] for piece in words], [piece["gradient"] for piece in words])
-    told = "undefined" if agreement is None else f"{agreement:.2f}"
+    told = "undefined" if agreement is None else signed(agreement, 2)
     word = f"“{new.columns[first['column']][first['start'] : first['end']]}”"
     return f"put {word} first {agrees}; rank correlation with leaving words out {told} over {len(words)} words"
 

@@ -13,6 +13,10 @@ from labeltune.rows import Example
 Columns = Mapping[str, str]
 
 COUNTERPARTS = dict(MALE_FEMALE) | {female: male for male, female in MALE_FEMALE}
+FIELD = re.compile(r"(\{\{|\}\}|\{[^{}]*\})")
+"""Splits a template: at even places its own text, between them its columns and literal braces."""
+LINE_BREAK = re.compile(r"[ \t]*\n\s*")
+SENTENCE_END = re.compile(r"(?<=[.?!]) +")
 AUXILIARY = re.compile(r"\b(is|are|was|were|can|will|could|would|should)\b", re.IGNORECASE)
 
 
@@ -97,7 +101,7 @@ def swap_label_words(prompt: PromptSettings) -> PromptSettings | None:
     """
     answers = list(prompt.answers.values())
     following = dict(zip(answers, answers[1:] + answers[:1], strict=True))
-    literal = re.split(r"(\{\{|\}\}|\{[^{}]*\})", prompt.template)
+    literal = FIELD.split(prompt.template)
     word = re.compile(r"(?<!\w)(" + "|".join(map(re.escape, sorted(answers, key=len, reverse=True))) + r")(?!\w)")
     named = {found for part in literal[::2] for found in word.findall(part)}
     if named != set(answers):
@@ -105,6 +109,26 @@ def swap_label_words(prompt: PromptSettings) -> PromptSettings | None:
     literal[::2] = [word.sub(lambda match: following[match.group(1)], part) for part in literal[::2]]
     swapped = {label: following[answer] for label, answer in prompt.answers.items()}
     return prompt.model_copy(update={"template": "".join(literal), "answers": swapped})
+
+
+def lay_out_otherwise(prompt: PromptSettings) -> PromptSettings | None:
+    """The same words on other lines: the template's line breaks become blanks; where it has none, each sentence of its
+    own text begins a new line. Columns stay as they are, and so does whatever blank the template ends with.
+
+    None where the template is one line of one sentence.
+
+    >>> lay_out_otherwise(PromptSettings(template="Text: {text}\\n\\nAnswer:")).template
+    'Text: {text} Answer:'
+    >>> lay_out_otherwise(PromptSettings(template="Read {text}. Is it good? Answer:")).template
+    'Read {text}.\\nIs it good?\\nAnswer:'
+    """
+    words = prompt.template.strip()
+    pattern, instead = (LINE_BREAK, " ") if "\n" in words else (SENTENCE_END, "\n")
+    literal = FIELD.split(words)
+    literal[::2] = [pattern.sub(instead, part) for part in literal[::2]]
+    if literal == FIELD.split(words):
+        return None
+    return prompt.model_copy(update={"template": prompt.template.replace(words, "".join(literal))})
 
 
 def _each_word(text: str, change: Callable[[str], str]) -> str:

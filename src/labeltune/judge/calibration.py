@@ -13,7 +13,7 @@ from scipy.stats import t
 
 from labeltune.judge.metrics import wilson_interval
 from labeltune.judge.recentre import log_probabilities
-from labeltune.judge.wording import percent, points
+from labeltune.judge.wording import number, percent, points
 from labeltune.rows import Prediction
 
 Array = np.ndarray[Any, np.dtype[Any]]
@@ -145,6 +145,21 @@ def fit_temperature(predictions: Sequence[Prediction]) -> float:
         options={"xatol": 1e-6},
     )  # fmt: skip
     return float(np.exp(found.x))
+
+
+def temperature_text(temperature: float | None) -> str:
+    """The temperature in words; at the end of the range that was tried it could be further out.
+
+    >>> temperature_text(1.131), temperature_text(19.9999), temperature_text(None)
+    ('1.13', '20 or more', '–')
+    """
+    if temperature is not None:
+        low, high = TEMPERATURES
+        if temperature > 0.999 * high:
+            return f"{high:g} or more"
+        if temperature < 1.001 * low:
+            return f"{low:g} or less"
+    return number(temperature, 2)
 
 
 def _gold(predictions: Sequence[Prediction]) -> Array:

@@ -216,8 +216,8 @@ def _findings(summary: Mapping[str, Any]) -> list[tuple[str, str]]:
     return [(keyword, sentence) for keyword, sentence in findings if sentence]
 
 
-def cost(summary: Mapping[str, Any]) -> str:
-    """Time, memory and energy in one line; what was not measured is left out."""
+def cost(summary: Mapping[str, Any], total: bool = True) -> str:
+    """Time, memory and energy in one line; what was not measured is left out, and on request the whole time."""
     time, hardware = summary["time"] or {}, summary["hardware"] or {}
     parts = []
     if time.get("total_s") is not None:
@@ -228,7 +228,8 @@ def cost(summary: Mapping[str, Any]) -> str:
             ("explaining", time.get("explain_s")),
         ]
         known = ", ".join(f"{what} {duration(elapsed_s)}" for what, elapsed_s in details if elapsed_s is not None)
-        parts.append(duration(time["total_s"]) + (f" ({known})" if known else ""))
+        whole = duration(time["total_s"])
+        parts.append(known if known and not total else f"{whole} ({known})" if known else whole)
     if hardware.get("device"):
         parts.append(f"on {hardware['device']}")
     if hardware.get("gpu_memory_mib_peak") is not None:

@@ -17,6 +17,8 @@ HARDWARE = {
     "host_memory_mib": "Host memory, MiB",
 }
 
+PHASES = {"load": "loading", "score": "scoring", "train": "training", "explain": "explaining"}
+
 
 @dataclass(frozen=True)
 class Axis:
@@ -140,7 +142,7 @@ def _epoch_chart(
         return None
     y_axis = axis_around(values, 190, 14)
     last = max(x for points in series.values() for x, _ in points)
-    x_axis = Axis(0, last or 1, LEFT + 8, WIDTH - RIGHT - 8)
+    x_axis = Axis(0, last or 1, LEFT + 8, WIDTH - RIGHT - 8, parts=min(5, int(last)) or 5)
     return {
         "title": title,
         "x": x_axis,
@@ -156,7 +158,7 @@ def hardware_charts(samples: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]
         return []
     longest_s = max(sample["t_s"] for sample in samples) or 1.0
     x_axis = Axis(0, longest_s / 60, LEFT, WIDTH - RIGHT)
-    bands = _phases(samples, x_axis)
+    bands = [band for band in _phases(samples, x_axis) if band[0] in PHASES]
     charts = []
     for column, title in HARDWARE.items():
         measured = [(sample["t_s"] / 60, sample[column]) for sample in samples if sample.get(column) is not None]

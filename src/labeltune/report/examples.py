@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from labeltune.explain.choose import KINDS, Chosen, choose_examples, outcome
+from labeltune.explain.dynamics import how_learnt
 from labeltune.explain.sentences import second_opinion, what_changed, what_moved_it
 from labeltune.judge.wording import percent
 from labeltune.rows import Prediction
@@ -58,7 +59,11 @@ class ExampleGroup:
 
 
 def explain_examples(
-    pairs: Sequence[Pair], gathered: Sequence[Mapping[str, Any]] | None, kept: Mapping[str, Any], slices: Sequence[Any]
+    pairs: Sequence[Pair],
+    gathered: Sequence[Mapping[str, Any]] | None,
+    kept: Mapping[str, Any],
+    slices: Sequence[Any],
+    dynamics: Mapping[str, Any] | None = None,
 ) -> list[ExampleGroup]:
     """The broken, fixed and still wrong rows to show, in this order.
 
@@ -67,7 +72,9 @@ def explain_examples(
         gathered: what the run found out about its examples; None where it explained none: then typical rows are shown.
         kept: votes and kept columns by row id.
         slices: each with its `name` and the `ids` of its rows.
+        dynamics: how the followed training rows fared, to be told of those nearest to an example.
     """
+    learnt = how_learnt(dynamics) if dynamics else {}
     found: dict[str, list[ExplainedRow]] = {kind: [] for kind in KINDS}
     by_id = {new.id: (old, new) for old, new in pairs}
     known = [one for one in gathered or [] if one["id"] in by_id]
@@ -77,7 +84,9 @@ def explain_examples(
     for one in known:
         old, new = by_id[one["id"]]
         names = [part["name"] for part in slices if new.id in part["ids"]]
-        found[one["kind"]].append(_explained(old, new, one, kept.get(new.id, {}).get("votes", []), names))
+        near = [{**row, "learnt": learnt.get(row["id"])} for row in one.get("neighbours", [])]
+        votes = kept.get(new.id, {}).get("votes", [])
+        found[one["kind"]].append(_explained(old, new, {**one, "neighbours": near}, votes, names))
     totals = {kind: sum(outcome(*pair) == kind for pair in pairs) for kind in KINDS}
     return [ExampleGroup(kind.capitalize(), KINDS[kind], totals[kind], found[kind]) for kind in KINDS]
 
@@ -113,7 +122,8 @@ def row_facts(groups: Sequence[ExampleGroup]) -> dict[str, list[tuple[str, str]]
         lines += [
             (
                 "near in training",
-                f"{one['gold']}, {percent(one['similarity'])} alike: {' / '.join(one['columns'].values())}",
+                f"{one['gold']}, {percent(one['similarity'])} alike{', ' + one['learnt'] if one['learnt'] else ''}: "
+                + " / ".join(one["columns"].values()),
             )
             for one in row.neighbours
         ]

@@ -8,6 +8,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
 from labeltune.judge import wording
+from labeltune.judge.calibration import temperature_text
 from labeltune.judge.table import cost
 from labeltune.report.browse import lines
 from labeltune.report.examples import gold_probability
@@ -25,7 +26,7 @@ def environment() -> Environment:
     for function in (
         wording.percent, wording.points, wording.signed, wording.interval, wording.points_interval, wording.number,
         wording.duration, wording.count, wording.capitalised, wording.printable, wording.shorten, wording.p_value,
-        gold_probability, cost, tied, lines,
+        gold_probability, temperature_text, cost, tied, lines,
     ):  # fmt: skip
         found.filters[function.__name__] = function
     found.filters["md"] = escape_markdown
@@ -75,4 +76,5 @@ def tied(text: str) -> str:
     >>> tied("97.2 % of them, p = 0.1").split(" ")
     ['97.2\xa0%', 'of', 'them,', 'p\xa0=\xa00.1']
     """
-    return re.sub(r"(?<=\d) (?=(?:%|points|MiB|Wh|h|min|s)(?!\w))|(?<=\bp) (?=[=<])|(?<=[=<]) (?=\d)", "\u00a0", text)
+    units = r"(?<=\d) (?=(?:%|points|MiB|Wh|h|min|s)(?!\w))|(?<=\d h) (?=\d)|(?<=\d min) (?=\d)"
+    return re.sub(units + r"|(?<=\bp) (?=[=<])|(?<=[=<]) (?=\d)", "\u00a0", text)

@@ -88,7 +88,9 @@ def _context(contents: Contents, text_length: int) -> dict[str, Any]:
         "summary": summary,
         "notes": contents.notes,
         "warnings": contents.warnings,
-        "examples": explain_examples(contents.pairs, contents.examples, contents.kept, contents.slices)
+        "examples": explain_examples(
+            contents.pairs, contents.examples, contents.kept, contents.slices, contents.dynamics
+        )
         if contents.pairs
         else [],
         "marked_words": any(one.get("words") for one in contents.examples or []),
@@ -105,6 +107,7 @@ def _context(contents: Contents, text_length: int) -> dict[str, Any]:
         "coverage_chart": curves.coverage_chart(summary["calibration"]) if summary else None,
         "epoch_charts": charts.epoch_charts(summary) if summary else [],
         "hardware_charts": charts.hardware_charts(contents.hardware),
+        "phases": charts.PHASES,
         "text_length": text_length,
     }
 
