@@ -192,7 +192,9 @@ def test_a_torch_that_cannot_tell_what_the_processor_has_gets_float32(monkeypatc
     assert choose_dtype(ModelSettings(name_or_path="x"), torch.device("cpu")) == torch.float32
 
 
-def test_a_safetensors_file_has_the_bytes_that_the_library_writes():
+@pytest.mark.parametrize("chunk_bytes", [8, 2**20])
+def test_a_safetensors_file_has_the_bytes_that_the_library_writes(monkeypatch, chunk_bytes):
+    monkeypatch.setattr("labeltune.model.adapter.CHUNK_BYTES", chunk_bytes)
     tensors = {
         "b": torch.arange(3, dtype=torch.uint8),
         "counts": torch.tensor(7),
@@ -201,7 +203,7 @@ def test_a_safetensors_file_has_the_bytes_that_the_library_writes():
         "empty": torch.zeros(0, 3),
     }
     for metadata in (None, {"format": "pt"}):
-        content = b"".join(TensorFile(tensors, torch.device("cpu"), metadata).content())
+        content = b"".join(bytes(piece) for piece in TensorFile(tensors, torch.device("cpu"), metadata).content())
         assert content == save({name: tensor.contiguous() for name, tensor in tensors.items()}, metadata)
 
 

@@ -12,7 +12,7 @@ import hashlib
 import json
 import os
 import shutil
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -20,8 +20,8 @@ MANIFEST = "manifest.json"
 """Lists a folder's files with their SHA-256, and is written after them all."""
 PARTIAL, REPLACED = ".partial", ".replaced"
 """Endings of what is being written, and of what is about to be removed."""
-Content = bytes | Sequence[bytes | memoryview]
-"""What a file is to hold, whole or in pieces."""
+Content = bytes | Iterable[bytes | memoryview]
+"""What a file is to hold, whole or in pieces, each of which is written before the next is asked for."""
 BUFFER_BYTES, CHUNK_BYTES = 2**20, 8 * 2**20
 
 
@@ -164,15 +164,15 @@ def flush_file(path: Path) -> None:
 
 def _write_file(path: Path, content: Content) -> dict[str, Any]:
     """Write and flush; returns the manifest's entry, whose digest is of what was meant to be written."""
-    pieces = [content] if isinstance(content, bytes) else content
-    digest = hashlib.sha256()
+    digest, size = hashlib.sha256(), 0
     with _opened(path, path) as place:
-        for piece in pieces:
+        for piece in [content] if isinstance(content, bytes) else content:
             _write_all(place, piece, path)
             digest.update(piece)
+            size += len(piece)
         with naming(path):
             os.fsync(place)
-    return {"bytes": sum(map(len, pieces)), "sha256": digest.hexdigest()}
+    return {"bytes": size, "sha256": digest.hexdigest()}
 
 
 @contextlib.contextmanager

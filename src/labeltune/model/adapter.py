@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 from collections import defaultdict
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -19,6 +19,7 @@ from labeltune.recipes import nearest
 CONFIG, WEIGHTS = "adapter_config.json", "adapter_model.safetensors"
 FORMAT = {"format": "pt"}
 """What peft's file says of itself."""
+CHUNK_BYTES = 8 * 2**20
 DTYPE_NAMES = {
     torch.float64: "F64",
     torch.float32: "F32",
@@ -102,7 +103,7 @@ def adapter_weights(model: PeftModel) -> dict[str, torch.Tensor]:
 
 def adapter_files(
     model: PeftModel, weights: TensorFile | None = None
-) -> Iterator[tuple[str, list[bytes | memoryview]]]:
+) -> Iterator[tuple[str, Iterable[bytes | memoryview]]]:
     """The adapter as the files that peft itself would write: names, and contents in pieces.
 
     Args:
@@ -147,9 +148,19 @@ class TensorFile:
         for pairs in alike.values():
             torch._foreach_copy_([target for target, _ in pairs], [source for _, source in pairs])
 
-    def content(self) -> list[bytes | memoryview]:
-        """The file in pieces; from a GPU they are fetched now."""
-        return [self._header, self._data.cpu().numpy().data]
+    def content(self) -> Iterator[bytes | memoryview]:
+        """The file in pieces, each valid until the next is asked for.
+
+        From a GPU they come through a small buffer that it writes to by itself: a copy to other memory would keep
+        training from starting kernels for as long as it takes.
+        """
+        yield self._header
+        buffer = torch.empty(CHUNK_BYTES, dtype=torch.uint8, pin_memory=self._data.is_cuda)
+        for part in self._data.split(CHUNK_BYTES):
+            piece = buffer[: len(part)].copy_(part, non_blocking=True)
+            if part.is_cuda:
+                torch.cuda.current_stream(part.device).synchronize()
+            yield piece.numpy().data
 
 
 def _check_config(folder: Path) -> None:
