@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 import re
+import reprlib
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
@@ -35,7 +36,7 @@ def label_text(value: object) -> str:
     """
     if value is None or (isinstance(value, float) and math.isnan(value)):
         return ""
-    text = str(value).strip()
+    text = (str(value) if isinstance(value, str | int | float) else reprlib.repr(value)).strip()
     if text in ("True", "False"):
         return text.lower()
     return text.partition(".")[0] if re.fullmatch(r"[+-]?\d+\.0*", text) else text

@@ -14,7 +14,7 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from functools import partial
-from itertools import chain, islice
+from itertools import islice
 from pathlib import Path
 from typing import Any, BinaryIO, cast
 
@@ -166,12 +166,19 @@ def _check_beginning(path: Path, line: bytes) -> None:
 
 
 def _jsonl_rows(path: Path, lines: Iterator[tuple[int, str]], required: Sequence[str]) -> RowStream:
-    rows = ((number, _json_object(text)) for number, text in lines if text and not text.isspace())
-    head = list(islice(rows, JSONL_HEAD_ROWS))
+    rows = ((number, text, _json_object(text)) for number, text in lines if text and not text.isspace())
+    head: list[tuple[int, Row | BadRow]] = []
+    characters = 0
+    for number, text, row in islice(rows, JSONL_HEAD_ROWS):
+        head.append((number, row))
+        characters += len(text)
+        if characters > LINE_LIMIT_BYTES:
+            break
     present = list(dict.fromkeys(name for _, row in head if isinstance(row, dict) for name in row))
     if present:
         check_columns(str(path), required, present)
-    yield from chain(head, rows)
+    yield from head
+    yield from ((number, row) for number, _, row in rows)
 
 
 def _json_object(text: str) -> Row | BadRow:
@@ -222,10 +229,14 @@ def _csv_records(
 ) -> Iterator[tuple[int, list[str] | BadRow]]:
     """Records with the number of their first line; blank lines are none. Quotes as in RFC 4180, taken strictly."""
     first = last = 1
+    characters = 0
 
     def feed() -> Iterator[str]:
-        nonlocal last
+        nonlocal last, characters
         for number, text in lines:
+            characters += len(text)
+            if characters > LINE_LIMIT_BYTES:
+                raise ValueError(f"{path}:{first}: a record of more than {LINE_LIMIT_BYTES // 2**20} MiB; {OPEN_QUOTE}")
             if number - first >= RECORD_LIMIT_LINES:
                 raise ValueError(f"{path}:{first}: a record of more than {RECORD_LIMIT_LINES} lines; {OPEN_QUOTE}")
             last = number
@@ -244,7 +255,7 @@ def _csv_records(
             record = BadRow("broken quoting:", f"{error}, lines {first} to {last}")
         if record:
             yield first, record
-        first = last + 1
+        first, characters = last + 1, 0
 
 
 def _parquet_rows(path: Path, gzipped: bool, required: Sequence[str], wanted: Sequence[str] | None) -> RowStream:

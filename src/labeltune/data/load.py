@@ -91,14 +91,14 @@ def load_rows(settings: DataSettings, splits: Sequence[str] = SPLITS) -> dict[st
     optional = Columns.of(settings).optional
     accounts = {name: _Account(source.name, columns_unseen=set(optional)) for name, source in sources.items()}
     loaded = {name: _load_split(settings, name, source, accounts[name]) for name, source in sources.items()}
-    unseen = set(optional).intersection(*(account.columns_unseen for account in accounts.values()))
-    if unseen:
-        raise ValueError(f"no split has the column {min(unseen)!r}; correct data.keep_columns or data.votes_column")
     if settings.bad_rows == "error":
         _refuse_bad_rows(accounts)
     for split in loaded.values():
         if not split.rows:
             raise ValueError(_why_empty(split, accounts[split.name], settings))
+    unseen = set(optional).intersection(*(account.columns_unseen for account in accounts.values()))
+    if unseen:
+        raise ValueError(f"no split has the column {min(unseen)!r}; correct data.keep_columns or data.votes_column")
     return loaded
 
 

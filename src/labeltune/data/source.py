@@ -25,9 +25,9 @@ class BadRow(ValueError):
     """A row that cannot be used: a reason that many rows may share, and what this one had instead."""
 
     def __init__(self, reason: str, value: object = "") -> None:
-        super().__init__(f"{reason} {value}".rstrip())
         self.reason = reason
         self.value = shorten(value)
+        super().__init__(f"{reason} {self.value}".rstrip())
 
 
 RowStream = Generator[tuple[int, Row | BadRow], None, None]
@@ -68,6 +68,31 @@ class Columns:
     def wanted(self) -> tuple[str, ...]:
         """All of them."""
         return self.required + self.optional
+
+
+def bounded(row: Row) -> Row | BadRow:
+    """The row, unless its texts together are far longer than a row of texts.
+
+    >>> bounded({"a": "x" * 2**24}) == {"a": "x" * 2**24}, bounded({"a": "x" * 2**24, "b": ["y"]})
+    (True, BadRow("more than 16,777,216 characters, most in 'a'"))
+    """
+    if count_characters(list(row.values())) <= TEXT_LIMIT:
+        return row
+    longest = max(row, key=lambda name: count_characters(row[name]))
+    return BadRow(f"more than {TEXT_LIMIT:,} characters, most in {shorten(longest)!r}")
+
+
+def count_characters(value: object) -> int:
+    """Characters or bytes in a value and all that is in it; 1 for what is no text.
+
+    >>> count_characters([{"a": "four"}, None, "xy"])
+    8
+    """
+    if isinstance(value, str | bytes):
+        return len(value)
+    if isinstance(value, dict):
+        return sum(count_characters(key) + count_characters(inner) for key, inner in value.items())
+    return sum(map(count_characters, value)) if isinstance(value, list | tuple) else 1
 
 
 def shorten(value: object) -> str:

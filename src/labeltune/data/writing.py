@@ -10,17 +10,19 @@ import re
 import shutil
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
-from itertools import chain, islice
+from itertools import chain
 from pathlib import Path
 from typing import IO, Any
 
 from labeltune.data.files import DELIMITERS, table_format
 from labeltune.data.parquet import BATCH_ROWS
-from labeltune.data.source import Row
+from labeltune.data.source import Row, count_characters
 from labeltune.durable import NotWrittenError, flush_file, flush_folder
 
 FORMULA = ("=", "+", "-", "@", "\t", "\r")
 """Beginnings that make a spreadsheet run a field instead of showing it (CWE-1236)."""
+BATCH_CHARACTERS = 64 * 2**20
+"""Rows of Parquet are written when they are of so many characters together."""
 NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?")
 
 
@@ -128,7 +130,8 @@ def _write_parquet(path: Path, partial: Path, gzipped: bool, rows: Iterator[Row]
 
     plain = path.with_name(path.name + ".plain") if gzipped else partial
     try:
-        batch = list(islice(rows, BATCH_ROWS))
+        batches = _batches(rows)
+        batch = next(batches, [])
         schema = _schema(batch)
         with pq.ParquetWriter(plain, schema) as out:
             while batch:
@@ -136,7 +139,7 @@ def _write_parquet(path: Path, partial: Path, gzipped: bool, rows: Iterator[Row]
                     if new := [name for name in row if name not in schema.names]:
                         raise ValueError(f"{path}: a row has the new column {new[0]!r}; write JSONL instead")
                 out.write_table(pa.Table.from_pylist(batch, schema=schema))
-                batch = list(islice(rows, BATCH_ROWS))
+                batch = next(batches, [])
         if gzipped:
             with plain.open("rb") as unpacked, gzip.open(partial, "wb") as packed:
                 shutil.copyfileobj(unpacked, packed, 2**20)
@@ -145,6 +148,20 @@ def _write_parquet(path: Path, partial: Path, gzipped: bool, rows: Iterator[Row]
     finally:
         if gzipped:
             plain.unlink(missing_ok=True)
+
+
+def _batches(rows: Iterator[Row]) -> Iterator[list[Row]]:
+    """Some thousands of rows at a time, fewer where they are long."""
+    batch: list[Row] = []
+    characters = 0
+    for row in rows:
+        batch.append(row)
+        characters += count_characters(row)
+        if len(batch) >= BATCH_ROWS or characters >= BATCH_CHARACTERS:
+            yield batch
+            batch, characters = [], 0
+    if batch:
+        yield batch
 
 
 def _schema(batch: list[Row]) -> Any:
