@@ -74,8 +74,19 @@ def test_a_bad_line_is_counted_with_its_place_and_reason(tmp_path, line, reason)
 @pytest.mark.parametrize(
     ("name", "content", "message"),
     [
-        ("a.csv", "text,label\nhi,0\n".encode("utf-16"), "a.csv:1: not UTF-8 but UTF-16, by its NUL bytes"),
-        ("a.jsonl", '{"text": "hi"}\n'.encode("utf-16-le"), "a.jsonl:1: not UTF-8 but UTF-16, by its NUL bytes"),
+        ("a.csv", "text,label\nhi,0\n".encode("utf-16"), "a.csv:1: not UTF-8 but UTF-16 or UTF-32, by its NUL bytes"),
+        ("a.csv", bytes(5000), "a.csv:1: not UTF-8 but UTF-16 or UTF-32, by its NUL bytes"),
+        ("a.csv", b"version https://git-lfs.github.com/spec/v1\noid sha256:1\n", "a.csv: a pointer of Git LFS instead"),
+        ("a.jsonl", b'[{"text": "a", "label": 0}]\n', "a.jsonl:1: a JSON list; write every row as an object on a line"),
+        ("a.jsonl", b"\n [\n {", "a.jsonl:2: a JSON list; write every row as an object on a line of its own (JSONL)"),
+        ("a.jsonl", b"<html>\n", "none of 1 rows can be used for train (broken JSON: 1); the first is "),
+        ("a.jsonl", b"<html>\n", "a.jsonl:1: broken JSON: Expecting value at column 1"),
+        ("a.jsonl", b'{"text": "a"}\r{"text": "b"}\r', "a.jsonl:1: broken JSON: Extra data at column 15"),
+        (
+            "a.jsonl",
+            '{"text": "hi"}\n'.encode("utf-16-le"),
+            "a.jsonl:1: not UTF-8 but UTF-16 or UTF-32, by its NUL bytes",
+        ),
         ("a.csv", gzip.compress(b"text,label\na,0\n"), "a.csv: not text but gzip; give the file the ending"),
         ("a.jsonl", b"PAR1" + bytes(99), "a.jsonl: not text but Parquet"),
         ("a.csv", b"PK\x03\x04" + bytes(99), "a.csv: not text but a zip archive or a spreadsheet"),
@@ -179,6 +190,8 @@ def test_formulas_get_an_apostrophe_in_csv_alone(tmp_path):
         assert next(csv.DictReader(out)) == {
             "text": "'=HYPERLINK(1)", "n": "-1.5", "m": "-2", "at": "'@x", "plus": "'+49 30", "label": "a"
         }  # fmt: skip
+    assert write_table(tmp_path / "b.csv", [{"=A1": "＝A1", "b": "\n=A1"}]) == 2
+    assert (tmp_path / "b.csv").read_text() == "'=A1,b\n'＝A1,\"'\n=A1\"\n"
     assert write_table(tmp_path / "a.jsonl", [row]) == 0
     assert list(read_table(tmp_path / "a.jsonl")) == [(1, row)]
 

@@ -35,6 +35,7 @@ LINE_LIMIT_BYTES = 16 * 2**20
 RECORD_LIMIT_LINES = 1000
 OPEN_QUOTE = 'a quote that opens here is not closed; quote the whole field and write the quote in it as ""'
 JSONL_HEAD_ROWS = 100
+GIT_LFS = b"version https://git-lfs.github.com/"
 MAGIC = {b"\x1f\x8b": "gzip", b"PAR1": "Parquet", b"PK\x03\x04": "a zip archive or a spreadsheet"}
 
 
@@ -162,7 +163,9 @@ def _check_beginning(path: Path, line: bytes) -> None:
         if line.startswith(magic):
             raise ValueError(f"{path}: not text but {what}; give the file the ending that tells its format")
     if line.count(0) > len(line) // 4:
-        raise ValueError(f"{path}:1: not UTF-8 but UTF-16, by its NUL bytes; save the file as UTF-8")
+        raise ValueError(f"{path}:1: not UTF-8 but UTF-16 or UTF-32, by its NUL bytes; save the file as UTF-8")
+    if line.startswith(GIT_LFS):
+        raise ValueError(f"{path}: a pointer of Git LFS instead of the file itself; fetch that with `git lfs pull`")
 
 
 def _jsonl_rows(path: Path, lines: Iterator[tuple[int, str]], required: Sequence[str]) -> RowStream:
@@ -170,6 +173,8 @@ def _jsonl_rows(path: Path, lines: Iterator[tuple[int, str]], required: Sequence
     head: list[tuple[int, Row | BadRow]] = []
     characters = 0
     for number, text, row in islice(rows, JSONL_HEAD_ROWS):
+        if not head and text.lstrip().startswith("["):
+            raise ValueError(f"{path}:{number}: a JSON list; write every row as an object on a line of its own (JSONL)")
         head.append((number, row))
         characters += len(text)
         if characters > LINE_LIMIT_BYTES:

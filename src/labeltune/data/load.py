@@ -207,5 +207,5 @@ def _why_empty(split: Split, account: _Account, settings: DataSettings) -> str:
             f"but data.labels has {listed(map(repr, settings.labels))}"
         )
     elif split.skipped:
-        text += f"; the first is line {split.skipped[0].line}"
+        text += f"; the first is {split.skipped[0]}"
     return text

@@ -19,8 +19,8 @@ from labeltune.data.parquet import BATCH_ROWS
 from labeltune.data.source import Row, count_characters
 from labeltune.durable import NotWrittenError, flush_file, flush_folder
 
-FORMULA = ("=", "+", "-", "@", "\t", "\r")
-"""Beginnings that make a spreadsheet run a field instead of showing it (CWE-1236)."""
+FORMULA = ("=", "+", "-", "@", "\t", "\r", "\n", "＝", "＋", "－", "＠")
+"""Beginnings that make a spreadsheet run a field instead of showing it (CWE-1236); the last four are full-width."""
 BATCH_CHARACTERS = 64 * 2**20
 """Rows of Parquet are written when they are of so many characters together."""
 NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?")
@@ -96,7 +96,7 @@ def _write_csv(path: Path, out: IO[str], delimiter: str, rows: Iterator[Row]) ->
         return 0
     disarmed = 0
     writer = csv.DictWriter(out, list(first), delimiter=delimiter, lineterminator="\n")
-    writer.writeheader()
+    writer.writerow({name: _field(name) for name in first})
     for number, row in enumerate(chain([first], rows), 1):
         if new := [name for name in row if name not in first]:
             raise ValueError(f"{path}: row {number} has a column {new[0]!r} that row 1 has not; write JSONL instead")
