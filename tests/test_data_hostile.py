@@ -15,11 +15,14 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from labeltune import cli
 from labeltune.data import load_rows, read_table, write_table
+from labeltune.data.clean import RowCleaner
 from labeltune.data.files import scan_rows
 from labeltune.data.parquet import batch_rows
 from labeltune.data.source import COLUMN_LIMIT, BadRow
 from labeltune.recipe import DataSettings
+from labeltune.terminal import Terminal
 
 RELAXED = settings(
     max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture], derandomize=True
@@ -117,6 +120,40 @@ def test_parquet_columns_and_long_values(tmp_path):
     split = load(path)
     assert (len(split.rows), str(split.skipped[0])) == (1, f"{path}:1: more than 16,777,216 characters, most in 'text'")
     assert batch_rows(pq.read_metadata(path).row_group(0)) <= 8
+
+
+def test_values_nested_too_deeply_are_told(tmp_path):
+    deep = []
+    for _ in range(5000):
+        deep = [deep]
+    cleaner = RowCleaner(data_settings("a").model_copy(update={"keep_columns": ("k",)}))
+    with pytest.raises(BadRow, match="nested too deeply in 'k'"):
+        cleaner.record({"text": "a", "label": "0", "k": deep}, "0")
+    for ending in ("csv", "jsonl", "parquet"):
+        with pytest.raises(ValueError, match=rf"a\.{ending}: a row holds values that are nested too deeply"):
+            write_table(tmp_path / f"a.{ending}", [{"k": deep}])
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_long_id_that_stands_twice_gives_a_short_message(tmp_path):
+    path = tmp_path / "a.jsonl"
+    path.write_text(f'{{"text": "a", "label": 0, "id": "{"x" * 5_000_000}"}}\n' * 2)
+    with pytest.raises(ValueError, match=r"the id 'x+\.\.\.' appears more than once") as caught:
+        load_rows(data_settings(path).model_copy(update={"id_column": "id"}))
+    assert len(str(caught.value)) < 1000
+
+
+def test_no_character_of_a_file_steers_the_terminal(recipe_file, tmp_path, monkeypatch, capsys):
+    path = tmp_path / "a.csv"
+    path.write_text("first\x1b]0;evil\x07,second,\x9b31m,\u202e\nx,y,z,w\n")
+    words = ["run", str(recipe_file), "--dry-run", "--set", f"data.files.train={path}"]
+    monkeypatch.setattr("sys.argv", ["labeltune", *words])
+    with pytest.raises(SystemExit):
+        cli.main()
+    told = capsys.readouterr().err
+    assert "it has first\\x1b]0;evil\\x07, second, \\x9b31m, \\u202e" in told
+    Terminal().say("label \x1b[2J")
+    assert "label \\x1b[2J" in capsys.readouterr().err
 
 
 def test_every_cut_of_a_packed_file_is_told(tmp_path):

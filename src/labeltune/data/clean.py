@@ -160,7 +160,10 @@ def _kept(row: Row, columns: Sequence[str]) -> dict[str, Any]:
         if isinstance(value, float) and not math.isfinite(value):
             value = None
         elif isinstance(value, list | tuple | dict):
-            value = json.dumps(value, default=str)
+            try:
+                value = json.dumps(value, default=str)
+            except RecursionError:
+                raise BadRow(f"nested too deeply in {column!r}") from None
         elif value is not None and not isinstance(value, str | int | float):
             value = str(value)
         kept[column] = value

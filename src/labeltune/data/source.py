@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from labeltune.recipe import DataSettings
+from labeltune.terminal import printable
 
 Row = dict[str, Any]
 """One row as read, by column name."""
@@ -101,7 +102,7 @@ def shorten(value: object) -> str:
     >>> shorten("two\\nlines"), len(shorten("a" * 100))
     ('two lines', 60)
     """
-    text = " ".join(str(value)[: 4 * VALUE_WIDTH].split())
+    text = printable(" ".join(str(value)[: 4 * VALUE_WIDTH].split()))
     return text if len(text) <= VALUE_WIDTH else text[: VALUE_WIDTH - 3] + "..."
 
 

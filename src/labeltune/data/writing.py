@@ -60,6 +60,8 @@ def write_table(path: Path, rows: Iterable[Row]) -> int:
         if isinstance(error, NotWrittenError) or error.filename is not None:
             raise
         raise NotWrittenError(path, error) from error  # a write that fails does not know its file
+    except RecursionError as error:
+        raise ValueError(f"{path}: a row holds values that are nested too deeply to be written") from error
     finally:
         partial.unlink(missing_ok=True)
     return disarmed
