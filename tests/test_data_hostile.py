@@ -135,6 +135,15 @@ def test_values_nested_too_deeply_are_told(tmp_path):
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.parametrize("ending", ["csv", "tsv.gz", "parquet"])
+def test_half_a_surrogate_pair_that_cannot_be_written_is_told(tmp_path, ending):
+    with pytest.raises(
+        ValueError, match=rf"a\.{ending}: (a row|row 1) holds half a surrogate pair; write JSONL instead"
+    ):
+        write_table(tmp_path / f"a.{ending}", [{"k": "\ud83d"}])
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_a_long_id_that_stands_twice_gives_a_short_message(tmp_path):
     path = tmp_path / "a.jsonl"
     path.write_text(f'{{"text": "a", "label": 0, "id": "{"x" * 5_000_000}"}}\n' * 2)
@@ -227,7 +236,7 @@ def test_formulas_get_an_apostrophe_in_csv_alone(tmp_path):
         assert next(csv.DictReader(out)) == {
             "text": "'=HYPERLINK(1)", "n": "-1.5", "m": "-2", "at": "'@x", "plus": "'+49 30", "label": "a"
         }  # fmt: skip
-    assert write_table(tmp_path / "b.csv", [{"=A1": "＝A1", "b": "\n=A1"}]) == 2
+    assert write_table(tmp_path / "b.csv", [{"=A1": "＝A1", "b": "\n=A1"}]) == 3
     assert (tmp_path / "b.csv").read_text() == "'=A1,b\n'＝A1,\"'\n=A1\"\n"
     assert write_table(tmp_path / "a.jsonl", [row]) == 0
     assert list(read_table(tmp_path / "a.jsonl")) == [(1, row)]

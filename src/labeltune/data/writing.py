@@ -98,7 +98,9 @@ def _write_csv(path: Path, out: IO[str], delimiter: str, rows: Iterator[Row]) ->
         return 0
     disarmed = 0
     writer = csv.DictWriter(out, list(first), delimiter=delimiter, lineterminator="\n")
-    writer.writerow({name: _field(name) for name in first})
+    header = {name: _field(name) for name in first}
+    disarmed += sum(field != name for name, field in header.items())
+    writer.writerow(header)
     for number, row in enumerate(chain([first], rows), 1):
         if new := [name for name in row if name not in first]:
             raise ValueError(f"{path}: row {number} has a column {new[0]!r} that row 1 has not; write JSONL instead")
@@ -145,6 +147,8 @@ def _write_parquet(path: Path, partial: Path, gzipped: bool, rows: Iterator[Row]
         if gzipped:
             with plain.open("rb") as unpacked, gzip.open(partial, "wb") as packed:
                 shutil.copyfileobj(unpacked, packed, 2**20)
+    except UnicodeEncodeError as error:
+        raise ValueError(f"{path}: a row holds half a surrogate pair; write JSONL instead") from error
     except pa.ArrowException as error:
         raise ValueError(f"{path}: a column mixes types ({error}); write JSONL instead") from error
     finally:
