@@ -341,6 +341,34 @@ def test_every_kind_of_column_is_read_as_arrow_reads_it(tmp_path, kind, stored):
     assert [row for _, row in scan_rows(path)] == pq.read_table(path).to_pylist()
 
 
+def read_through(path):
+    """None where every row is read, else the message of an error that is for the user."""
+    try:
+        return None if all(isinstance(row, dict | BadRow) for _, row in scan_rows(path)) else "no row"
+    except UnicodeError:
+        return "no message"
+    except ValueError as error:
+        return str(error)
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_a_parquet_file_of_lists_with_changed_bytes_is_rows_or_a_message(tmp_path, seed):
+    """What the file says of its columns is read; where that is damaged, Arrow could end the process."""
+    print(f"seed {seed}")
+    rng, path = random.Random(seed), tmp_path / "rows.parquet"
+    columns = {"v": [["0", "1"], ["1"]] * 20, "s": [{"a": "x", "n": 1}, None] * 20, "l": [[[1], [2, 3]], None] * 20}
+    pq.write_table(pa.table(columns), path, use_dictionary=seed % 2 == 0, row_group_size=15 + 10 * seed)
+    sound = path.read_bytes()
+    footer = len(sound) - 8 - int.from_bytes(sound[-8:-4], "little")
+    for _ in range(150):
+        changed = bytearray(sound)
+        begin = rng.choice([0, footer])
+        for place in rng.choices(range(begin, len(sound) - 8), k=rng.choice([1, 2, 5])):
+            changed[place] = rng.randrange(256)
+        path.write_bytes(changed)
+        assert read_through(path) is None or str(path) in read_through(path)
+
+
 def test_a_map_is_read_as_its_entries(tmp_path):
     path = tmp_path / "rows.parquet"
     pq.write_table(pa.table({"m": pa.array([[("a", 1)], None, []], pa.map_(pa.string(), pa.int64()))}), path)
