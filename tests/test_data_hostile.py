@@ -292,6 +292,17 @@ def test_a_list_too_long_for_a_row_is_refused(tmp_path):
     assert f"{path}: 'text' has a list of 1,048,577 values; at most 1,048,576 are read" in load(path)
 
 
+def test_columns_of_rows_that_cannot_be_read_are_not_called_missing(tmp_path):
+    path = tmp_path / "rows.jsonl"
+    path.write_text('{"text": "", "label": 0, "k": 1}\n{\n')
+    keeping = data_settings(path).model_copy(update={"keep_columns": ("k",), "bad_rows": "skip"})
+    with pytest.raises(ValueError, match="none of 2 rows can be used for train"):
+        load_rows(keeping)
+    path.write_text("{\n")
+    with pytest.raises(ValueError, match="none of 1 rows can be used for train"):
+        load_rows(keeping)
+
+
 def test_a_row_of_many_long_values_is_skipped(tmp_path):
     path = tmp_path / "rows.parquet"
     table = {"text": ["a", "b"], "label": ["0", "1"], "k": [["x" * 9_000_000] * 2, ["y"]]}
