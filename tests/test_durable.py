@@ -166,7 +166,9 @@ def test_every_cut_and_every_flipped_bit_is_noticed(trainee, tmp_path):
     classifier, optimizer = trainee
     hold_checkpoint(tmp_path, classifier, optimizer, 1, identity=IDENTITY)()
     folder = hold_checkpoint(tmp_path, classifier, optimizer, 2, identity=IDENTITY)()
-    found = damage_everywhere(folder, random.Random(0), cuts_per_file=60, flips=600)
+    seed = 0
+    print(f"seed {seed}")
+    found = damage_everywhere(folder, random.Random(seed), cuts_per_file=60, flips=600)
     assert found.tried >= 800
     assert found.unnoticed == []
     assert newest_checkpoint(tmp_path) == folder

@@ -1,4 +1,5 @@
 import json
+import os
 import time
 
 import pytest
@@ -62,6 +63,18 @@ def test_a_full_disk_does_not_stop_the_run(tmp_path):
         time.sleep(0.05)
         assert monitor._thread.is_alive()
     assert len(monitor.samples) > 1
+
+
+def test_a_disk_that_hangs_does_not_stop_the_run(tmp_path):
+    """A pipe that nobody reads: opening it to write never returns."""
+    os.mkfifo(tmp_path / "hardware.jsonl")
+    begun_s = time.perf_counter()
+    with Monitor(interval_s=0.01) as monitor, monitor.phase("train"):
+        monitor._path = tmp_path / "hardware.jsonl"
+        time.sleep(0.1)
+    assert time.perf_counter() - begun_s < 8
+    assert monitor._thread.is_alive()
+    assert monitor.summary()["host_memory_mib_peak"] > 0
 
 
 def test_energy_is_power_over_time_and_unknown_from_one_sample():

@@ -11,7 +11,9 @@ import pytest
 import yaml
 
 from labeltune.hub import check_model_within_reach
+from labeltune.model.base import load_tokenizer
 from labeltune.monitor import Monitor
+from labeltune.recipe import ModelSettings
 from labeltune.terminal import Terminal, silence
 
 NO_SOCKETS = """
@@ -30,15 +32,17 @@ def in_cache(model: Path, home: Path) -> str:
     repository = home / "hub" / "models--nobody--tiny"
     shutil.copytree(model, repository / "snapshots" / commit)
     (repository / "refs").mkdir()
-    (repository / "refs" / "main").write_text(commit)
+    for branch in ("main", "other"):
+        (repository / "refs" / branch).write_text(commit)
     return "nobody/tiny"
 
 
-@pytest.mark.parametrize("where", ["folder", "cache"])
+@pytest.mark.parametrize("where", ["folder", "cache", "a branch in the cache"])
 def test_with_everything_here_a_run_opens_no_socket(recipe_file, tiny_model, tmp_path, where):
     name = str(tiny_model) if where == "folder" else in_cache(tiny_model, tmp_path / "home")
     words = ["run", recipe_file, "--out", tmp_path / "run", "--json"]
     settings = [f"model.name_or_path={name}", "train.max_steps=2"]
+    settings += ["model.revision=other"] if "branch" in where else []
     result = subprocess.run(
         [sys.executable, "-c", NO_SOCKETS, *words, *(word for setting in settings for word in ("--set", setting))],
         env=os.environ | {"HF_HOME": str(tmp_path / "home"), "OMP_NUM_THREADS": "1"},
@@ -86,9 +90,20 @@ def run_on_hub_data(recipe_file, tmp_path, script, **data):
     )
 
 
-@pytest.mark.parametrize("revision", [None, COMMIT])
+@pytest.mark.parametrize("revision", [None, COMMIT, "main", "refs/pr/1"])
 def test_with_a_dataset_in_the_cache_a_run_opens_no_socket(recipe_file, tmp_path, revision):
+    """What the hub's client has noted tells the commit of a branch; a newer commit in the cache is not taken for it."""
     name = dataset_in_cache(tmp_path, tmp_path / "home")
+    if revision is not None:
+        newer = tmp_path / "home" / "datasets" / "nobody___tiny" / "default" / "0.0.0" / ("f" * 40)
+        shutil.copytree(newer.with_name(COMMIT), newer)
+        os.utime(newer, (2e9, 2e9))
+    if revision not in {None, COMMIT}:
+        repository = tmp_path / "home" / "hub" / "datasets--nobody--tiny"
+        (repository / "snapshots" / COMMIT).mkdir(parents=True)
+        reference = repository / "refs" / revision
+        reference.parent.mkdir(parents=True)
+        reference.write_text(COMMIT)
     result = run_on_hub_data(recipe_file, tmp_path, NO_SOCKETS, hub=name, revision=revision)
     assert result.returncode == 0, result.stderr
     assert json.loads(result.stdout)["epochs"][-1]["step"] == 2
@@ -137,6 +152,70 @@ def test_a_base_that_is_missing_is_told_before_anything_heavy_is_imported(recipe
     assert "is not in the cache, and the hub does not answer" in result.stderr
     assert "download it elsewhere and give its folder as model.name_or_path" in result.stderr
     assert not (tmp_path / "run").exists()
+
+
+SILENT = """
+import socket, sys, threading, time
+import datasets, huggingface_hub
+from labeltune import cli, run
+silent = socket.create_server(("127.0.0.1", 0))
+held = []
+def hold():
+    while True:
+        held.append(silent.accept())
+threading.Thread(target=hold, daemon=True).start()
+huggingface_hub.constants.ENDPOINT = f"http://127.0.0.1:{silent.getsockname()[1]}"
+begun_s = time.perf_counter()
+try:
+    cli.main()
+finally:
+    print(len(held), time.perf_counter() - begun_s)
+"""
+
+
+@pytest.mark.parametrize("missing", ["config", "tokenizer", "safetensors", "dataset"])
+def test_a_hub_that_never_answers_is_told_within_five_seconds(recipe_file, tiny_model, tmp_path, missing):
+    """It takes the connection and says nothing; what is imported is imported before the time is taken."""
+    if missing == "dataset":
+        result = run_on_hub_data(recipe_file, tmp_path, SILENT, hub="nobody/else", revision="main")
+        told = "'nobody/else' is no folder here and not in the cache, and the hub does not answer; connect to the"
+    else:
+        name = in_cache(tiny_model, tmp_path / "home")
+        for part in (tmp_path / "home" / "hub" / "models--nobody--tiny" / "snapshots" / ("0" * 40)).glob(
+            f"*{missing}*"
+        ):
+            part.unlink()
+        words = ["run", recipe_file, "--out", tmp_path / "run", "--set", f"model.name_or_path={name}"]
+        result = subprocess.run(
+            [sys.executable, "-c", SILENT, *words],
+            env=os.environ | {"HF_HOME": str(tmp_path / "home")},
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        part = {"tokenizer": "the cache has no tokenizer of it", "safetensors": "the cache has no safetensors weights"}
+        told = part.get(missing, "it is not in the cache")
+    assert result.returncode == 2, result.stderr
+    assert told in result.stderr
+    assert "Traceback" not in result.stderr
+    asked, elapsed_s = result.stdout.split()
+    assert int(asked) == 1
+    assert float(elapsed_s) < 5
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_folder_without_a_tokenizer_is_told(recipe_file, tiny_model, tmp_path):
+    folder = tmp_path / "base"
+    shutil.copytree(tiny_model, folder, ignore=shutil.ignore_patterns("tokenizer.json"))
+    with pytest.raises(ValueError, match=r"model folder '.*base' has no tokenizer; put in what is missing"):
+        check_model_within_reach(str(folder), None)
+    with pytest.raises(ValueError, match="cannot be loaded: it has no tokenizer"):
+        load_tokenizer(ModelSettings(name_or_path=str(folder)))
+    (folder / "model.safetensors.index.json").write_text('{"weight_map": {"a": "1.safetensors", "b": "2.safetensors"}}')
+    shutil.copy(tiny_model / "tokenizer.json", folder)
+    shutil.copy(folder / "model.safetensors", folder / "1.safetensors")
+    with pytest.raises(ValueError, match=r"has no 2\.safetensors"):
+        check_model_within_reach(str(folder), None)
 
 
 @pytest.mark.parametrize("name", ["/no/such/folder", "a b", "a/b/c"])

@@ -291,11 +291,14 @@ def test_without_validation_or_test_rows_the_run_still_ends(recipe_file, tmp_pat
     assert run(recipe_file, tmp_path / "b", *settings).read("summary.json")["scored_split"] == "validation"
 
 
-def test_prediction_adds_a_label_and_probabilities_to_any_table(finished, tmp_path):
+def test_prediction_adds_a_label_and_probabilities_to_any_table(finished, tmp_path, capsys):
     rows = [{"note": f"n{i}", "first": row["first"], "second": row["second"]} for i, row in enumerate(make_rows(9, 77))]
     source = write_jsonl(tmp_path / "new.jsonl", rows)
     assert predict_file(finished.path, source, tmp_path / "out.csv", QUIET) == 9
-    assert predict_file(finished.path, tmp_path / "out.csv", tmp_path / "out.parquet", QUIET) == 9
+    assert predict_file(finished.path, tmp_path / "out.csv", tmp_path / "out.parquet", Terminal()) == 9
+    told = " ".join(capsys.readouterr().err.split())
+    assert "out.csv has predicted, probability_" in told
+    assert "already; " in told
     import pandas
 
     table = pandas.read_parquet(tmp_path / "out.parquet")

@@ -173,7 +173,7 @@ def main() -> None:
     parser.add_argument("--work", type=Path, help="a folder for files on the way; one that goes afterwards if left out")
     args = parser.parse_args()
     if args.target:
-        fuzz(args.target, args.seconds, args.seed, args.work)
+        fuzz(args.target, args.seconds, args.seed, args.work or Path(tempfile.mkdtemp()))
     print(f"seed {args.seed}", flush=True)
     with tempfile.TemporaryDirectory() as folder:
         failed = fuzz_all(args.seconds, args.seed, args.work or Path(folder))

@@ -259,8 +259,10 @@ def main() -> None:
 def _fail(message: str, code: int) -> None:
     if os.environ.get("LABELTUNE_DEBUG"):
         traceback.print_exc()
+    from labeltune.terminal import printable
+
     with contextlib.suppress(OSError):
-        print(message, file=sys.stderr)
+        print(printable(message), file=sys.stderr)
     sys.exit(code)
 
 

@@ -4,12 +4,18 @@ from __future__ import annotations
 
 import contextlib
 import functools
+import json
 import os
+import re
 import threading
 from collections.abc import Iterator
 from pathlib import Path
 
 TIMEOUT_S = 3.0
+CONFIG = "config.json"
+TOKENIZER = ("tokenizer*", "vocab*", "merges*", "tekken*", "*.model", "*.spm", "*.tiktoken", "*.bpe")
+"""Names of the files in which tokenizers keep their vocabularies."""
+NO_VOCABULARY = frozenset({"tokenizer_config.json"})
 
 
 @functools.cache
@@ -38,24 +44,70 @@ def cache_alone() -> Iterator[None]:
         constants.HF_HUB_OFFLINE = before
 
 
+def cached_commit(name: str, revision: str, kind: str) -> str | None:
+    """The commit that a revision was when it was last fetched; None where the cache does not know it.
+
+    Args:
+        revision: a commit, which is its own, or a branch or tag.
+        kind: `model` or `dataset`.
+    """
+    if re.fullmatch(r"[0-9a-f]{40}", revision):
+        return revision
+    from huggingface_hub import snapshot_download
+
+    with contextlib.suppress(OSError, ValueError):
+        return Path(snapshot_download(name, revision=revision, repo_type=kind, local_files_only=True)).name
+    return None
+
+
 def check_model_within_reach(name: str, revision: str | None) -> None:
-    """See in a moment whether a model is a folder, in the cache, or behind a hub that answers. Loads nothing.
+    """See in a moment whether a model is whole in a folder or the cache, or behind a hub that answers. Loads nothing.
 
     Raises:
         ValueError: it is none of these; says how to get it.
     """
-    if Path(name).is_dir():
+    lacks = missing_part(name, revision)
+    if not lacks:
         return
-    from huggingface_hub import try_to_load_from_cache
+    if Path(name).is_dir():
+        raise ValueError(f"model folder {name!r} has no {lacks}; put in what is missing, or name another folder")
+    if not hub_reachable():
+        cached = "it is not in the cache" if lacks == CONFIG else f"the cache has no {lacks} of it"
+        raise ValueError(
+            f"model {name!r} is neither a folder here nor to be had from the hub ({cached}, and the hub does not "
+            "answer); check the name and the network, or download it elsewhere and give its folder as "
+            "model.name_or_path"
+        )
 
-    with contextlib.suppress(ValueError):  # no name that a hub could have
-        if isinstance(try_to_load_from_cache(name, "config.json", revision=revision), str) or hub_reachable():
-            return
-    raise ValueError(
-        f"model {name!r} is neither a folder here nor to be had from the hub (it is not in the cache, and the hub does "
-        "not answer); check the name and the network, or download it elsewhere and give its folder as "
-        "model.name_or_path"
-    )
+
+def missing_part(name: str, revision: str | None) -> str:
+    """What a model's folder, or its place in the cache, lacks of what a base needs; empty where it lacks nothing.
+
+    transformers makes an empty tokenizer where the files of one are missing.
+    """
+    folder = Path(name)
+    if not folder.is_dir():
+        from huggingface_hub import snapshot_download
+
+        try:
+            folder = Path(snapshot_download(name, revision=revision, local_files_only=True))
+        except (OSError, ValueError):  # not there, or no name that a hub could have
+            return CONFIG
+    if not (folder / CONFIG).is_file():
+        return CONFIG
+    if not any(file.name not in NO_VOCABULARY for pattern in TOKENIZER for file in folder.glob(pattern)):
+        return "tokenizer"
+    return _missing_weights(folder)
+
+
+def _missing_weights(folder: Path) -> str:
+    index = folder / "model.safetensors.index.json"
+    if not index.is_file():
+        return "" if any(folder.glob("*.safetensors")) else "safetensors weights"
+    with contextlib.suppress(ValueError, KeyError, TypeError, AttributeError):  # loading says what is wrong with it
+        shards = sorted(set(json.loads(index.read_text())["weight_map"].values()))
+        return next((shard for shard in shards if not (folder / shard).is_file()), "")
+    return ""
 
 
 def _ask(answered: threading.Event) -> None:

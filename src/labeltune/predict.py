@@ -108,7 +108,9 @@ def predict_file(run_folder: Path, source: Path, target: Path, terminal: Termina
         raise ValueError(f"{target} is there already; name another file")
     table_format(target)
     recipe = load_recipe(str(run_folder))
-    rows = _check_table(source, recipe)
+    rows, replaced = _check_table(source, recipe)
+    if replaced:
+        terminal.say(f"{source} has {', '.join(replaced)} already; {target} gets new ones", style="yellow")
     job = load_subject(Subject(recipe, folder.adapter), terminal)
     with terminal.bar("predicting", rows) as bar:
         disarmed = write_table(target, _predicted_rows(job, source, bar))
@@ -117,11 +119,18 @@ def predict_file(run_folder: Path, source: Path, target: Path, terminal: Termina
     return rows
 
 
-def _check_table(source: Path, recipe: Recipe) -> int:
-    """Read the table once for rows without text, so that nothing is written when something is wrong."""
-    rows, bad, listed = 0, 0, []
+def _check_table(source: Path, recipe: Recipe) -> tuple[int, list[str]]:
+    """Read the table once for rows without text, so that nothing is written when something is wrong.
+
+    Returns:
+        how many rows it has, and which of its columns predictions will replace.
+    """
+    rows, bad, listed, replaced = 0, 0, [], set()
+    added = {"predicted", *(f"probability_{name}" for name in recipe.data.label_names)}
+    added |= {"generated"} if recipe.score.mode == "generate" else set()
     for line, row in read_table(source, required=recipe.data.text_columns):
         rows += 1
+        replaced |= added.intersection(row)
         try:
             _texts(row, recipe)
         except ValueError as error:
@@ -133,7 +142,7 @@ def _check_table(source: Path, recipe: Recipe) -> int:
         raise ValueError(f"{bad} rows cannot be read; mend or remove them:\n  " + "\n  ".join(listed) + more)
     if not rows:
         raise ValueError(f"{source} has no rows")
-    return rows
+    return rows, sorted(replaced)
 
 
 def _predicted_rows(job: Job, source: Path, bar: Bar) -> Iterator[dict[str, Any]]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import io
 import os
+import re
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -15,6 +16,8 @@ from rich.console import Console, RenderableType
 from rich.progress import BarColumn, Progress, ProgressColumn, Task, TaskID, TextColumn, TimeRemainingColumn
 from rich.text import Text
 
+CONTROL = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u200e\u200f\u202a-\u202e\u2066-\u2069]")
+"""Control characters but line breaks and tabs, and those that turn the direction of writing."""
 PLAIN_WIDTH = 100
 
 
@@ -50,6 +53,15 @@ class StandardError(io.TextIOBase):
         except (OSError, ValueError):  # gone, or closed
             silence(sys.stderr)
             return None
+
+
+def printable(text: str) -> str:
+    """The text with its control characters written out, so that none can steer a terminal; line breaks and tabs stay.
+
+    >>> printable("a\\x1b[31m\\u202eb")
+    'a\\\\x1b[31m\\\\u202eb'
+    """
+    return CONTROL.sub(lambda match: match[0].encode("unicode_escape").decode(), text)
 
 
 def silence(stream: TextIO) -> None:
@@ -89,7 +101,7 @@ class Terminal:
     def say(self, text: str, style: str = "") -> None:
         """A plain sentence; text from the data may be in it, so it is never read as markup."""
         if not self.quiet:
-            self.console.print(Text(text, style=style))
+            self.console.print(Text(printable(text), style=style))
 
     def show(self, renderable: RenderableType) -> None:
         """A table or anything else that rich can draw."""

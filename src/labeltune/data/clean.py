@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 import re
+import reprlib
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
@@ -35,7 +36,7 @@ def label_text(value: object) -> str:
     """
     if value is None or (isinstance(value, float) and math.isnan(value)):
         return ""
-    text = str(value).strip()
+    text = (str(value) if isinstance(value, str | int | float) else reprlib.repr(value)).strip()
     if text in ("True", "False"):
         return text.lower()
     return text.partition(".")[0] if re.fullmatch(r"[+-]?\d+\.0*", text) else text
@@ -159,7 +160,10 @@ def _kept(row: Row, columns: Sequence[str]) -> dict[str, Any]:
         if isinstance(value, float) and not math.isfinite(value):
             value = None
         elif isinstance(value, list | tuple | dict):
-            value = json.dumps(value, default=str)
+            try:
+                value = json.dumps(value, default=str)
+            except RecursionError:
+                raise BadRow(f"nested too deeply in {column!r}") from None
         elif value is not None and not isinstance(value, str | int | float):
             value = str(value)
         kept[column] = value

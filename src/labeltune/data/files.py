@@ -14,7 +14,7 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from functools import partial
-from itertools import chain, islice
+from itertools import islice
 from pathlib import Path
 from typing import Any, BinaryIO, cast
 
@@ -35,6 +35,7 @@ LINE_LIMIT_BYTES = 16 * 2**20
 RECORD_LIMIT_LINES = 1000
 OPEN_QUOTE = 'a quote that opens here is not closed; quote the whole field and write the quote in it as ""'
 JSONL_HEAD_ROWS = 100
+GIT_LFS = b"version https://git-lfs.github.com/"
 MAGIC = {b"\x1f\x8b": "gzip", b"PAR1": "Parquet", b"PK\x03\x04": "a zip archive or a spreadsheet"}
 
 
@@ -162,16 +163,27 @@ def _check_beginning(path: Path, line: bytes) -> None:
         if line.startswith(magic):
             raise ValueError(f"{path}: not text but {what}; give the file the ending that tells its format")
     if line.count(0) > len(line) // 4:
-        raise ValueError(f"{path}:1: not UTF-8 but UTF-16, by its NUL bytes; save the file as UTF-8")
+        raise ValueError(f"{path}:1: not UTF-8 but UTF-16 or UTF-32, by its NUL bytes; save the file as UTF-8")
+    if line.startswith(GIT_LFS):
+        raise ValueError(f"{path}: a pointer of Git LFS instead of the file itself; fetch that with `git lfs pull`")
 
 
 def _jsonl_rows(path: Path, lines: Iterator[tuple[int, str]], required: Sequence[str]) -> RowStream:
-    rows = ((number, _json_object(text)) for number, text in lines if text and not text.isspace())
-    head = list(islice(rows, JSONL_HEAD_ROWS))
+    rows = ((number, text, _json_object(text)) for number, text in lines if text and not text.isspace())
+    head: list[tuple[int, Row | BadRow]] = []
+    characters = 0
+    for number, text, row in islice(rows, JSONL_HEAD_ROWS):
+        if not head and text.lstrip().startswith("["):
+            raise ValueError(f"{path}:{number}: a JSON list; write every row as an object on a line of its own (JSONL)")
+        head.append((number, row))
+        characters += len(text)
+        if characters > LINE_LIMIT_BYTES:
+            break
     present = list(dict.fromkeys(name for _, row in head if isinstance(row, dict) for name in row))
     if present:
         check_columns(str(path), required, present)
-    yield from chain(head, rows)
+    yield from head
+    yield from ((number, row) for number, _, row in rows)
 
 
 def _json_object(text: str) -> Row | BadRow:
@@ -222,10 +234,14 @@ def _csv_records(
 ) -> Iterator[tuple[int, list[str] | BadRow]]:
     """Records with the number of their first line; blank lines are none. Quotes as in RFC 4180, taken strictly."""
     first = last = 1
+    characters = 0
 
     def feed() -> Iterator[str]:
-        nonlocal last
+        nonlocal last, characters
         for number, text in lines:
+            characters += len(text)
+            if characters > LINE_LIMIT_BYTES:
+                raise ValueError(f"{path}:{first}: a record of more than {LINE_LIMIT_BYTES // 2**20} MiB; {OPEN_QUOTE}")
             if number - first >= RECORD_LIMIT_LINES:
                 raise ValueError(f"{path}:{first}: a record of more than {RECORD_LIMIT_LINES} lines; {OPEN_QUOTE}")
             last = number
@@ -244,7 +260,7 @@ def _csv_records(
             record = BadRow("broken quoting:", f"{error}, lines {first} to {last}")
         if record:
             yield first, record
-        first = last + 1
+        first, characters = last + 1, 0
 
 
 def _parquet_rows(path: Path, gzipped: bool, required: Sequence[str], wanted: Sequence[str] | None) -> RowStream:

@@ -3,24 +3,26 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from itertools import chain
+from functools import partial
 from pathlib import Path
 from typing import Any
 
-from labeltune.data.source import Columns, RowStream, Source, check_columns, listed
-from labeltune.hub import hub_reachable
+from labeltune.data.source import Columns, RowStream, Source, bounded, check_columns, listed
+from labeltune.hub import cached_commit, hub_reachable
 from labeltune.recipe import DataSettings
 
-BATCH_ROWS = 4096
+BATCH_ROWS, BATCH_BYTES = 4096, 64 * 2**20
+Load = Callable[[str | None], Any]
+"""A split of a dataset by its name, all by None."""
 
 
 def hub_sources(settings: DataSettings, splits: Sequence[str], columns: Columns) -> dict[str, Source]:
     """The sources of those of the splits that the dataset has.
 
     What an earlier run left in the cache is used without asking the hub, unless `data.revision` names another commit,
-    or a branch or tag, of which only the hub knows the commit. The source's name says so.
+    or a branch or tag that the cache knows no commit of. The source's name says so.
 
     Raises:
         OSError: the dataset, or the revision of it, is neither here nor within reach.
@@ -31,12 +33,13 @@ def hub_sources(settings: DataSettings, splits: Sequence[str], columns: Columns)
     where = f"{path} ({settings.config})" if settings.config else path
     sources: dict[str, Source] = {}
     with _quiet(offline=True):
-        present = None if is_folder else _from_cache(settings)
-    online = is_folder or (present is None and hub_reachable())
+        load = None if is_folder else _from_cache(settings)
+    online = is_folder or (load is None and hub_reachable())
     with _quiet(offline=not online):
-        if present is None:
-            present = _load(settings, None, online)
-            _check_commit(settings, present, online)
+        if load is None:
+            load = partial(_load, settings, online)
+        present = load(None)
+        _check_commit(settings, present, online)
         for name in splits:
             spec = settings.splits.get(name)
             if spec is None:
@@ -46,7 +49,7 @@ def hub_sources(settings: DataSettings, splits: Sequence[str], columns: Columns)
                 if spec == name:
                     continue
                 raise ValueError(f"{where} has no split {spec!r} (data.splits.{name}); it has {listed(present)}")
-            rows = present[spec] if spec in present else _load(settings, spec, online)
+            rows = present[spec] if spec in present else load(spec)
             title = f"{where}, split {spec}" + (f", revision {settings.revision}" if settings.revision else "")
             title += "" if online else _said_of_the_cache(settings, present)
             check_columns(title, columns.required, rows.column_names)
@@ -62,13 +65,40 @@ def _commit_of(present: Any) -> str:
     return Path(files[0]["filename"]).parent.name if files else ""
 
 
-def _from_cache(settings: DataSettings) -> Any:
-    """The cached dataset where it is surely of the revision that the recipe names; None otherwise."""
-    try:
-        present = _load(settings, None, online=False)
-    except (ValueError, OSError):
-        return None
-    return present if settings.revision in {None, _commit_of(present)} else None
+def _from_cache(settings: DataSettings) -> Load | None:
+    """The cached dataset where it is surely of the revision that the recipe names; None otherwise.
+
+    Raises:
+        ValueError: several of its configurations are in the cache, and the recipe names none.
+    """
+    if settings.revision is None:
+        try:
+            _load(settings, False, None)
+        except (ValueError, OSError):
+            return None
+        return partial(_load, settings, False)
+    commit = cached_commit(str(settings.hub), settings.revision, "dataset")
+    return _of_commit(settings, commit) if commit else None
+
+
+def _of_commit(settings: DataSettings, commit: str) -> Load | None:
+    """What the cache has of one commit: `datasets` itself takes the newest there, whichever that is."""
+    from datasets import config
+    from datasets.naming import camelcase_to_snakecase
+    from datasets.packaged_modules.cache.cache import Cache
+
+    owner, _, name = str(settings.hub).rpartition("/")
+    root = Path(config.HF_DATASETS_CACHE) / "___".join([*filter(None, [owner]), camelcase_to_snakecase(name)])
+    found = sorted(root.glob(f"*/*/{commit}/dataset_info.json"))
+    by_config = {file.parts[-4]: file.parts[-3] for file in found if settings.config in {None, file.parts[-4]}}
+    if len(by_config) > 1:
+        raise ValueError(
+            f"data.hub {settings.hub!r} has several configurations; set data.config to {listed(by_config)}"
+        )
+    for chosen, version in by_config.items():
+        builder = Cache(repo_id=settings.hub, dataset_name=name, config_name=chosen, version=version, hash=commit)
+        return lambda split: builder.as_dataset(split=split)
+    return None
 
 
 def _check_commit(settings: DataSettings, present: Any, online: bool) -> None:
@@ -88,12 +118,12 @@ def _said_of_the_cache(settings: DataSettings, present: Any) -> str:
 
 
 def _rows(dataset: Any) -> RowStream:
-    batches = dataset.with_format("arrow").iter(batch_size=BATCH_ROWS)
-    rows: Iterator[Any] = chain.from_iterable(batch.to_pylist() for batch in batches)
-    yield from enumerate(rows, 1)
+    mean_bytes = dataset.data.nbytes / max(1, len(dataset))
+    batches = dataset.with_format("arrow").iter(max(1, int(min(BATCH_ROWS, BATCH_BYTES / max(1, mean_bytes)))))
+    yield from enumerate((bounded(row) for batch in batches for row in batch.to_pylist()), 1)
 
 
-def _load(settings: DataSettings, split: str | None, online: bool) -> Any:
+def _load(settings: DataSettings, online: bool, split: str | None) -> Any:
     import datasets
 
     path = str(settings.hub)

@@ -14,7 +14,7 @@ from labeltune.data.duplicates import hash_texts, repeats
 from labeltune.data.files import check_file, scan_rows, split_slice
 from labeltune.data.hub import hub_sources
 from labeltune.data.select import Selection
-from labeltune.data.source import BadRow, Columns, RowStream, Source, check_columns, listed
+from labeltune.data.source import BadRow, Columns, RowStream, Source, check_columns, listed, shorten
 from labeltune.data.store import Rows, RowWriter
 from labeltune.recipe import SPLITS, DataSettings, PairSettings
 
@@ -91,14 +91,14 @@ def load_rows(settings: DataSettings, splits: Sequence[str] = SPLITS) -> dict[st
     optional = Columns.of(settings).optional
     accounts = {name: _Account(source.name, columns_unseen=set(optional)) for name, source in sources.items()}
     loaded = {name: _load_split(settings, name, source, accounts[name]) for name, source in sources.items()}
-    unseen = set(optional).intersection(*(account.columns_unseen for account in accounts.values()))
-    if unseen:
-        raise ValueError(f"no split has the column {min(unseen)!r}; correct data.keep_columns or data.votes_column")
     if settings.bad_rows == "error":
         _refuse_bad_rows(accounts)
     for split in loaded.values():
         if not split.rows:
             raise ValueError(_why_empty(split, accounts[split.name], settings))
+    unseen = set(optional).intersection(*(account.columns_unseen for account in accounts.values()))
+    if unseen:
+        raise ValueError(f"no split has the column {min(unseen)!r}; correct data.keep_columns or data.votes_column")
     return loaded
 
 
@@ -179,7 +179,7 @@ def _check_ids(rows: Rows, column: str, source: str) -> None:
     if again_N.any():
         row_id = rows[int(again_N.argmax())].id
         raise ValueError(
-            f"{source}: the id {row_id!r} appears more than once in data.id_column {column!r} "
+            f"{source}: the id {shorten(row_id)!r} appears more than once in data.id_column {column!r} "
             f"({int(again_N.sum())} rows repeat an id); leave data.id_column out to number the rows"
         )
 
@@ -207,5 +207,5 @@ def _why_empty(split: Split, account: _Account, settings: DataSettings) -> str:
             f"but data.labels has {listed(map(repr, settings.labels))}"
         )
     elif split.skipped:
-        text += f"; the first is line {split.skipped[0].line}"
+        text += f"; the first is {split.skipped[0]}"
     return text

@@ -1,23 +1,31 @@
 """Rows of a Parquet file in bounded memory, also where a small file stands for much text.
 
 Parquet keeps a repeated value once, in a dictionary, and packs what is left. A file of 5 MB can so hold 4,000 rows of
-100 MB each. Text columns are read with their dictionaries, so that a repeated value is one string here too.
+100 MB each, or lists of a billion numbers. Where such a text is long, it is read with its dictionary, also inside lists
+and records, so that a repeated value is one string here too. What lists can unpack to is known before they are read.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
-from labeltune.data.source import Row, check_columns, check_header
+from labeltune.data.source import TEXT_LIMIT, BadRow, Row, bounded, check_columns, check_header
 
-BATCH_ROWS, BATCH_BYTES = 4096, 64 * 2**20
+BATCH_ROWS, BATCH_BYTES, BATCH_LISTED = 4096, 64 * 2**20, 2**20
+"""Rows, their bytes, and values inside their lists that are read at a time, by the mean of the row group."""
+BUFFER_BYTES = 2**20
 BOMB_BYTES, BOMB_RATIO = 2**30, 100
 """A row group that unpacks to more than so many bytes, and to so many times the file's, is refused."""
+LISTED_BYTES, LIST_LIMIT = 2**27, 2**20
+"""A column of lists of more bytes in a row group, and a list of more values, are refused."""
 
 
-def parquet_rows(path: Path, plain: Path, required: Sequence[str], wanted: Sequence[str] | None) -> Iterator[Row]:
+def parquet_rows(
+    path: Path, plain: Path, required: Sequence[str], wanted: Sequence[str] | None
+) -> Iterator[Row | BadRow]:
     """The rows of a file, some thousands read at a time, fewer where they are long.
 
     Args:
@@ -27,42 +35,106 @@ def parquet_rows(path: Path, plain: Path, required: Sequence[str], wanted: Seque
 
     Raises:
         pyarrow.ArrowException, OSError, UnicodeDecodeError: the file is damaged.
-        ValueError: a required column is missing, or a row group unpacks to far more than it seems.
+        ValueError: a required column is missing, or a row group or a list unpacks to far more than it seems.
     """
     import pyarrow.parquet as pq
 
-    texts = _text_columns(pq.read_metadata(plain))
-    with pq.ParquetFile(plain, buffer_size=2**20, read_dictionary=texts) as table:
+    texts = [leaf.path for leaf in _leaves(pq.read_metadata(plain)) if _is_text(leaf)]
+    with pq.ParquetFile(plain, buffer_size=BUFFER_BYTES, read_dictionary=texts) as table:
         names = table.schema_arrow.names
         check_header(str(path), names)
         check_columns(str(path), required, names)
         chosen = [name for name in names if wanted is None or name in wanted]
         _refuse_bombs(path, table.metadata, plain.stat().st_size)
-        for batch in table.iter_batches(batch_rows(table.metadata), columns=chosen):
-            columns = [_values(column) for column in batch.columns]
-            yield from (dict(zip(batch.schema.names, values, strict=True)) for values in zip(*columns, strict=True))
+        lists = _lists(table, chosen)
+        texts = [text for text in texts if any(_within(text, name) for name in chosen)]
+        for place, group in enumerate(_groups(table.metadata)):
+            listed = _listed(path, group, lists)
+            packed, longest = _packed(table, place, texts, listed)
+            rows = min(batch_rows(group, listed), max(1, BATCH_BYTES // max(1, longest)))
+            with pq.ParquetFile(
+                plain, metadata=table.metadata, buffer_size=BUFFER_BYTES, read_dictionary=packed
+            ) as file:
+                for batch in file.iter_batches(rows, row_groups=[place], columns=chosen):
+                    yield from _rows(path, batch)
 
 
-def batch_rows(metadata: Any) -> int:
-    """Rows to read at a time, so that long values fill no more memory than many short ones."""
-    # by row groups alone: what a damaged file says of its columns can end the process in Arrow
-    most_bytes = max((group.total_byte_size / max(1, group.num_rows) for group in _groups(metadata)), default=1)
-    return max(1, min(BATCH_ROWS, int(BATCH_BYTES / max(1, most_bytes))))
+def _rows(path: Path, batch: Any) -> Iterator[Row | BadRow]:
+    names = batch.schema.names
+    columns = [_values(column, f"{path}: {name!r}") for name, column in zip(names, batch.columns, strict=True)]
+    return (bounded(dict(zip(names, values, strict=True))) for values in zip(*columns, strict=True))
 
 
-def _text_columns(metadata: Any) -> list[str]:
-    """The columns of texts or bytes. Arrow reads no dictionaries inside lists and records."""
-    columns = (metadata.schema.column(place) for place in range(len(metadata.schema)))
-    return [
-        column.path
-        for column in columns
-        if column.path == column.name and column.max_repetition_level == 0
-        if column.physical_type == "BYTE_ARRAY" and column.logical_type.type in {"STRING", "NONE"}
-    ]
+def batch_rows(group: Any, listed: int = 0) -> int:
+    """Rows of a row group to read at a time, so that long values fill no more memory than many short ones.
+
+    Args:
+        listed: values in the lists of the row group.
+    """
+    # by the row group alone: what a damaged file says of its columns can end the process in Arrow
+    rows = max(1, group.num_rows)
+    mean_bytes, mean_listed = group.total_byte_size / rows, listed / rows
+    return max(1, int(min(BATCH_ROWS, BATCH_BYTES / max(1, mean_bytes), BATCH_LISTED / max(1, mean_listed))))
+
+
+def _leaves(metadata: Any) -> Iterator[Any]:
+    """What a file stores its columns as: each field of a record is a leaf of its own."""
+    return (metadata.schema.column(place) for place in range(len(metadata.schema)))
 
 
 def _groups(metadata: Any) -> Iterator[Any]:
     return (metadata.row_group(place) for place in range(metadata.num_row_groups))
+
+
+def _is_text(leaf: Any) -> bool:
+    return leaf.physical_type == "BYTE_ARRAY" and leaf.logical_type.type in {"STRING", "NONE"}
+
+
+def _within(leaf: str, column: str) -> bool:
+    return leaf == column or leaf.startswith(f"{column}.")
+
+
+def _packed(table: Any, place: int, texts: Sequence[str], listed: int) -> tuple[list[str], int]:
+    """The texts to read with their dictionaries, and the longest value that is repeated in the others.
+
+    A dictionary read with its column is handed out with every batch and grows by what is not in it, so it is read only
+    where it must be. The first row shows it, unless a writer began without one.
+
+    Args:
+        table: a file that reads all texts with their dictionaries.
+        place: of the row group.
+        listed: values in the lists of the row group.
+    """
+    packed, longest = [], 0
+    for text in texts:
+        for batch in islice(table.iter_batches(1, row_groups=[place], columns=[text]), 1):
+            found = [dictionary for column in batch.columns for dictionary in _dictionaries(column)]
+            most = max((_longest(dictionary) for dictionary in found), default=0)
+            if all(len(dictionary) > 1 for dictionary in found) and most <= min(
+                TEXT_LIMIT, BOMB_BYTES // max(1, listed)
+            ):
+                longest = max(longest, most)
+            else:
+                packed.append(text)
+    return packed, longest
+
+
+def _dictionaries(column: Any) -> Iterator[Any]:
+    import pyarrow as pa
+
+    if pa.types.is_dictionary(column.type):
+        yield column.dictionary
+    elif pa.types.is_struct(column.type):
+        for field in column.flatten():
+            yield from _dictionaries(field)
+    elif pa.types.is_nested(column.type):
+        yield from _dictionaries(column.values)
+
+
+def _longest(dictionary: Any) -> int:
+    import pyarrow.compute as pc
+
+    return pc.max(pc.binary_length(dictionary)).as_py() or 0
 
 
 def _refuse_bombs(path: Path, metadata: Any, file_bytes: int) -> None:
@@ -75,12 +147,62 @@ def _refuse_bombs(path: Path, metadata: Any, file_bytes: int) -> None:
             )
 
 
-def _values(column: Any) -> list[Any]:
-    """A column's values; one that is repeated is the same object each time."""
-    import pyarrow as pa
+def _lists(table: Any, chosen: Sequence[str]) -> list[tuple[int, Any]]:
+    """The leaves inside lists among the chosen columns, with their places. What the file says of them can be read."""
+    found = [
+        (place, leaf)
+        for place, leaf in enumerate(_leaves(table.metadata))
+        if leaf.max_repetition_level and any(_within(leaf.path, name) for name in chosen)
+    ]
+    if found:
+        table.scan_contents([leaf.path for _, leaf in found])  # raises where reading the metadata would end the process
+    return found
 
-    if not pa.types.is_dictionary(column.type):
+
+def _listed(path: Path, group: Any, lists: Sequence[tuple[int, Any]]) -> int:
+    """The most values that a column of lists has in a row group; refuses what would fill the memory."""
+    most = 0
+    for place, leaf in lists:
+        values = group.column(place).num_values
+        unpacked = values * (leaf.length if leaf.physical_type == "FIXED_LEN_BYTE_ARRAY" else 8)
+        if unpacked > LISTED_BYTES:
+            raise ValueError(
+                f"{path}: the lists of {leaf.path!r} unpack to {unpacked / 2**20:,.0f} MiB in a row group; leave the "
+                f"column out, or write the file with smaller row groups (at most {LISTED_BYTES // 2**20} MiB are read)"
+            )
+        most = max(most, values)
+    return most
+
+
+def _values(column: Any, where: str) -> list[Any]:
+    """A column's values; one that is repeated is the same object each time.
+
+    Raises:
+        ValueError: a list has more than LIST_LIMIT values.
+    """
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    kind = column.type
+    if pa.types.is_dictionary(kind):
+        used = column.indices.drop_null().unique()
+        values = dict(zip(used.to_pylist(), column.dictionary.take(used).to_pylist(), strict=True))
+        return [None if place is None else values[place] for place in column.indices.to_pylist()]
+    if pa.types.is_struct(kind):
+        fields = zip(*(_values(field, where) for field in column.flatten()), strict=True)
+        names = [field.name for field in kind]
+        there = column.is_valid().to_pylist()
+        return [
+            dict(zip(names, row, strict=True)) if is_there else None
+            for row, is_there in zip(fields, there, strict=True)
+        ]
+    if pa.types.is_map(kind):
+        column = column.cast(pa.list_(pa.struct([("key", kind.key_type), ("value", kind.item_type)])))
+    elif not (pa.types.is_list(kind) or pa.types.is_large_list(kind) or pa.types.is_fixed_size_list(kind)):
         return list(column.to_pylist())
-    used = column.indices.drop_null().unique()
-    values = dict(zip(used.to_pylist(), column.dictionary.take(used).to_pylist(), strict=True))
-    return [None if place is None else values[place] for place in column.indices.to_pylist()]
+    lengths = pc.list_value_length(column).to_pylist()
+    longest = max((length for length in lengths if length is not None), default=0)
+    if longest > LIST_LIMIT:
+        raise ValueError(f"{where} has a list of {longest:,} values; at most {LIST_LIMIT:,} are read")
+    items = iter(_values(column.flatten(), where))
+    return [None if length is None else list(islice(items, length)) for length in lengths]

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from labeltune.recipe import DataSettings
+from labeltune.terminal import printable
 
 Row = dict[str, Any]
 """One row as read, by column name."""
@@ -25,9 +26,9 @@ class BadRow(ValueError):
     """A row that cannot be used: a reason that many rows may share, and what this one had instead."""
 
     def __init__(self, reason: str, value: object = "") -> None:
-        super().__init__(f"{reason} {value}".rstrip())
         self.reason = reason
         self.value = shorten(value)
+        super().__init__(f"{reason} {self.value}".rstrip())
 
 
 RowStream = Generator[tuple[int, Row | BadRow], None, None]
@@ -70,13 +71,38 @@ class Columns:
         return self.required + self.optional
 
 
+def bounded(row: Row) -> Row | BadRow:
+    """The row, unless its texts together are far longer than a row of texts.
+
+    >>> bounded({"a": "x" * 2**24}) == {"a": "x" * 2**24}, bounded({"a": "x" * 2**24, "b": ["y"]})
+    (True, BadRow("more than 16,777,216 characters, most in 'a'"))
+    """
+    if count_characters(list(row.values())) <= TEXT_LIMIT:
+        return row
+    longest = max(row, key=lambda name: count_characters(row[name]))
+    return BadRow(f"more than {TEXT_LIMIT:,} characters, most in {shorten(longest)!r}")
+
+
+def count_characters(value: object) -> int:
+    """Characters or bytes in a value and all that is in it; 1 for what is no text.
+
+    >>> count_characters([{"a": "four"}, None, "xy"])
+    8
+    """
+    if isinstance(value, str | bytes):
+        return len(value)
+    if isinstance(value, dict):
+        return sum(count_characters(key) + count_characters(inner) for key, inner in value.items())
+    return sum(map(count_characters, value)) if isinstance(value, list | tuple) else 1
+
+
 def shorten(value: object) -> str:
     """A value's text on one line, cut to 60 characters.
 
     >>> shorten("two\\nlines"), len(shorten("a" * 100))
     ('two lines', 60)
     """
-    text = " ".join(str(value)[: 4 * VALUE_WIDTH].split())
+    text = printable(" ".join(str(value)[: 4 * VALUE_WIDTH].split()))
     return text if len(text) <= VALUE_WIDTH else text[: VALUE_WIDTH - 3] + "..."
 
 

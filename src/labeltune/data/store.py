@@ -172,7 +172,9 @@ class RowWriter:
             OSError: the disk is full.
         """
         self._records.append((*record[:4], *record.texts))
-        self._characters += sum(map(len, record.texts))
+        self._characters += (
+            len(record.id) + len(record.extra_json or "") + len(record.votes) + sum(map(len, record.texts))
+        )
         if len(self._records) >= BATCH_ROWS or self._characters >= BATCH_CHARACTERS:
             self._flush()
 

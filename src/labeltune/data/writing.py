@@ -10,17 +10,19 @@ import re
 import shutil
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
-from itertools import chain, islice
+from itertools import chain
 from pathlib import Path
 from typing import IO, Any
 
 from labeltune.data.files import DELIMITERS, table_format
 from labeltune.data.parquet import BATCH_ROWS
-from labeltune.data.source import Row
+from labeltune.data.source import Row, count_characters
 from labeltune.durable import NotWrittenError, flush_file, flush_folder
 
-FORMULA = ("=", "+", "-", "@", "\t", "\r")
-"""Beginnings that make a spreadsheet run a field instead of showing it (CWE-1236)."""
+FORMULA = ("=", "+", "-", "@", "\t", "\r", "\n", "＝", "＋", "－", "＠")
+"""Beginnings that make a spreadsheet run a field instead of showing it (CWE-1236); the last four are full-width."""
+BATCH_CHARACTERS = 64 * 2**20
+"""Rows of Parquet are written when they are of so many characters together."""
 NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?")
 
 
@@ -58,6 +60,8 @@ def write_table(path: Path, rows: Iterable[Row]) -> int:
         if isinstance(error, NotWrittenError) or error.filename is not None:
             raise
         raise NotWrittenError(path, error) from error  # a write that fails does not know its file
+    except RecursionError as error:
+        raise ValueError(f"{path}: a row holds values that are nested too deeply to be written") from error
     finally:
         partial.unlink(missing_ok=True)
     return disarmed
@@ -94,7 +98,9 @@ def _write_csv(path: Path, out: IO[str], delimiter: str, rows: Iterator[Row]) ->
         return 0
     disarmed = 0
     writer = csv.DictWriter(out, list(first), delimiter=delimiter, lineterminator="\n")
-    writer.writeheader()
+    header = {name: _field(name) for name in first}
+    disarmed += sum(field != name for name, field in header.items())
+    writer.writerow(header)
     for number, row in enumerate(chain([first], rows), 1):
         if new := [name for name in row if name not in first]:
             raise ValueError(f"{path}: row {number} has a column {new[0]!r} that row 1 has not; write JSONL instead")
@@ -128,7 +134,8 @@ def _write_parquet(path: Path, partial: Path, gzipped: bool, rows: Iterator[Row]
 
     plain = path.with_name(path.name + ".plain") if gzipped else partial
     try:
-        batch = list(islice(rows, BATCH_ROWS))
+        batches = _batches(rows)
+        batch = next(batches, [])
         schema = _schema(batch)
         with pq.ParquetWriter(plain, schema) as out:
             while batch:
@@ -136,15 +143,31 @@ def _write_parquet(path: Path, partial: Path, gzipped: bool, rows: Iterator[Row]
                     if new := [name for name in row if name not in schema.names]:
                         raise ValueError(f"{path}: a row has the new column {new[0]!r}; write JSONL instead")
                 out.write_table(pa.Table.from_pylist(batch, schema=schema))
-                batch = list(islice(rows, BATCH_ROWS))
+                batch = next(batches, [])
         if gzipped:
             with plain.open("rb") as unpacked, gzip.open(partial, "wb") as packed:
                 shutil.copyfileobj(unpacked, packed, 2**20)
+    except UnicodeEncodeError as error:
+        raise ValueError(f"{path}: a row holds half a surrogate pair; write JSONL instead") from error
     except pa.ArrowException as error:
         raise ValueError(f"{path}: a column mixes types ({error}); write JSONL instead") from error
     finally:
         if gzipped:
             plain.unlink(missing_ok=True)
+
+
+def _batches(rows: Iterator[Row]) -> Iterator[list[Row]]:
+    """Some thousands of rows at a time, fewer where they are long."""
+    batch: list[Row] = []
+    characters = 0
+    for row in rows:
+        batch.append(row)
+        characters += count_characters(row)
+        if len(batch) >= BATCH_ROWS or characters >= BATCH_CHARACTERS:
+            yield batch
+            batch, characters = [], 0
+    if batch:
+        yield batch
 
 
 def _schema(batch: list[Row]) -> Any:

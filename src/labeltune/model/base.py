@@ -21,7 +21,7 @@ from transformers import (
 )
 from transformers.activations import NewGELUActivation
 
-from labeltune.hub import cache_alone, hub_reachable
+from labeltune.hub import cache_alone, hub_reachable, missing_part
 from labeltune.model.attention import FP32_ATTENTION, OVERFLOWS_IN_FLOAT16, PACKED_ATTENTION
 from labeltune.model.files import resolve_path
 from labeltune.model.head import Head, head_modules, settle_head
@@ -197,6 +197,8 @@ def _load(auto_class: Any, settings: ModelSettings, path: str, **options: Any) -
     load = partial(auto_class.from_pretrained, path, revision=settings.revision, trust_remote_code=False, **options)
     try:
         try:
+            if auto_class is AutoTokenizer and missing_part(path, settings.revision) == "tokenizer":
+                raise FileNotFoundError("it has no tokenizer")
             with cache_alone():  # what is here is used without asking anyone
                 return load(local_files_only=True)
         except OSError:
