@@ -2,8 +2,8 @@
 
     python benchmarks/chart.py /tmp/figures/*.json --to docs/speed.svg
 
-One panel per question, one bar per stack, the slowest on top, labelled in seconds; a panel that has no figure of ours
-is left out. Its greys and colours can be read on white and on black alike. Needs matplotlib.
+One panel per question, one bar per stack, the slowest on top, labelled with its time and its peak of memory; a panel
+that has no figure of ours is left out. Its greys and colours can be read on white and on black alike. Needs matplotlib.
 """
 
 from __future__ import annotations
@@ -31,16 +31,17 @@ class Question:
     belongs: Callable[[Measured], bool]
 
 
-def _trained_at_16(shape: str) -> Callable[[Measured], bool]:
-    return lambda row: row.shape == shape and row.batch_size in (16, None)
+def _trained(shape: str, *batch_sizes: int | None) -> Callable[[Measured], bool]:
+    return lambda row: row.shape == shape and row.batch_size in batch_sizes
 
 
 QUESTIONS = (
-    Question("Tuning, Phi-2's shape: 5 epochs at batch 16", lambda row: row.five_epochs_s, _trained_at_16("phi-2")),
+    Question("Tuning, Phi-2's shape: 5 epochs at batch 16", lambda row: row.five_epochs_s, _trained("phi-2", 16, None)),
+    Question("Tuning, Phi-2's shape: 5 epochs at batch 1", lambda row: row.five_epochs_s, _trained("phi-2", 1)),
     Question(
         "Tuning, Llama-3.2-3B's shape: 5 epochs at batch 16",
         lambda row: row.five_epochs_s,
-        _trained_at_16("llama-3.2-3b"),
+        _trained("llama-3.2-3b", 16, None),
     ),
     Question(
         f"Scoring {SCORED_ROWS:,} rows, Phi-2's shape", lambda row: row.scoring_s, lambda row: row.shape == "phi-2"
@@ -54,6 +55,17 @@ class Bar:
 
     stack: str
     seconds: float
+    mib: float | None = None
+    """Peak of allocated memory."""
+
+    @property
+    def label(self) -> str:
+        """What stands behind the bar.
+
+        >>> Bar("labeltune, lean", 184.2, 2433.0).label
+        '184 s, 2.4 GiB'
+        """
+        return f"{shown(self.seconds)} s" + ("" if self.mib is None else f", {self.mib / 1024:.1f} GiB")
 
     @property
     def colour(self) -> str:
@@ -90,13 +102,16 @@ def bars_of(rows: Sequence[Measured]) -> list[list[Bar]]:
     """For each question its bars, the slowest first; a stack measured twice keeps its last figure.
 
     >>> [len(bars) for bars in bars_of([Measured("HF Trainer", "phi-2", 16, five_epochs_s=66.0)])]
-    [1, 0, 0]
+    [1, 0, 0, 0]
     """
     found = []
     for question in QUESTIONS:
-        times = {row.stack: question.seconds(row) for row in rows if question.belongs(row)}
-        bars = [Bar(stack, seconds) for stack, seconds in times.items() if seconds is not None]
-        found.append(sorted(bars, key=lambda bar: -bar.seconds))
+        bars = {
+            row.stack: Bar(row.stack, seconds, row.peak_allocated_mib)
+            for row in rows
+            if question.belongs(row) and (seconds := question.seconds(row)) is not None
+        }
+        found.append(sorted(bars.values(), key=lambda bar: -bar.seconds))
     return found
 
 
@@ -135,10 +150,10 @@ def draw_panel(axis: Any, title: str, bars: Sequence[Bar]) -> None:
     drawn = axis.barh(
         [bar.stack for bar in bars], [bar.seconds for bar in bars], color=[bar.colour for bar in bars], height=0.66
     )
-    axis.bar_label(drawn, labels=[f"{shown(bar.seconds)} s" for bar in bars], padding=5, color=TEXT)
+    axis.bar_label(drawn, labels=[bar.label for bar in bars], padding=5, color=TEXT)
     if logarithmic:
         axis.set_xscale("log")
-    axis.set_xlim(fastest / 2 if logarithmic else 0, slowest * (3 if logarithmic else 1.15))
+    axis.set_xlim(fastest / 2 if logarithmic else 0, slowest * (5 if logarithmic else 1.25))
     axis.invert_yaxis()
     axis.set_title(title + (" (logarithmic)" if logarithmic else ""), loc="left", fontsize=12, fontweight="bold")
     axis.tick_params(axis="y", length=0, labelcolor=TEXT)

@@ -42,7 +42,7 @@ def test_a_disk_too_small_is_told_before_anything_is_written(recipe_file, tmp_pa
 
 
 def test_a_disk_that_fills_on_the_way_is_named_and_the_run_resumed(recipe_file, tmp_path, monkeypatch):
-    recipe = load_recipe(str(recipe_file), ["train.num_train_epochs=2"])
+    recipe = load_recipe(str(recipe_file), ["train.num_train_epochs=3"])
     whole = pipeline.run(recipe, QUIET, tmp_path / "whole")
     out, failures = tmp_path / "broken", 0
     while True:
