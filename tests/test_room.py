@@ -47,7 +47,7 @@ def test_a_disk_that_fills_on_the_way_is_named_and_the_run_resumed(recipe_file, 
     out, failures = tmp_path / "broken", 0
     while True:
         with monkeypatch.context() as patch:
-            log = record_calls(patch, fail_at(45, ERRORS["no space"]), under=str(out))
+            log = record_calls(patch, fail_at(60, ERRORS["no space"]), under=str(out))
             try:
                 pipeline.run(recipe, QUIET, out, resume=failures > 0)
             except NotWrittenError as error:
@@ -57,6 +57,6 @@ def test_a_disk_that_fills_on_the_way_is_named_and_the_run_resumed(recipe_file, 
         failures += 1
         assert message.startswith(str(out))
         assert "could not be written (no space left on device); what was saved before it is untouched" in message
-        assert len(log) > 45
+        assert len(log) > 60
     assert failures >= 2
     assert differences(whole.path, out) == []
