@@ -173,13 +173,16 @@ def _save(tuning: Tuning, step: int) -> None:
         write()
         remove_old_checkpoints(tuning.folder.path, tuning.schedule.settings.save_total_limit, keep=kept)
 
-    tuning.saving = (step, tuning.writer.submit(write_and_tidy))
-    if not _saves_meanwhile(tuning.job.classifier):
-        finish_saving(tuning)
+    if _saves_meanwhile(tuning.job.classifier):
+        tuning.saving = (step, tuning.writer.submit(write_and_tidy))
+    else:
+        write_and_tidy()
+        tuning.saved = step
 
 
 def _saves_meanwhile(classifier: Classifier) -> bool:
-    """Whether writing would not take the processor from training."""
+    """Whether writing would not take the processor from training. There, copies in a second thread would also bring
+    OpenMP a second set of threads, and slow it for good."""
     return classifier.device.type == "cuda"
 
 

@@ -63,6 +63,12 @@ class Classifier:
         with torch.inference_mode(False):  # training reads it too, whoever asks first
             return torch.tensor([ids[0] for ids in self.words.token_ids], device=self.device)
 
+    @property
+    def builds_kernels_by_shape(self) -> bool:
+        """Whether each new shape of a product costs time and memory: oneDNN, which processors multiply half precision
+        with, builds a kernel for it and keeps a thousand of them."""
+        return self.device.type == "cpu" and self.compute_dtype != torch.float32
+
     @cached_property
     def has_dropout(self) -> bool:
         """Whether anything is dropped at random in training."""
@@ -111,7 +117,8 @@ class Classifier:
         if self.packed:
             layout = pack(sequences, share)
             places = [path[wanted] for path, wanted in zip(layout.paths, positions, strict=True)]
-            inputs: Inputs = Packing(layout, self.device, static_size(len(layout)) if static else None)
+            few_sizes = static or self.builds_kernels_by_shape
+            inputs: Inputs = Packing(layout, self.device, static_size(len(layout)) if few_sizes else None)
         else:
             padded_BT = pad_right(sequences, self.pad_id)
             places = [row * padded_BT.shape[1] + wanted for row, wanted in enumerate(positions)]
