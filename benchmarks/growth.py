@@ -136,6 +136,7 @@ def save_base(given: argparse.Namespace, shape: tuple[int, int]) -> Path:
         config = make_config("phi-2", words, layers)
         config.hidden_size, config.intermediate_size, config.num_attention_heads = hidden, 4 * hidden, hidden // 64
         config.num_key_value_heads = config.num_attention_heads
+        config.rope_parameters["partial_rotary_factor"] = 0.5
         torch.manual_seed(0)
         with torch.device("cuda" if torch.cuda.is_available() else "cpu"):
             model = AutoModelForCausalLM.from_config(config, dtype=torch.bfloat16)
