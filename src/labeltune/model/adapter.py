@@ -120,7 +120,7 @@ class TensorFile:
     """A copy of tensors as the content of a safetensors file, in one piece.
 
     The bytes are those of `safetensors.torch.save`. That one holds Python's lock until all are copied (0.4 s for 260
-    MB), in which training beside it stands still; here a GPU gathers them in its own memory, and `content` fetches them.
+    MB), in which training beside it stands still; here a GPU gathers them in its own memory, to be fetched later.
     """
 
     def __init__(

@@ -153,32 +153,52 @@ class Packing:
 
 
 class Grid:
-    """Indices that lay the groups of a packing out as G padded rows and gather them back again."""
+    """Indices that lay the groups of a packing out as G padded rows and gather them back again.
+
+    A few shared tokens stand at the front of every row: to compute them G times costs less than a pass of their own.
+    """
 
     def __init__(self, layout: Layout, device: torch.device) -> None:
-        starts, shared = layout.group_starts_G, layout.shared
+        starts, ends_T = layout.group_starts_G, layout.ends_T
+        repeated = layout.shared if len(starts) and layout.shared <= WORTH_SHARING else 0
         lengths = np.diff(np.append(starts, len(layout)))
         longest = int(lengths.max(initial=0))
-        places_GL = np.minimum(starts[:, None] + np.arange(longest)[None], len(layout) - 1)
+        own_GL = np.minimum(starts[:, None] + np.arange(longest)[None], len(layout) - 1)
         within = np.arange(longest)[None] < lengths[:, None]
+        whole_GL = ends_T[own_GL] == (starts + lengths)[:, None]
+        self.repeated = repeated
+        """P where every row begins with the shared tokens, else 0."""
+        self.shared = layout.shared - repeated
+        """P where the shared tokens have a pass of their own, else 0."""
+        self.plain_causal = self.shared == 0 and bool(whole_GL[within].all())
+        """Every group is one row with its beginning: causality is all the mask there is."""
+        front_GP = np.broadcast_to(np.arange(repeated), (len(starts), repeated))
+        places_GL = np.concatenate([front_GP, own_GL], axis=1)
+        within = np.concatenate([np.ones_like(front_GP, dtype=bool), within], axis=1)
         back_T = np.zeros(len(layout), dtype=np.int64)
         back_T[places_GL[within]] = np.flatnonzero(within.ravel())
         # a token sees the shared tokens, and in its group what it continues; padding sees itself: softmax stays finite
         seen_GLL = (places_GL[:, None, :] <= places_GL[:, :, None]) & (
-            places_GL[:, :, None] < layout.ends_T[places_GL][:, None, :]
+            places_GL[:, :, None] < ends_T[places_GL][:, None, :]
         )
         seen_GLL &= within[:, None, :]
-        seen_GLL |= np.eye(longest, dtype=bool)[None]
-        whole_GL = layout.ends_T[places_GL] == (starts + lengths)[:, None]
-        self.plain_causal = shared == 0 and bool(whole_GL[within].all())
-        """Every group is one row and there is no common beginning: causality is all the mask there is."""
-        prefix_GLP = places_GL[:, :, None] < layout.ends_T[:shared][None, None]
+        seen_GLL |= np.eye(places_GL.shape[1], dtype=bool)[None]
+        prefix_GLP = places_GL[:, :, None] < ends_T[: self.shared][None, None]
         mask_GLK = np.concatenate([prefix_GLP, seen_GLL], axis=2)
+        answers_GL = np.zeros(places_GL.shape, dtype=bool)
+        answers_GL.flat[back_T[self.shared :]] = True
         self.mask_G1LK = torch.from_numpy(mask_GLK)[:, None].to(device)
         self.places_GL = torch.from_numpy(places_GL).to(device)
-        self.within_GL11 = torch.from_numpy(within)[..., None, None].to(device)
-        self.back_T = torch.from_numpy(back_T[shared:]).to(device)
-        self.shared = shared
+        self.back_T = torch.from_numpy(back_T[self.shared :]).to(device)
+        self.answers_GL11 = torch.from_numpy(answers_GL)[..., None, None].to(device)
+        """Which places of the grid are read: not padding, and of repeated tokens one each."""
+
+    @cached_property
+    def hidden_G1LK(self) -> torch.Tensor:
+        """The mask to be added to scores; of one group for all where causality is all there is."""
+        length = self.places_GL.shape[1]
+        seen = torch.ones(1, 1, length, length, dtype=torch.bool).tril() if self.plain_causal else self.mask_G1LK
+        return torch.zeros(seen.shape, device=seen.device).masked_fill_(~seen, -torch.inf)
 
 
 def padded(layout: Layout, size: int) -> Layout:
