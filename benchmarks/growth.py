@@ -17,24 +17,27 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
-from itertools import islice
 from pathlib import Path
 from statistics import median
 from tempfile import TemporaryDirectory
-from typing import Any
 
+import numpy as np
+from ours import load, steps_of
 from rich.console import Console
 from rich.table import Table
+from shapes import make_config, make_tokenizer, save_random
+from table import MIB
 
 from labeltune.data.pairs import generate_pairs
 from labeltune.recipe import Recipe
 from labeltune.recipes import load_recipe
 from labeltune.rows import Example
 
-MIB = 2**20
 ROWS = (1_000, 10_000, 100_000, 1_000_000)
 TOKENS = (80, 160, 320, 640, 1280, 2000)
 TOKENS_A_STEP = 1344
+OF_THE_TEMPLATE = 60
+WORDS = ("man", "dog", "street", "red", "walks", "sings", "two", "people", "near", "water")
 WIDTHS = {100: (768, 12), 300: (1024, 24), 1000: (2048, 18), 3000: (2560, 36), 7000: (4096, 32)}
 """Hidden size and layers by millions of parameters."""
 STEPS = 12
@@ -125,10 +128,6 @@ def sizes(all_sizes: tuple[int, ...], given: argparse.Namespace) -> list[int]:
 
 def save_base(given: argparse.Namespace, shape: tuple[int, int]) -> Path:
     """A Phi of this hidden size and so many layers, with random weights."""
-    import torch
-    from shapes import make_config, make_tokenizer
-    from transformers import AutoModelForCausalLM
-
     hidden, layers = shape
     folder: Path = given.work / f"growth-{hidden}-{layers}"
     if not folder.is_dir():
@@ -137,18 +136,13 @@ def save_base(given: argparse.Namespace, shape: tuple[int, int]) -> Path:
         config.hidden_size, config.intermediate_size, config.num_attention_heads = hidden, 4 * hidden, hidden // 64
         config.num_key_value_heads = config.num_attention_heads
         config.rope_parameters["partial_rotary_factor"] = 0.5
-        torch.manual_seed(0)
-        with torch.device("cuda" if torch.cuda.is_available() else "cpu"):
-            model = AutoModelForCausalLM.from_config(config, dtype=torch.bfloat16)
-        model.save_pretrained(folder)
-        words.save_pretrained(folder)
+        save_random(folder, config, words)
     return folder
 
 
 def time_steps(base: Path, tokens: int, rows: int) -> tuple[float, float]:
     """Seconds of a step, the median, and tokens in it; prompts of about so many tokens, all unlike."""
     import torch
-    from ours import load
 
     quantization = "nf4" if torch.cuda.is_available() else "none"
     settings = [f"model.name_or_path={base}", f"model.quantization={quantization}", f"train.max_steps={STEPS}"]
@@ -156,30 +150,19 @@ def time_steps(base: Path, tokens: int, rows: int) -> tuple[float, float]:
     classifier = load(recipe)
     if torch.cuda.is_available():
         torch.cuda.reset_peak_memory_stats()
-    steps = [(step.elapsed_s, step.tokens) for step in islice(steps_on(classifier, recipe, tokens, rows), STEPS)]
-    late = steps[STEPS // 3 :]
+    _, steps = steps_of(classifier, recipe, make_rows(recipe, tokens, rows * STEPS))
+    late = [(step.elapsed_s, step.tokens) for step in steps][STEPS // 3 :]
     return median(seconds for seconds, _ in late), sum(seen for _, seen in late) / len(late)
 
 
-def steps_on(classifier: Any, recipe: Recipe, tokens: int, rows: int) -> Any:
-    """Training on rows whose premise is a run of random words."""
-    import numpy as np
-
-    from labeltune.train.loop import make_stepper, train
-    from labeltune.train.schedule import make_schedule
-
-    words = ("man", "dog", "street", "red", "walks", "sings", "two", "people", "near", "water")
+def make_rows(recipe: Recipe, tokens: int, count: int) -> list[Example]:
+    """Rows whose premise is a run of random words."""
     random = np.random.default_rng(0)
-    asked = 60  # of the template
-    examples = [
-        Example(str(place), {"premise": " ".join(random.choice(words, max(4, tokens - asked))), "hypothesis": "It is."},
-                recipe.data.label_names[place % 3])
-        for place in range(rows * STEPS)
-    ]  # fmt: skip
-    encoded = classifier.prompter.encode_rows(examples)
-    settings = recipe.train.model_copy(update={"save_strategy": "no", "eval_strategy": "no"})
-    schedule = make_schedule(settings, len(encoded))
-    return train(make_stepper(classifier, schedule), encoded, schedule)
+    premises = [" ".join(random.choice(WORDS, max(4, tokens - OF_THE_TEMPLATE))) for _ in range(count)]
+    return [
+        Example(str(place), {"premise": premise, "hypothesis": "It is."}, recipe.data.label_names[place % 3])
+        for place, premise in enumerate(premises)
+    ]
 
 
 def peak_mib() -> str:

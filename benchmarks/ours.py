@@ -11,7 +11,7 @@ own modules over 200 steps. `--profile` lists the kernels that a step spends its
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from itertools import islice
 from pathlib import Path
@@ -25,6 +25,7 @@ from table import EPOCH_ROWS, MIB, SCORED_ROWS, Measured, print_line, report, ru
 from labeltune.environment import prepare_libraries
 from labeltune.recipe import Recipe
 from labeltune.recipes import load_recipe
+from labeltune.rows import Example
 
 INSTRUCTION_FIRST = (
     "Determine whether the hypothesis entails the premise. Output 0 in case of entailment, 1 in case the statements "
@@ -109,12 +110,14 @@ def load(recipe: Recipe, adapt: bool = True, fast: bool = True) -> Any:
     return ready(classifier, terminal) if fast else classifier
 
 
-def steps_of(classifier: Any, recipe: Recipe, options: Options, capture: bool = True) -> tuple[Any, Iterator[Any]]:
-    """A stepper, which records nothing without `capture`, and the training loop over the first 1,001 rows."""
+def steps_of(
+    classifier: Any, recipe: Recipe, examples: Sequence[Example], capture: bool = True
+) -> tuple[Any, Iterator[Any]]:
+    """A stepper, which records nothing without `capture`, and the training loop over the rows."""
     from labeltune.train.loop import make_stepper, train
     from labeltune.train.schedule import make_schedule
 
-    encoded = classifier.prompter.encode_rows(read_examples(options.train, recipe, EPOCH_ROWS))
+    encoded = classifier.prompter.encode_rows(examples)
     settings = recipe.train.model_copy(update={"save_strategy": "no", "eval_strategy": "no"})
     schedule = make_schedule(settings, len(encoded))
     stepper = make_stepper(classifier, schedule)
@@ -129,7 +132,7 @@ def train(stack: Stack, recipe: Recipe, options: Options, begun_s: float, profil
     classifier = load(recipe)
     loaded_s = time.perf_counter() - begun_s
     torch.cuda.reset_peak_memory_stats()
-    stepper, steps = steps_of(classifier, recipe, options)
+    stepper, steps = steps_of(classifier, recipe, read_examples(options.train, recipe, EPOCH_ROWS))
     ends_s, losses = [time.perf_counter()], []
     for step in steps:
         ends_s.append(time.perf_counter())
@@ -214,9 +217,10 @@ def same_losses(stack: Stack, recipe: Recipe, options: Options) -> Measured:
         "transformers": (recipe, False, False),
         "written out": (written_out, False, False),
     }
+    examples = read_examples(options.train, recipe, EPOCH_ROWS)
     losses = {}
     for name, (how, fast, capture) in runs.items():
-        _, steps = steps_of(load(how, fast=fast), how, options, capture=capture)
+        _, steps = steps_of(load(how, fast=fast), how, examples, capture=capture)
         losses[name] = torch.tensor([step.loss for step in steps], dtype=torch.float64)
         torch.cuda.empty_cache()
     pairs = (("recorded", "unrecorded"), ("recorded", "transformers"), ("transformers", "written out"))

@@ -78,22 +78,26 @@ def main() -> None:
 
 def save_shape(name: str, tokenizer: Path, work: Path, layers: int | None = None, dtype: str = "bfloat16") -> Path:
     """The folder of this shape with its tokenizer; made on the GPU where there is one, and only where it is missing."""
+    folder = shape_folder(name, work, layers, dtype)
+    if not folder.is_dir():
+        words = make_tokenizer(tokenizer)
+        save_random(folder, make_config(name, words, layers), words, dtype)
+    return folder
+
+
+def save_random(folder: Path, config: Any, words: Any, dtype: str = "bfloat16") -> None:
+    """A model of this configuration with random weights, and its tokenizer; the folder appears when it is whole."""
     import torch
     from transformers import AutoModelForCausalLM
 
-    folder = shape_folder(name, work, layers, dtype)
-    if folder.is_dir():
-        return folder
     partial = folder.with_suffix(".partial")
     shutil.rmtree(partial, ignore_errors=True)
-    words = make_tokenizer(tokenizer)
     torch.manual_seed(0)
     with torch.device("cuda" if torch.cuda.is_available() else "cpu"):
-        model = AutoModelForCausalLM.from_config(make_config(name, words, layers), dtype=getattr(torch, dtype))
+        model = AutoModelForCausalLM.from_config(config, dtype=getattr(torch, dtype))
     model.save_pretrained(partial)
     words.save_pretrained(partial)
     partial.rename(folder)
-    return folder
 
 
 def find_shape(name: str, tokenizer: Path, work: Path, layers: int | None = None, dtype: str = "bfloat16") -> Path:

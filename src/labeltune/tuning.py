@@ -43,10 +43,10 @@ class Tuning:
     encoded: Mapping[str, EncodedRows]
     schedule: Schedule
     optimizer: Optimizer
+    weights: Mapping[str, Any]
+    """Views of the adapter's tensors, as `adapter_weights` gives them."""
     followed: tuple[Rows, EncodedRows] | None = None
     """The training rows that are scored after each epoch."""
-    weights: Mapping[str, Any] = field(default_factory=dict)
-    """Views of the adapter's tensors, as `adapter_weights` gives them."""
     epochs: list[dict[str, Any]] = field(default_factory=list)
     """One entry per scored checkpoint, as progress.json has them."""
     scores: list[EpochScore] = field(default_factory=list)
@@ -93,8 +93,8 @@ def tune(
     settings = job.recipe.train
     schedule = make_schedule(settings, len(encoded["train"]))
     stepper = make_stepper(job.classifier, schedule)
-    tuning = Tuning(job, folder, splits, encoded, schedule, stepper.optimizer, followed)
-    tuning.weights = adapter_weights(job.classifier.model)
+    weights = adapter_weights(job.classifier.model)
+    tuning = Tuning(job, folder, splits, encoded, schedule, stepper.optimizer, weights, followed)
     begun = _resume(tuning)
     if begun:
         job.events.append(

@@ -5,15 +5,15 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from functools import partial
+from functools import cache, partial
 from pathlib import Path
 from typing import Any
 
+from labeltune.data.parquet import batch_rows
 from labeltune.data.source import Columns, RowStream, Source, bounded, check_columns, listed
 from labeltune.hub import cached_commit, hub_reachable
 from labeltune.recipe import DataSettings
 
-BATCH_ROWS, BATCH_BYTES = 4096, 64 * 2**20
 Load = Callable[[str | None], Any]
 """A split of a dataset by its name, all by None."""
 
@@ -72,11 +72,12 @@ def _from_cache(settings: DataSettings) -> Load | None:
         ValueError: several of its configurations are in the cache, and the recipe names none.
     """
     if settings.revision is None:
+        load = cache(partial(_load, settings, False))
         try:
-            _load(settings, False, None)
+            load(None)
         except (ValueError, OSError):
             return None
-        return partial(_load, settings, False)
+        return load
     commit = cached_commit(str(settings.hub), settings.revision, "dataset")
     return _of_commit(settings, commit) if commit else None
 
@@ -118,8 +119,7 @@ def _said_of_the_cache(settings: DataSettings, present: Any) -> str:
 
 
 def _rows(dataset: Any) -> RowStream:
-    mean_bytes = dataset.data.nbytes / max(1, len(dataset))
-    batches = dataset.with_format("arrow").iter(max(1, int(min(BATCH_ROWS, BATCH_BYTES / max(1, mean_bytes)))))
+    batches = dataset.with_format("arrow").iter(batch_rows(len(dataset), dataset.data.nbytes))
     yield from enumerate((bounded(row) for batch in batches for row in batch.to_pylist()), 1)
 
 

@@ -51,7 +51,9 @@ def parquet_rows(
         for place, group in enumerate(_groups(table.metadata)):
             listed = _listed(path, group, lists)
             packed, longest = _packed(table, place, texts, listed)
-            rows = min(batch_rows(group, listed), max(1, BATCH_BYTES // max(1, longest)))
+            # by the row group alone: what a damaged file says of its columns can end the process in Arrow
+            rows = batch_rows(group.num_rows, group.total_byte_size, listed)
+            rows = min(rows, max(1, BATCH_BYTES // max(1, longest)))
             with pq.ParquetFile(
                 plain, metadata=table.metadata, buffer_size=BUFFER_BYTES, read_dictionary=packed
             ) as file:
@@ -65,15 +67,15 @@ def _rows(path: Path, batch: Any) -> Iterator[Row | BadRow]:
     return (bounded(dict(zip(names, values, strict=True))) for values in zip(*columns, strict=True))
 
 
-def batch_rows(group: Any, listed: int = 0) -> int:
-    """Rows of a row group to read at a time, so that long values fill no more memory than many short ones.
+def batch_rows(rows: int, total_bytes: int, listed: int = 0) -> int:
+    """Rows to read at a time, so that long values fill no more memory than many short ones.
 
     Args:
-        listed: values in the lists of the row group.
+        rows, total_bytes: of all that is read.
+        listed: values in the lists of these rows.
     """
-    # by the row group alone: what a damaged file says of its columns can end the process in Arrow
-    rows = max(1, group.num_rows)
-    mean_bytes, mean_listed = group.total_byte_size / rows, listed / rows
+    rows = max(1, rows)
+    mean_bytes, mean_listed = total_bytes / rows, listed / rows
     return max(1, int(min(BATCH_ROWS, BATCH_BYTES / max(1, mean_bytes), BATCH_LISTED / max(1, mean_listed))))
 
 

@@ -205,8 +205,8 @@ def _attend_at_once(
     """Attention with all scores in memory: torch's own takes half as long again where rows are short."""
     groups, heads, queries, size = q_GHLD.shape
     q_BLD, k_BKD, v_BKD = (tensor.reshape(groups * heads, -1, size) for tensor in (q_GHLD, k_GHKD, v_GHKD))
-    hidden_BLK = grid.hidden_G1LK.to(q_BLD.dtype).expand(-1, heads, -1, -1).flatten(0, 1)
-    hidden_BLK = hidden_BLK[:1].expand(groups * heads, -1, -1) if grid.plain_causal else hidden_BLK
+    hidden_G1LK = grid.hidden_G1LK.to(q_BLD.dtype).expand(-1, 1 if grid.plain_causal else heads, -1, -1)
+    hidden_BLK = hidden_G1LK.flatten(0, 1).expand(groups * heads, -1, -1)
     weights_BLK = torch.baddbmm(hidden_BLK, q_BLD, k_BKD.transpose(1, 2), alpha=scale).softmax(-1)
     return torch.bmm(weights_BLK, v_BKD).view(groups, heads, queries, size)
 

@@ -30,7 +30,7 @@ class EarlyMlp:
     def _begin(self, _attention: Any, args: Any, options: Any) -> None:
         if self.layer.gradient_checkpointing and self.layer.training:
             return  # the backward pass computes a layer again on one stream
-        x = given(args, options)
+        x = _given(args, options)
         if self.stream is None:
             self._begun = (x, self.original(x))
             return
@@ -63,7 +63,7 @@ def begin_mlps_early(layers: Sequence[Any], run: Callable[[], Any], stream: torc
     inputs: dict[int, Any] = {}
 
     def note(module: Any, args: Any, options: Any) -> None:
-        inputs[id(module)] = given(args, options)
+        inputs[id(module)] = _given(args, options)
 
     with contextlib.ExitStack() as hooks, torch.no_grad():
         for module in (module for layer, attention in found for module in (attention, layer.mlp)):
@@ -75,7 +75,7 @@ def begin_mlps_early(layers: Sequence[Any], run: Callable[[], Any], stream: torc
     return len(alike)
 
 
-def given(args: Sequence[Any], options: dict[str, Any]) -> Any:
+def _given(args: Sequence[Any], options: dict[str, Any]) -> Any:
     """The hidden states among a module's arguments."""
     return args[0] if args else options.get("hidden_states")
 

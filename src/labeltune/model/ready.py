@@ -50,7 +50,7 @@ def make_ready(classifier: Classifier) -> tuple[Classifier, list[str]]:
 
 def _short_of_last_mlp(packed: Classifier) -> Classifier:
     """A classifier that computes the last layer's MLP at the answers alone, if that leaves their logits as they are."""
-    layers = None if packed.head is not None else getattr(packed.model.get_decoder(), "layers", None)
+    layers = [] if packed.head is not None else _layers(packed)
     layer = layers[-1] if layers else None
     if not hasattr(layer, "mlp") or not hasattr(layer, "gradient_checkpointing"):
         return packed
@@ -71,8 +71,14 @@ def _branches_side_by_side(packed: Classifier) -> int:
     """
     if packed.device.type != "cuda" or any(isinstance(module, Linear4bit) for module in packed.model.modules()):
         return 0
-    layers = [layer for layer in getattr(packed.inner.base_model, "layers", []) if layer is not packed.last_layer]
+    layers = [layer for layer in _layers(packed) if layer is not packed.last_layer]
     return begin_mlps_early(layers, lambda: _sample_logits(packed), torch.cuda.Stream(packed.device))
+
+
+def _layers(packed: Classifier) -> list[Any]:
+    """The decoder's layers; none where the family keeps them elsewhere."""
+    decoder = packed.model.get_decoder() if packed.head is None else packed.inner.base_model
+    return list(getattr(decoder, "layers", []))
 
 
 def _relative_error(answer_SV: torch.Tensor, expected_SV: torch.Tensor) -> float:
