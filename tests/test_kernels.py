@@ -5,6 +5,7 @@ import pytest
 import torch
 
 from labeltune.model.attention import attend, attend_in_grid, rotate_and_attend
+from labeltune.model.dropout import Dropping
 from labeltune.model.fuse import gated_silu
 from labeltune.model.packing import Packing, pack
 
@@ -86,13 +87,34 @@ def test_gated_silu(dtype):
 
 @DTYPES
 @pytest.mark.parametrize("rank", [4, 32, 96])
-def test_masked_product(dtype, rank):
+def test_dropped_product(dtype, rank):
     from labeltune.model import kernels
 
     torch.manual_seed(0)
-    u, a = randn(300, rank, dtype=dtype), randn(rank, 500, dtype=dtype)
-    mask = torch.rand(300, 500, device="cuda") > 0.3
+    u, a = randn(300, rank, dtype=dtype), randn(rank, 501, dtype=dtype)
+    dropping = Dropping(0.3, torch.tensor(7 << 32, device="cuda"), 5)
     with torch.no_grad():
-        answer = kernels.masked_product(u, a, mask, 1.5)
-        expected = (u.double() @ a.double()) * mask * 1.5
-    assert_close([answer.double()], [expected], dtype)
+        answer = kernels.dropped_product(u, a, dropping)
+        kept = kernels.drop(torch.ones(300, 501, device="cuda"), dropping).double()
+        assert_close([answer.double()], [(u.double() @ a.double()) * kept], dtype)
+
+
+@DTYPES
+def test_drop(dtype):
+    from labeltune.model import kernels
+
+    x = randn(700, 501, dtype=dtype).detach().abs() + 1
+    state = torch.tensor((7 << 32) + 2, device="cuda")
+
+    def kept(rate, key, state=state):
+        dropped = kernels.drop(x, Dropping(rate, state, key))
+        assert_close([dropped[dropped != 0].double()], [x[dropped != 0].double() / (1 - rate)], dtype)
+        return dropped != 0
+
+    for rate in (0.05, 0.5):
+        first = kept(rate, 1)
+        assert torch.equal(first, kept(rate, 1))
+        together = (1 - rate) ** 2 + rate**2
+        for other in (kept(rate, 2), kept(rate, 1, state + 1), first.roll(1, 0), first.roll(1, 1), first.roll(4, 1)):
+            assert float((first == other).double().mean()) == pytest.approx(together, abs=0.005)
+        assert float(first.double().mean()) == pytest.approx(1 - rate, abs=0.005)

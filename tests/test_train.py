@@ -9,10 +9,21 @@ from labeltune.durable import DamagedError
 from labeltune.model.adapter import add_adapter, trainable_parameters
 from labeltune.model.base import load_base
 from labeltune.model.classifier import Classifier
+from labeltune.model.ready import make_ready
 from labeltune.prompt import Prompter
 from labeltune.recipe import AdapterSettings, ModelSettings, PromptSettings, ScoreSettings, TrainSettings
 from labeltune.score import collect, score_batches, to_predictions
-from labeltune.train.batches import batches_of_step, class_weights, epoch_order, make_batch
+from labeltune.train.batches import (
+    RECORDING_TOKENS,
+    SIZE_STEP,
+    Shapes,
+    batches_of_step,
+    choose_shapes,
+    class_weights,
+    epoch_order,
+    few_sizes,
+    make_batch,
+)
 from labeltune.train.capture import Stepper
 from labeltune.train.checkpoint import hold_checkpoint, load_checkpoint, newest_checkpoint, remove_old_checkpoints
 from labeltune.train.loop import check_loss_bearing, prepare, train
@@ -139,6 +150,56 @@ def test_accumulation_gives_the_step_of_the_whole_batch(tiny_model, examples):
     assert parts.loss == pytest.approx(whole.loss, rel=1e-5)
     assert parts.grad_norm == pytest.approx(whole.grad_norm, rel=1e-4)
     torch.testing.assert_close(parts_weights, whole_weights, atol=1e-4, rtol=1e-3)
+
+
+@pytest.mark.parametrize(
+    "answers", [ANSWERS, {"red": "yes no", "green": "maybe", "blue": "so no so"}], ids=["one", "more"]
+)
+def test_a_batch_filled_up_to_a_shape_gives_the_same_step(tiny_model, examples, answers):
+    results = []
+    for shapes in (None, Shapes((256, 512), rows=16)):
+        adapter = ADAPTER.model_copy(update={"lora_dropout": 0.0})
+        classifier, _ = make_ready(make_trainee(tiny_model, answers, adapter))
+        assert classifier.packed
+        encoded = classifier.prompter.encode_rows(examples[:11])
+        optimizer, _ = make_optimizer(classifier)
+        batches = [make_batch(classifier, encoded, rows, [1.0, 2.0, 0.5], shapes) for rows in (range(9), range(9, 11))]
+        results.append((run_step(classifier, optimizer, batches), weights(classifier)))
+        if shapes is not None:
+            assert {len(batch.inputs.layout) for batch in batches} == {256}
+            assert {len(batch.weights_B) for batch in batches} == {16}
+            assert [len(batch.rows) for batch in batches] == [9, 2]
+    (plain, plain_weights), (filled, filled_weights) = results
+    assert filled.loss == pytest.approx(plain.loss, rel=1e-5)
+    assert filled.grad_norm == pytest.approx(plain.grad_norm, rel=1e-4)
+    torch.testing.assert_close(filled_weights, plain_weights, atol=1e-4, rtol=1e-3)
+
+
+def test_the_chosen_sizes_cost_least():
+    def cost(sizes, tokens, times):
+        padding = sum(min(size - one for size in sizes if size >= one) for one in tokens)
+        return len(sizes) * RECORDING_TOKENS + times * padding
+
+    random = np.random.default_rng(0)
+    for times in (1.0, 7.5, 60.0):
+        tokens = random.integers(33, 7 * SIZE_STEP, 60)
+        possible = list(range(SIZE_STEP, 7 * SIZE_STEP + 1, SIZE_STEP))
+        every = [s for n in range(1, 8) for s in itertools.combinations(possible, n) if s[-1] >= tokens.max()]
+        least = min(cost(sizes, tokens, times) for sizes in every)
+        assert cost(few_sizes(tokens, times), tokens, times) == pytest.approx(least)
+    assert len(few_sizes(tokens, 1e6)) == 6
+    assert few_sizes(tokens, 1e-6) == (7 * SIZE_STEP,)
+
+
+def test_shapes_hold_the_passes_that_they_were_chosen_for(tiny_model, examples):
+    classifier, _ = make_ready(make_trainee(tiny_model))
+    encoded = classifier.prompter.encode_rows(examples)
+    passes = [np.arange(0, 16), np.arange(16, 25)]
+    shapes = choose_shapes(classifier, encoded, passes, times=1000.0)
+    assert shapes.rows == 16
+    for rows in passes:
+        batch = make_batch(classifier, encoded, rows, [1.0] * 3, shapes)
+        assert batch.tokens - len(rows) <= len(batch.inputs.layout) < batch.tokens + SIZE_STEP
 
 
 def test_checkpointed_activations_give_the_same_gradients(tiny_model, examples):

@@ -43,7 +43,7 @@ from labeltune.score.labels import score_labels
 from labeltune.terminal import Terminal
 from labeltune.train.batches import Batch, class_weights, make_batch
 from labeltune.train.capture import Stepper
-from labeltune.train.loop import first_pass_rows, into_passes, make_stepper, rows_by_step
+from labeltune.train.loop import first_pass_rows, into_passes, make_stepper, rows_by_step, shapes_of
 from labeltune.train.schedule import Schedule, make_schedule
 
 LAYERS = (2, 6)
@@ -238,8 +238,10 @@ def _training_s(classifier: Classifier, recipe: Recipe, encoded: EncodedRows, sc
     classifier.model.train()
     reset_peak_memory(classifier.device)
     sample = _sampled_steps(encoded, schedule)
+    shapes = shapes_of(stepper, encoded, schedule, most_rows)
     steps = [
-        [make_batch(classifier, encoded, rows, weights_K) for rows in into_passes(step, most_rows)] for step in sample
+        [make_batch(classifier, encoded, rows, weights_K, shapes) for rows in into_passes(step, most_rows)]
+        for step in sample
     ]
     tokens = [sum(batch.tokens for batch in step) for step in steps]
     capture, stepper.capture = stepper.capture, False

@@ -4,7 +4,7 @@ apart."""
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, Literal
@@ -14,6 +14,7 @@ import numpy.typing as npt
 import torch
 from peft import PeftModel
 
+from labeltune.model.dropout import Draws
 from labeltune.model.head import Head, label_logits, output_layers, padding_mask
 from labeltune.model.packing import Packing, pack, static_size
 from labeltune.prompt import LabelWords, Prompter
@@ -45,6 +46,8 @@ class Classifier:
     """The last decoder layer, where its MLP's output matters at the answers alone; None where that is not known."""
     head: Head | None = None
     """The classification head; None where the model answers in words."""
+    draws: Draws | None = None
+    """What all dropout depends on; None where torch's generator decides."""
 
     def __post_init__(self) -> None:
         if self.loss_over == "labels" and not self.words.single:
@@ -102,14 +105,14 @@ class Classifier:
         sequences: Sequence[npt.NDArray[np.int32]],
         positions: Sequence[npt.NDArray[np.int64]],
         share: bool,
-        static: bool = False,
+        size_for: Callable[[int], int] | None = None,
     ) -> tuple[Inputs, torch.Tensor]:
         """Sequences as the model reads them, and where in that to find the positions of each.
 
         Args:
             positions: for each sequence, counted in its own tokens.
             share: let packed sequences have their common beginnings once.
-            static: pad packed sequences to one of a few sizes.
+            size_for: to how many tokens so many packed ones are padded; unpadded if left out.
 
         Returns:
             the inputs, and the places (A,) of all positions one after another.
@@ -117,8 +120,9 @@ class Classifier:
         if self.packed:
             layout = pack(sequences, share)
             places = [path[wanted] for path, wanted in zip(layout.paths, positions, strict=True)]
-            few_sizes = static or self.builds_kernels_by_shape
-            inputs: Inputs = Packing(layout, self.device, static_size(len(layout)) if few_sizes else None)
+            if size_for is None and self.builds_kernels_by_shape:
+                size_for = static_size
+            inputs: Inputs = Packing(layout, self.device, None if size_for is None else size_for(len(layout)))
         else:
             padded_BT = pad_right(sequences, self.pad_id)
             places = [row * padded_BT.shape[1] + wanted for row, wanted in enumerate(positions)]

@@ -1,4 +1,4 @@
-"""Triton kernels: attention over packed rows, rotary embedding, gated SiLU. Imported on GPUs alone.
+"""Triton kernels: attention over packed rows, rotary embedding, gated SiLU, dropout. Imported on GPUs alone.
 
 Attention is the tiled softmax of Dao et al. 2022 (arXiv 2205.14135) with one rule for what may be seen, which packed
 rows with common beginnings make as simple as causality: token q sees token k if and only if `k <= q < ends[k]`.
@@ -6,11 +6,14 @@ rows with common beginnings make as simple as causality: token q sees token k if
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 import triton
 import triton.language as tl
+
+if TYPE_CHECKING:
+    from labeltune.model.dropout import Dropping
 
 # T packed tokens, H heads, D head size; pointers carry the name of the tensor they point to
 
@@ -216,26 +219,58 @@ def rotate_heads(
 
 
 @triton.jit
-def masked_product_kernel(
-    u, a, mask, out, tokens, width, factor, stride_ut, stride_at,
+def _kept(state, key, m, first, quads, rate, BLOCK_M: tl.constexpr, BLOCK_N: tl.constexpr):
+    """Which numbers of rows m and of BLOCK_N columns from `first` on are kept: 1 or 0, with a chance of 1 - rate for 1.
+
+    A function of state, key and place alone, so that nothing needs to be remembered: Philox with seven rounds (Salmon
+    et al. 2011, doi 10.1145/2063384.2063405), which gives four random numbers at a time.
+    """
+    quad = m[:, None] * quads + first // 4 + tl.arange(0, BLOCK_N // 4)[None, :]
+    zero = quad * 0
+    a, b, c, d = tl.philox(tl.load(state), quad, zero + key, zero, zero, 7)
+    kept_a = (tl.uint_to_uniform_float(a) >= rate).to(tl.int8)
+    kept_b = (tl.uint_to_uniform_float(b) >= rate).to(tl.int8)
+    kept_c = (tl.uint_to_uniform_float(c) >= rate).to(tl.int8)
+    kept_d = (tl.uint_to_uniform_float(d) >= rate).to(tl.int8)
+    return tl.reshape(tl.join(tl.join(kept_a, kept_c), tl.join(kept_b, kept_d)), (BLOCK_M, BLOCK_N))
+
+
+@triton.jit(do_not_specialize=["key"])
+def drop_kernel(
+    source, target, state, key, tokens, width, quads, rate, factor, BLOCK_M: tl.constexpr, BLOCK_N: tl.constexpr
+):
+    """factor * source where a number is kept, 0 elsewhere; both contiguous, tokens times width."""
+    m = tl.program_id(0) * BLOCK_M + tl.arange(0, BLOCK_M)
+    first = tl.program_id(1) * BLOCK_N
+    n = first + tl.arange(0, BLOCK_N)
+    inside = (m[:, None] < tokens) & (n[None, :] < width)
+    places = m[:, None] * width + n[None, :]
+    x = tl.load(source + places, mask=inside, other=0.0).to(tl.float32)
+    kept = _kept(state, key, m, first, quads, rate, BLOCK_M, BLOCK_N)
+    tl.store(target + places, tl.where(kept != 0, x * factor, 0.0).to(target.dtype.element_ty), mask=inside)
+
+
+@triton.jit(do_not_specialize=["key"])
+def dropped_product_kernel(
+    u, a, out, state, key, tokens, width, quads, rate, factor, stride_ut, stride_at,
     R: tl.constexpr, BLOCK_R: tl.constexpr, BLOCK_M: tl.constexpr, BLOCK_N: tl.constexpr, PRECISION: tl.constexpr,
 ):  # fmt: skip
-    """One tile of factor * (u a), 0 where the mask is."""
+    """One tile of factor * (u a) where a number is kept, 0 elsewhere."""
     m = tl.program_id(0) * BLOCK_M + tl.arange(0, BLOCK_M)
-    n = tl.program_id(1) * BLOCK_N + tl.arange(0, BLOCK_N)
+    first = tl.program_id(1) * BLOCK_N
+    n = first + tl.arange(0, BLOCK_N)
     inside = (m[:, None] < tokens) & (n[None, :] < width)
     product_MN = tl.zeros([BLOCK_M, BLOCK_N], tl.float32)
-    for first in range(0, R, BLOCK_R):
-        r = first + tl.arange(0, BLOCK_R)
+    for rank in range(0, R, BLOCK_R):
+        r = rank + tl.arange(0, BLOCK_R)
         u_MR = tl.load(
             u + m[:, None] * stride_ut + r[None, :], mask=(m[:, None] < tokens) & (r[None, :] < R), other=0.0
         )
         a_RN = tl.load(a + r[:, None] * stride_at + n[None, :], mask=(r[:, None] < R) & (n[None, :] < width), other=0.0)
         product_MN += tl.dot(u_MR, a_RN, input_precision=PRECISION)
-    places = m[:, None] * width + n[None, :]
-    kept = tl.load(mask + places, mask=inside, other=0)
+    kept = _kept(state, key, m, first, quads, rate, BLOCK_M, BLOCK_N)
     result = tl.where(kept != 0, product_MN * factor, 0.0)
-    tl.store(out + places, result.to(out.dtype.element_ty), mask=inside)
+    tl.store(out + m[:, None] * width + n[None, :], result.to(out.dtype.element_ty), mask=inside)
 
 
 @triton.jit
@@ -263,14 +298,32 @@ def gated_silu_backward(gate, up, d_out, d_gate, d_up, width, stride_g, stride_u
     tl.store(d_gate + row * stride_dg + column, (d * u * slope).to(d_gate.dtype.element_ty), mask=inside)
 
 
-def masked_product(u_TR: torch.Tensor, a_RI: torch.Tensor, mask_TI: torch.Tensor, factor: float) -> torch.Tensor:
-    """factor * (u a) where the mask is true, 0 elsewhere; (T, I) in the factors' type."""
+def drop(source: torch.Tensor, dropping: Dropping) -> torch.Tensor:
+    """Dropout (Srivastava et al. 2014) of (..., I) numbers, and of a gradient that comes back through it."""
+    source = source.contiguous()
+    width = source.shape[-1]
+    tokens = source.numel() // width
+    target = torch.empty_like(source)
+    rows, columns = 4, 256
+    drop_kernel[(-(-tokens // rows), -(-width // columns))](
+        *(source, target, dropping.state, dropping.key, tokens, width, -(-width // 4)),
+        *(dropping.rate, 1 / (1 - dropping.rate)),
+        BLOCK_M=rows,
+        BLOCK_N=columns,
+        num_warps=4,
+    )
+    return target
+
+
+def dropped_product(u_TR: torch.Tensor, a_RI: torch.Tensor, dropping: Dropping) -> torch.Tensor:
+    """`drop` of u a, (T, I), in one kernel."""
     (tokens, rank), width = u_TR.shape, a_RI.shape[1]
     out_TI = torch.empty((tokens, width), dtype=u_TR.dtype, device=u_TR.device)
     exact = u_TR.dtype == torch.float32
     rows, columns = (32, 64) if exact else (64, 128)
-    masked_product_kernel[(-(-tokens // rows), -(-width // columns))](
-        *(u_TR, a_RI, mask_TI, out_TI, tokens, width, factor, u_TR.stride(0), a_RI.stride(0)),
+    dropped_product_kernel[(-(-tokens // rows), -(-width // columns))](
+        *(u_TR, a_RI, out_TI, dropping.state, dropping.key, tokens, width, -(-width // 4)),
+        *(dropping.rate, 1 / (1 - dropping.rate), u_TR.stride(0), a_RI.stride(0)),
         R=rank,
         BLOCK_R=32,
         BLOCK_M=rows,

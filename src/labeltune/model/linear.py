@@ -12,6 +12,8 @@ from bitsandbytes.functional import dequantize_4bit
 from bitsandbytes.nn import Linear4bit
 from torch.nn.functional import linear
 
+from labeltune.model.dropout import Draws, Dropping
+
 # T tokens, I input size, N output size (all layers of a group side by side), R rank (likewise)
 # L layers that are alike, O output size of each, r rank of each
 
@@ -206,14 +208,14 @@ class _Linear(torch.autograd.Function):
         bias_N: torch.Tensor | None,
         frozen: FrozenLinears,
         updates: Updates | None,
-        dropout: float,
+        dropping: Dropping | None,
         *_weights: torch.nn.Parameter,
     ) -> torch.Tensor:
         y_TN = linear(x_TI, frozen.matrix(x_TI.dtype), bias_N)
-        ctx.frozen, ctx.updates, ctx.dropout, ctx.has_bias = frozen, updates, dropout, bias_N is not None
+        ctx.frozen, ctx.updates, ctx.dropping, ctx.has_bias = frozen, updates, dropping, bias_N is not None
         if updates is None:
             return y_TN
-        dropped_TI, mask_TI = torch.native_dropout(x_TI, dropout, True) if dropout else (x_TI, None)
+        dropped_TI, mask_TI = _drop(x_TI, dropping)
         u_TR = dropped_TI @ updates.a_RI.T
         for run in updates.runs:
             run.outputs(y_TN).baddbmm_(run.inner(u_TR), run.b_LOR.transpose(1, 2))
@@ -240,7 +242,7 @@ class _Linear(torch.autograd.Function):
         da = da_RI.split([len(weight) for weight in updates.a_weights])
         dx_TI = None
         if ctx.needs_input_grad[0]:
-            dx_TI = _through_dropout(du_TR, updates.a_RI, mask_TI, ctx.dropout)
+            dx_TI = _through_dropout(du_TR, updates.a_RI, mask_TI, ctx.dropping)
             dx_TI.addmm_(dy_TN, frozen.matrix(dy_TN.dtype))
         return dx_TI, dbias_N, None, None, None, *da, *db
 
@@ -252,19 +254,29 @@ def _wide_product(left_LTR: torch.Tensor, right_LRO: torch.Tensor) -> torch.Tens
     return torch.bmm(left_LTR, right_LRO).float()
 
 
-def _through_dropout(
-    du_TR: torch.Tensor, a_RI: torch.Tensor, mask_TI: torch.Tensor | None, dropout: float
-) -> torch.Tensor:
-    """Gradient of dropout's input: du A where the mask says so, over the share that was kept."""
-    if mask_TI is None:
-        return du_TR @ a_RI
-    keep = 1 / (1 - dropout)
-    if du_TR.device.type == "cuda":
-        from labeltune.model import kernels
+def _drop(x_TI: torch.Tensor, dropping: Dropping | None) -> tuple[torch.Tensor, torch.Tensor | None]:
+    """Dropout, and its mask where torch's generator drew it."""
+    if dropping is None:
+        return x_TI, None
+    if dropping.state is None:
+        return torch.native_dropout(x_TI, dropping.rate, True)
+    from labeltune.model import kernels
 
-        return kernels.masked_product(du_TR, a_RI, mask_TI, keep)
-    dx_TI: torch.Tensor = torch.ops.aten.native_dropout_backward(du_TR @ a_RI, mask_TI, keep)
-    return dx_TI
+    return kernels.drop(x_TI, dropping), None
+
+
+def _through_dropout(
+    du_TR: torch.Tensor, a_RI: torch.Tensor, mask_TI: torch.Tensor | None, dropping: Dropping | None
+) -> torch.Tensor:
+    """Gradient of dropout's input: du A where it was kept, over the share that was."""
+    if dropping is None:
+        return du_TR @ a_RI
+    if mask_TI is not None:
+        dx_TI: torch.Tensor = torch.ops.aten.native_dropout_backward(du_TR @ a_RI, mask_TI, 1 / (1 - dropping.rate))
+        return dx_TI
+    from labeltune.model import kernels
+
+    return kernels.dropped_product(du_TR, a_RI, dropping)
 
 
 class LinearGroup:
@@ -277,6 +289,9 @@ class LinearGroup:
         """
         self.layers = list(layers)
         self.frozen = FrozenLinears([getattr(layer, "base_layer", layer) for layer in layers], workspace)
+        self.draws: Draws | None = None
+        """What its dropout depends on; None for torch's generator."""
+        self.key = 0
         self.updates: Updates | None = None
         self._updates_of: tuple[Any, ...] = ()
 
@@ -286,12 +301,16 @@ class LinearGroup:
         bias = self.frozen.bias()
         if bias is not None:
             bias = bias.to(x.dtype)
-        dropout, weights = 0.0, []
-        if updates is not None:
-            dropout = getattr(updates.dropout, "p", 0.0) if updates.dropout.training else 0.0
-            weights = updates.weights
-        y_TN: torch.Tensor = apply(_Linear, x.reshape(-1, x.shape[-1]), bias, self.frozen, updates, dropout, *weights)
+        weights = [] if updates is None else updates.weights
+        inputs = (x.reshape(-1, x.shape[-1]), bias, self.frozen, updates, self._dropping(updates))
+        y_TN: torch.Tensor = apply(_Linear, *inputs, *weights)
         return y_TN.view(*x.shape[:-1], -1)
+
+    def _dropping(self, updates: Updates | None) -> Dropping | None:
+        rate = getattr(updates.dropout, "p", 0.0) if updates is not None and updates.dropout.training else 0.0
+        if not rate:
+            return None
+        return Dropping(rate) if self.draws is None else Dropping(rate, self.draws.state, self.key)
 
     def _active_updates(self, dtype: torch.dtype) -> Updates | None:
         """The active updates, as their weights are now."""

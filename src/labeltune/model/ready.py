@@ -12,7 +12,9 @@ from bitsandbytes.nn import Linear4bit
 from labeltune.model.attention import FP32_ATTENTION, PACKED_ATTENTION
 from labeltune.model.branches import begin_mlps_early
 from labeltune.model.classifier import Classifier
+from labeltune.model.dropout import Draws, seed_dropout
 from labeltune.model.fuse import TOLERANCE, fuse
+from labeltune.model.linear import groups_of
 
 # S rows of a small sample, V vocabulary
 
@@ -41,11 +43,22 @@ def make_ready(classifier: Classifier) -> tuple[Classifier, list[str]]:
     if not error <= LARGEST_ERROR.get(classifier.compute_dtype, HALF_ERROR):
         return classifier, [f"rows are padded rather than packed: packing changes this model's output ({error:.2g})"]
     replaced = fuse(classifier.model, lambda: _sample_logits(packed))
-    packed = _short_of_last_mlp(packed)
+    packed = _short_of_last_mlp(_with_seeded_dropout(packed))
     fused = ", ".join(f"{count} {kind}s" for kind, count in replaced.items() if count)
     beside = _branches_side_by_side(packed)
     notes = [f"rows are packed; fused: {fused or 'nothing'}"]
     return packed, notes + ([f"{beside} layers compute MLP and attention side by side"] if beside else [])
+
+
+def _with_seeded_dropout(packed: Classifier) -> Classifier:
+    """On a GPU, let dropout depend on a state of our own rather than on torch's generator."""
+    if packed.device.type != "cuda":
+        return packed
+    draws = Draws(packed.device)
+    for group in groups_of(packed.model):
+        group.draws, group.key = draws, draws.new_key()
+    seed_dropout(packed.model, draws)
+    return replace(packed, draws=draws)
 
 
 def _short_of_last_mlp(packed: Classifier) -> Classifier:

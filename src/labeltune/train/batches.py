@@ -10,11 +10,15 @@ import numpy.typing as npt
 import torch
 
 from labeltune.model.classifier import Classifier, Inputs
+from labeltune.model.packing import pack, static_size
 from labeltune.prompt import EncodedRows
 
 # N rows, B rows in a batch, W tokens in the longest word, A places where answers are read, K labels
 
 IGNORED = -100
+SIZE_STEP = 32
+RECORDING_TOKENS = 8192
+"""Recording a shape, and the unrecorded pass before it, take about as long as so many tokens of recorded passes."""
 POOL_BATCHES = 50
 
 
@@ -35,6 +39,55 @@ class Batch:
     """Each row's weight in the loss."""
     tokens: int
     """Prompt and answer tokens without padding."""
+
+
+@dataclass(frozen=True, slots=True)
+class Shapes:
+    """The few shapes that passes are filled up to, so that what is recorded of one serves many."""
+
+    sizes: tuple[int, ...]
+    """Packed tokens, ascending."""
+    rows: int
+
+    def size_for(self, tokens: int) -> int:
+        """The smallest size that holds so many packed tokens.
+
+        >>> shapes = Shapes((96, 128), rows=16)
+        >>> [shapes.size_for(tokens) for tokens in (20, 97, 150)]
+        [96, 128, 160]
+        """
+        return next((size for size in self.sizes if size >= tokens), static_size(tokens))
+
+
+def choose_shapes(
+    classifier: Classifier, encoded: EncodedRows, passes: Sequence[npt.NDArray[np.int64]], times: float
+) -> Shapes:
+    """Shapes for passes over these rows, each of which stands for `times` passes."""
+    share = not classifier.has_dropout
+    packed = [len(pack(_sequences(classifier, encoded, rows), share)) for rows in passes]
+    return Shapes(few_sizes(packed, times), max(len(rows) for rows in passes))
+
+
+def few_sizes(tokens: Sequence[int], times: float = 1.0) -> tuple[int, ...]:
+    """The sizes that cost least, where each costs `RECORDING_TOKENS`, and each pass what it is padded by.
+
+    >>> few_sizes([84] * 100 + [150] * 100), few_sizes([84] * 500 + [150] * 500)
+    ((160,), (96, 160))
+    """
+    wanted, counts = np.unique(-(-np.asarray(tokens) // SIZE_STEP) * SIZE_STEP, return_counts=True)
+    passes = np.append(0, np.cumsum(counts * times))
+    summed = np.append(0, np.cumsum(counts * times * wanted))
+    cost, before = np.zeros(len(wanted) + 1), np.zeros(len(wanted) + 1, dtype=np.int64)
+    for last, size in enumerate(wanted, start=1):
+        padding = (passes[last] - passes[:last]) * size - (summed[last] - summed[:last])
+        whole = cost[:last] + padding + RECORDING_TOKENS
+        before[last] = np.argmin(whole)
+        cost[last] = whole[before[last]]
+    chosen, last = [], len(wanted)
+    while last:
+        chosen.append(int(wanted[last - 1]))
+        last = int(before[last])
+    return tuple(reversed(chosen))
 
 
 def epoch_order(
@@ -64,34 +117,54 @@ def epoch_order(
 
 
 def make_batch(
-    classifier: Classifier, encoded: EncodedRows, rows: npt.NDArray[np.int64], class_weights_K: Sequence[float]
+    classifier: Classifier,
+    encoded: EncodedRows,
+    rows: npt.NDArray[np.int64],
+    class_weights_K: Sequence[float],
+    shapes: Shapes | None = None,
 ) -> Batch:
     """Join prompts and gold words.
 
     Rows share their common beginnings only where no dropout would have told them apart, so that the gradient is exact.
+
+    Args:
+        shapes: to be filled up to, with tokens that nothing sees and answers that weigh nothing.
     """
-    words = classifier.words
+    words, device = classifier.words, classifier.device
     gold = encoded.gold[rows]
-    sequences, positions = [], []
+    sequences = _sequences(classifier, encoded, rows)
+    positions = []
     targets_BW = np.full((len(rows), words.longest), IGNORED, dtype=np.int64)
     for place, (row, label) in enumerate(zip(rows, gold, strict=True)):
-        prompt, answer = encoded.prompt(row), words.token_ids[label]
-        sequences.append(np.concatenate([prompt, np.array(answer[:-1], dtype=np.int32)]))
+        answer = words.token_ids[label]
         # a word shorter than the longest reads its last place again, with no target there
-        positions.append(len(prompt) - 1 + np.minimum(np.arange(words.longest), len(answer) - 1))
+        positions.append(len(encoded.prompt(row)) - 1 + np.minimum(np.arange(words.longest), len(answer) - 1))
         targets_BW[place, : len(answer)] = answer
-    on_gpu = classifier.device.type == "cuda"
-    inputs, places_A = classifier.lay_out(sequences, positions, share=not classifier.has_dropout, static=on_gpu)
-    weights = [class_weights_K[label] for label in gold]
+    size_for = None if shapes is None else shapes.size_for
+    inputs, places_A = classifier.lay_out(sequences, positions, share=not classifier.has_dropout, size_for=size_for)
+    # a missing row is the last one once more, with a weight of 0
+    filled_B = np.minimum(np.arange(max(len(rows), shapes.rows if shapes else 0)), len(rows) - 1)
+    weights = [class_weights_K[label] for label in gold] + [0.0] * (len(filled_B) - len(rows))
     return Batch(
         rows=rows,
         inputs=inputs,
-        places_A=places_A,
-        targets_BW=torch.from_numpy(targets_BW).to(classifier.device),
-        gold_B=torch.from_numpy(gold.astype(np.int64)).to(classifier.device),
-        weights_B=torch.tensor(weights, dtype=torch.float32, device=classifier.device),
+        places_A=places_A.view(len(rows), -1)[torch.from_numpy(filled_B).to(device)].flatten(),
+        targets_BW=torch.from_numpy(targets_BW[filled_B]).to(device),
+        gold_B=torch.from_numpy(gold[filled_B].astype(np.int64)).to(device),
+        weights_B=torch.tensor(weights, dtype=torch.float32, device=device),
         tokens=sum(len(sequence) + 1 for sequence in sequences),
     )
+
+
+def _sequences(
+    classifier: Classifier, encoded: EncodedRows, rows: npt.NDArray[np.int64]
+) -> list[npt.NDArray[np.int32]]:
+    """Each row's prompt and the tokens of its gold word but the last, after which nothing is predicted."""
+    words = [classifier.words.token_ids[label][:-1] for label in encoded.gold[rows]]
+    return [
+        np.concatenate([encoded.prompt(row), np.array(word, dtype=np.int32)])
+        for row, word in zip(rows, words, strict=True)
+    ]
 
 
 def batches_of_step(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
+from itertools import islice
 
 import numpy as np
 import numpy.typing as npt
@@ -14,10 +15,20 @@ from labeltune.model.classifier import Classifier
 from labeltune.model.memory import is_out_of_memory
 from labeltune.prompt import EncodedRows
 from labeltune.recipe import TrainSettings
-from labeltune.train.batches import Batch, batches_of_step, class_weights, epoch_order, make_batch
+from labeltune.train.batches import (
+    Batch,
+    Shapes,
+    batches_of_step,
+    choose_shapes,
+    class_weights,
+    epoch_order,
+    make_batch,
+)
 from labeltune.train.capture import PendingStep, Stepper
 from labeltune.train.schedule import Schedule
 from labeltune.train.step import NotFiniteLossError, Optimizer
+
+STEPS_LOOKED_AT = 400
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,16 +58,24 @@ def prepare(classifier: Classifier, settings: TrainSettings, checkpointing: bool
     Checkpointing recomputes activations in the backward pass (Chen et al. 2016, arXiv 1604.06174).
     """
     if checkpointing:
-        classifier.model.gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": False})
+        how = {"use_reentrant": False, "preserve_rng_state": classifier.draws is None}
+        classifier.model.gradient_checkpointing_enable(gradient_checkpointing_kwargs=how)
     torch.manual_seed(settings.seed)
+    if classifier.draws is not None:
+        classifier.draws.begin(settings.seed)
 
 
 def make_stepper(classifier: Classifier, schedule: Schedule) -> Stepper:
-    """Make the model ready to train, with a fresh optimiser. Steps that compute activations again are not recorded."""
+    """Make the model ready to train, with a fresh optimiser.
+
+    Steps that compute activations again are recorded only where dropout does not ask the host for torch's generator.
+    """
     settings = schedule.settings
     checkpointing = settings.gradient_checkpointing if classifier.checkpointing is None else classifier.checkpointing
     prepare(classifier, settings, checkpointing)
-    return Stepper(classifier, Optimizer(classifier, settings, schedule), capture=not checkpointing)
+    return Stepper(
+        classifier, Optimizer(classifier, settings, schedule), capture=not checkpointing or classifier.draws is not None
+    )
 
 
 def check_loss_bearing(encoded: EncodedRows, weights_K: list[float]) -> None:
@@ -97,7 +116,7 @@ def train(
     classifier = stepper.classifier
     weights_K = class_weights(settings.class_weights, classifier.words.names, encoded.gold)
     check_loss_bearing(encoded, weights_K)
-    passes = _Passes(stepper, encoded, weights_K, pass_rows or first_pass_rows(classifier, settings))
+    passes = _Passes(stepper, encoded, schedule, weights_K, pass_rows or first_pass_rows(classifier, settings))
     under_way: _UnderWay | None = None
     before_s = time.perf_counter()
     for step, rows in rows_by_step(encoded, schedule, first_step):
@@ -134,8 +153,13 @@ class _Passes:
 
     stepper: Stepper
     encoded: EncodedRows
+    schedule: Schedule
     weights_K: list[float]
     most_rows: int
+    shapes: Shapes | None = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.shapes = shapes_of(self.stepper, self.encoded, self.schedule, self.most_rows)
 
     def begin(self, step: int, micro_batches: list[npt.NDArray[np.int64]]) -> _UnderWay:
         """Begin one step, anew with half the rows in a pass for as long as memory runs out.
@@ -155,11 +179,22 @@ class _Passes:
                     raise ValueError(_too_little_memory(step, self.encoded, passes, self.stepper.updating)) from error
             self.stepper.start_over()  # after the handler, whose traceback holds on to what filled the memory
             self.most_rows = -(-largest // 2)
+            self.shapes = shapes_of(self.stepper, self.encoded, self.schedule, self.most_rows)
 
     def _try(self, step: int, passes: list[npt.NDArray[np.int64]]) -> _UnderWay:
         self.stepper.classifier.model.train()
-        batches = [make_batch(self.stepper.classifier, self.encoded, rows, self.weights_K) for rows in passes]
+        classifier = self.stepper.classifier
+        batches = [make_batch(classifier, self.encoded, rows, self.weights_K, self.shapes) for rows in passes]
         return _UnderWay(step, batches, self.stepper.take(batches), self.most_rows)
+
+
+def shapes_of(stepper: Stepper, encoded: EncodedRows, schedule: Schedule, most_rows: int) -> Shapes | None:
+    """The shapes to record, by the first steps of the schedule; None where nothing is recorded."""
+    if not stepper.capture:
+        return None
+    steps = [rows for _, rows in islice(rows_by_step(encoded, schedule, 1), STEPS_LOOKED_AT)]
+    passes = [rows for step in steps for rows in into_passes(step, most_rows)]
+    return choose_shapes(stepper.classifier, encoded, passes, schedule.total_steps / len(steps))
 
 
 def into_passes(micro_batches: Sequence[npt.NDArray[np.int64]], most_rows: int) -> list[npt.NDArray[np.int64]]:

@@ -91,6 +91,8 @@ class Optimizer:
             "since_overflow": torch.zeros((), dtype=torch.int64, device=device),
             "overflows": torch.zeros((), dtype=torch.int64, device=device),
         }
+        if classifier.draws is not None:
+            self.counts["passes"] = classifier.draws.state
         self._halted = torch.zeros((), dtype=torch.bool, device=device)
         self._loss = torch.zeros((), device=device)
         self.figures = torch.zeros(6, device=device)
@@ -107,6 +109,8 @@ class Optimizer:
         gradients = torch.autograd.grad(loss * self.counts["loss_scale"] if self.scaling else loss, parameters)
         torch._foreach_add_([p.grad for p in parameters if p.grad is not None], list(gradients))
         self._loss += loss.detach()
+        if classifier.draws is not None:
+            classifier.draws.next_pass()
 
     def update(self) -> None:
         """Clip, and take the step unless something is not finite; the figures say what happened.
