@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
+import numpy as np
 import torch
 from torch.nn.functional import scaled_dot_product_attention
 from transformers import AttentionInterface, AttentionMaskInterface
@@ -11,7 +15,7 @@ from transformers.integrations.sdpa_attention import sdpa_attention_forward
 from transformers.masking_utils import sdpa_mask
 
 from labeltune.model.linear import apply
-from labeltune.model.packing import Grid, Packing
+from labeltune.model.packing import Grid, Packing, pack
 
 # T packed tokens, P of them shared, G groups, L tokens of the longest group, H heads, K key heads, D head size
 
@@ -303,23 +307,100 @@ def _attention_backward(  # noqa: PLR0913, PLR0917
     scale: float,
 ) -> torch.Tensor:
     """Gradients of queries, keys and values side by side, (T, H + 2 K, D)."""
-    from labeltune.model import kernels
 
     d_out = d_out if d_out.stride(-1) == 1 else d_out.contiguous()
     (tokens, heads, size), kv_heads = q.shape, k.shape[1]
     d_all = torch.empty((tokens, heads + 2 * kv_heads, size), dtype=q.dtype, device=q.device)
     dq, dk, dv = d_all.split([heads, kv_heads, kv_heads], 1)
     delta_HT = torch.empty_like(lse_HT)
-    options = {"GROUP": heads // kv_heads, **kernels.attention_options(q.dtype, size, tokens)}
-    strides = (*q.stride()[:2], *k.stride()[:2], *v.stride()[:2])
+    _query_gradient(q, k, v, out, d_out, dq, lse_HT, delta_HT, packing, scale)
+    _key_gradient(q, k, v, d_out, dk, dv, lse_HT, delta_HT, packing, scale)
+    return d_all
+
+
+def _query_gradient(  # noqa: PLR0913, PLR0917
+    q: torch.Tensor,
+    k: torch.Tensor,
+    v: torch.Tensor,
+    out: torch.Tensor,
+    d_out: torch.Tensor,
+    dq: torch.Tensor,
+    lse_HT: torch.Tensor,
+    delta_HT: torch.Tensor,
+    packing: Packing,
+    scale: float,
+) -> None:
+    """Writes the queries' gradient, and delta, which the keys' gradient needs."""
+    from labeltune.model import kernels
+
+    tokens, heads, size = q.shape
+    options = kernels.attention_options(q.dtype, size, tokens)
     kernels.attention_backward_queries[(-(-tokens // options["BLOCK_M"]), heads)](
-        *(q, k, v, out, d_out, dq, lse_HT, delta_HT, packing.ends_T, packing.starts_T, packing.shared, tokens),
-        *(scale, *strides, *out.stride()[:2], *d_out.stride()[:2], d_all.stride(0)),
+        *(q, k, v, out, d_out, dq, lse_HT, delta_HT, packing.ends_T, packing.starts_T, packing.shared, tokens, scale),
+        *(*q.stride()[:2], *k.stride()[:2], *v.stride()[:2], *out.stride()[:2], *d_out.stride()[:2], dq.stride(0)),
+        GROUP=heads // k.shape[1],
         **options,
     )
+
+
+def _key_gradient(  # noqa: PLR0913, PLR0917
+    q: torch.Tensor,
+    k: torch.Tensor,
+    v: torch.Tensor,
+    d_out: torch.Tensor,
+    dk: torch.Tensor,
+    dv: torch.Tensor,
+    lse_HT: torch.Tensor,
+    delta_HT: torch.Tensor,
+    packing: Packing,
+    scale: float,
+) -> None:
+    """Writes the gradients of keys and values."""
+    from labeltune.model import kernels
+
+    (tokens, heads, size), kv_heads = q.shape, k.shape[1]
+    options = kernels.attention_options(q.dtype, size, tokens)
     kernels.attention_backward_keys[(-(-tokens // options["BLOCK_N"]), kv_heads)](
         *(q, k, v, d_out, dk, dv, lse_HT, delta_HT, packing.ends_T, tokens, scale),
-        *(*strides, *d_out.stride()[:2], d_all.stride(0)),
+        *(*q.stride()[:2], *k.stride()[:2], *v.stride()[:2], *d_out.stride()[:2], dk.stride(0)),
+        GROUP=heads // kv_heads,
         **options,
     )
-    return d_all
+
+
+@contextlib.contextmanager
+def compiled_meanwhile(config: Any, dtype: torch.dtype, device: torch.device) -> Iterator[None]:
+    """Compile attention's kernels side by side while the caller does something else; waits for them in the end.
+
+    Where they have never run, each takes seconds. What fails here fails again where it is used, and is told there.
+
+    Args:
+        config: of the model that is to be loaded; says how many heads it has, and of which size.
+    """
+    text = config.get_text_config()
+    heads = getattr(text, "num_attention_heads", None)
+    if device.type != "cuda" or not heads:
+        yield
+        return
+    from labeltune.model.kernels import FEW_TOKENS
+
+    kv_heads = getattr(text, "num_key_value_heads", None) or heads
+    size = getattr(text, "head_dim", None) or text.hidden_size // heads
+
+    def launch(tokens: int, part: str) -> None:
+        together = torch.zeros(tokens, heads + 2 * kv_heads, size, dtype=dtype, device=device)
+        q, k, v = together.split([heads, kv_heads, kv_heads], 1)
+        out, lse_HT = torch.zeros_like(q), torch.zeros(heads, tokens, device=device)
+        packing = Packing(pack([np.zeros(tokens, dtype=np.int32)], share=False), device)
+        if part == "forward":
+            _attention(q, k, v, packing, 1.0)
+        elif part == "queries":
+            _query_gradient(q, k, v, out, out, q, lse_HT, lse_HT, packing, 1.0)
+        else:
+            _key_gradient(q, k, v, out, k, v, lse_HT, lse_HT, packing, 1.0)
+
+    parts = [(tokens, part) for tokens in (FEW_TOKENS, FEW_TOKENS // 2) for part in ("queries", "forward", "keys")]
+    with ThreadPoolExecutor(len(parts), "compile") as pool:
+        for part in parts:
+            pool.submit(launch, *part)
+        yield

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -22,7 +23,7 @@ from transformers import (
 from transformers.activations import NewGELUActivation
 
 from labeltune.hub import cache_alone, hub_reachable, missing_part
-from labeltune.model.attention import FP32_ATTENTION, OVERFLOWS_IN_FLOAT16, PACKED_ATTENTION
+from labeltune.model.attention import FP32_ATTENTION, OVERFLOWS_IN_FLOAT16, PACKED_ATTENTION, compiled_meanwhile
 from labeltune.model.files import resolve_path
 from labeltune.model.head import Head, head_modules, settle_head
 from labeltune.model.memory import settle_memory
@@ -109,7 +110,8 @@ def load_base(settings: ModelSettings, labels: Sequence[str] = (), seed: int = 0
         options |= {"id2label": dict(enumerate(labels)), "ignore_mismatched_sizes": True}
         if quantization is not None:
             quantization.llm_int8_skip_modules = list(head_modules(config))
-    with torch.random.fork_rng():
+    ahead = compiled_meanwhile(config, dtype, device) if attention == PACKED_ATTENTION else contextlib.nullcontext()
+    with ahead, torch.random.fork_rng():
         torch.manual_seed(seed)
         model, loading = _load(auto_class, settings, path, output_loading_info=True, **options)
     model.eval().requires_grad_(False)

@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 
 LOG2_E = tl.constexpr(1.4426950408889634)
 FEW_TOKENS = 512
+NUMBERS, PLACES = ("tokens", "key"), ("ends", "starts")
+"""What differs from call to call, and is not to be compiled for anew."""
 
 
 @triton.jit
@@ -43,7 +45,7 @@ def _score_block(
     return new_maximum_M, sum_M * correction + tl.sum(weights, 1), out_MD
 
 
-@triton.jit
+@triton.jit(do_not_specialize=NUMBERS, do_not_specialize_on_alignment=PLACES)
 def attention_forward(
     q, k, v, out, lse, ends, starts, shared, tokens, scale,
     stride_qt, stride_qh, stride_kt, stride_kh, stride_vt, stride_vh, stride_ot, stride_oh,
@@ -104,7 +106,7 @@ def _query_gradient_block(
     return dq_MD + tl.dot(d_scores.to(k_DN.dtype), tl.trans(k_DN), input_precision=PRECISION)
 
 
-@triton.jit
+@triton.jit(do_not_specialize=NUMBERS, do_not_specialize_on_alignment=PLACES)
 def attention_backward_queries(
     q, k, v, out, d_out, dq, lse, delta, ends, starts, shared, tokens, scale,
     stride_qt, stride_qh, stride_kt, stride_kh, stride_vt, stride_vh, stride_ot, stride_oh,
@@ -146,7 +148,7 @@ def attention_backward_queries(
     tl.store(places, dq_MD.to(dq.dtype.element_ty), mask=inside)
 
 
-@triton.jit
+@triton.jit(do_not_specialize=NUMBERS, do_not_specialize_on_alignment=PLACES)
 def attention_backward_keys(
     q, k, v, d_out, dk, dv, lse, delta, ends, tokens, scale,
     stride_qt, stride_qh, stride_kt, stride_kh, stride_vt, stride_vh, stride_gt, stride_gh, stride_dt,
@@ -235,7 +237,7 @@ def _kept(state, key, m, first, quads, rate, BLOCK_M: tl.constexpr, BLOCK_N: tl.
     return tl.reshape(tl.join(tl.join(kept_a, kept_c), tl.join(kept_b, kept_d)), (BLOCK_M, BLOCK_N))
 
 
-@triton.jit(do_not_specialize=["key"])
+@triton.jit(do_not_specialize=NUMBERS)
 def drop_kernel(
     source, target, state, key, tokens, width, quads, rate, factor, BLOCK_M: tl.constexpr, BLOCK_N: tl.constexpr
 ):
@@ -250,7 +252,7 @@ def drop_kernel(
     tl.store(target + places, tl.where(kept != 0, x * factor, 0.0).to(target.dtype.element_ty), mask=inside)
 
 
-@triton.jit(do_not_specialize=["key"])
+@triton.jit(do_not_specialize=NUMBERS)
 def dropped_product_kernel(
     u, a, out, state, key, tokens, width, quads, rate, factor, stride_ut, stride_at,
     R: tl.constexpr, BLOCK_R: tl.constexpr, BLOCK_M: tl.constexpr, BLOCK_N: tl.constexpr, PRECISION: tl.constexpr,
