@@ -3,18 +3,22 @@
     python benchmarks/saving.py --train train.jsonl --score dev.jsonl.gz --tokenizer gpt2_bpe/ --work /tmp/benchmarks
 
 Both go through the code of `labeltune run`, on one loaded model. Timed is the phase `train`, and what is left to wait
-for when it is over: on a GPU the last checkpoint is written while the test rows are scored. `--steps 6 --layers 1`
-tries the script on any machine.
+for when it is over: on a GPU the last checkpoint is written while the test rows are scored. Whole trainings differ by
+more than saving costs, so the cost is taken step by step: each step's median over the rounds, with checkpoints less
+without. `--steps 6 --layers 1` tries the script on any machine.
 """
 
 from __future__ import annotations
 
 import statistics
 import time
+from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
+import numpy as np
+import numpy.typing as npt
 from ours import load
 from peers import Options, make_parser, options_of
 from rows import read_examples
@@ -28,47 +32,58 @@ WAYS = {"no checkpoint": "no", "a checkpoint after every epoch": "epoch"}
 ROUNDS = 3
 
 
+@dataclass(frozen=True, slots=True)
+class Training:
+    """One whole training."""
+
+    train_s: float
+    left_s: float
+    """What was left to write at its end."""
+    steps_s: npt.NDArray[np.float64]
+    """Each step but the first; a checkpoint's time is in the step after it."""
+
+
 def main() -> None:
     parser = make_parser()
     parser.add_argument("--rounds", type=int, default=ROUNDS)
     parser.set_defaults(steps=-1)
     given = parser.parse_args()
     options = options_of(given)
-    recipe = load_recipe("snli-phi2-best", ["train.eval_strategy='no'", f"train.max_steps={given.steps}"])
+    settings = ["train.eval_strategy='no'", "train.logging_steps=1", f"train.max_steps={given.steps}"]
+    recipe = load_recipe("snli-phi2-best", settings)
     folder = find_shape("phi-2", options.tokenizer, options.work, options.layers)
     recipe = recipe.model_copy(update={"model": recipe.model.model_copy(update={"name_or_path": str(folder)})})
-    rows = measure(recipe, options, given.rounds)
-    without, saving = (row.train_s or 0.0 for row in rows)
-    report(f"Saving costs {100 * (saving - without) / without:.1f} % of training", rows, given.out, "saving")
+    rows, cost_s = measure(recipe, options, given.rounds)
+    share = 100 * cost_s / (rows[0].train_s or cost_s)
+    report(f"Saving costs {cost_s:.3f} s, {share:.2f} % of training", rows, given.out, "saving")
 
 
-def measure(recipe: Recipe, options: Options, rounds: int) -> list[Measured]:
-    """The medians of both ways."""
+def measure(recipe: Recipe, options: Options, rounds: int) -> tuple[list[Measured], float]:
+    """The medians of both ways, and by how many seconds the steps with checkpoints are longer in all."""
     classifier = load(recipe)
     encoded = classifier.prompter.encode_rows(read_examples(options.train, recipe, EPOCH_ROWS))
-    train_s: dict[str, list[float]] = {way: [] for way in WAYS}
-    left_s: dict[str, list[float]] = {way: [] for way in WAYS}
+    runs: dict[str, list[Training]] = {way: [] for way in WAYS}
     train_once(classifier, recipe, encoded, options.work, "no")  # loads kernels and fills memory's caches
     for _ in range(rounds):
         for way, strategy in WAYS.items():
-            trained, left = train_once(classifier, recipe, encoded, options.work, strategy)
-            train_s[way].append(trained)
-            left_s[way].append(left)
-    return [
+            runs[way].append(train_once(classifier, recipe, encoded, options.work, strategy))
+    without, saving = (np.median([run.steps_s for run in runs[way]], axis=0) for way in WAYS)
+    rows = [
         Measured(
             stack=way,
             shape="phi-2",
             batch_size=recipe.train.per_device_train_batch_size,
-            train_s=statistics.median(train_s[way]),
-            note=f"runs of {', '.join(f'{s:.2f}' for s in train_s[way])} s; "
-            f"left to write at the end: {statistics.median(left_s[way]):.2f} s",
+            train_s=statistics.median(run.train_s for run in runs[way]),
+            note=f"runs of {', '.join(f'{run.train_s:.2f}' for run in runs[way])} s; "
+            f"left to write at the end: {statistics.median(run.left_s for run in runs[way]):.2f} s",
         )
         for way in WAYS
     ]
+    return rows, float((saving - without).sum())
 
 
-def train_once(classifier: Any, recipe: Recipe, encoded: Any, work: Path, strategy: str) -> tuple[float, float]:
-    """Seconds of training, and of what was left to write."""
+def train_once(classifier: Any, recipe: Recipe, encoded: Any, work: Path, strategy: str) -> Training:
+    """A training, with a checkpoint after the last step whatever the strategy."""
     from labeltune.folder import RunFolder, create_folder
     from labeltune.identity import Identity
     from labeltune.job import Job
@@ -85,7 +100,9 @@ def train_once(classifier: Any, recipe: Recipe, encoded: Any, work: Path, strate
         tuning = tune(job, folder, {}, {"train": encoded})
         begun_s = time.perf_counter()
         finish_saving(tuning)
-        return monitor.elapsed_s["train"], time.perf_counter() - begun_s
+        left_s = time.perf_counter() - begun_s
+        ends_s = [line["elapsed_s"] for line in folder.read_steps()]
+        return Training(monitor.elapsed_s["train"], left_s, np.diff(ends_s))
 
 
 if __name__ == "__main__":

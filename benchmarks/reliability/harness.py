@@ -39,9 +39,14 @@ MEASURED = frozenset({"rows_per_second", "tokens_per_second", "elapsed_s"})
 class Harness:
     """A tiny recipe, the run of it that nothing disturbed, and others."""
 
-    def __init__(self, work: Path) -> None:
+    def __init__(self, work: Path, gpu: str | None = None) -> None:
+        """
+        Args:
+            gpu: the one that the children use, which must be hidden from this process (CUDA_VISIBLE_DEVICES empty and
+                PYTORCH_NVML_BASED_CUDA_CHECK=1): children of a process that has looked at a GPU cannot use it.
+        """
         torch.set_num_threads(1)
-        self.work = work
+        self.work, self.gpu = work, gpu
         self.model = work / "model"
         pid = os.fork()
         if not pid:  # it takes threads to make a tokenizer, and a process with threads should not fork
@@ -63,6 +68,8 @@ class Harness:
         os.dup2(log, 2)
         sys.stdout, sys.stderr = (os.fdopen(place, "w", buffering=1, closefd=False) for place in (1, 2))
         signal.alarm(LONGEST_S)
+        if self.gpu is not None:
+            os.environ["CUDA_VISIBLE_DEVICES"] = self.gpu
         settings = [word for setting in SETTINGS for word in ("--set", setting)]
         sys.argv = ["labeltune", "run", str(self.recipe), "--out", str(out), *settings, *words]
         try:

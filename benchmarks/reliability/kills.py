@@ -142,12 +142,13 @@ def main() -> None:
     parser.add_argument("--saves", type=int, default=200, help="runs killed inside a save")
     parser.add_argument("--random", type=int, default=200, help="runs killed at a random time")
     parser.add_argument("--terms", type=int, default=50, help="runs asked to stop by SIGTERM")
+    parser.add_argument("--gpu", help="the GPU that the runs use; hidden from this process, see above")
     parser.add_argument("--seed", type=int, default=random.SystemRandom().randrange(10**6))
     args = parser.parse_args()
     print(f"seed {args.seed}")
     bad = 0
     with tempfile.TemporaryDirectory() as work:
-        kills = Kills(Harness(Path(work)), random.Random(args.seed))
+        kills = Kills(Harness(Path(work), args.gpu), random.Random(args.seed))
         print(f"a run loads for {kills.load_s:.2f} s, works for {kills.work_s:.2f} s", end="")
         print(f" and makes {kills.saving_calls} calls in its saves")
         for title, times, disturb in (

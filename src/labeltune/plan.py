@@ -198,8 +198,10 @@ def _save_shape(folder: Path, recipe: Recipe, tokenizer: Any, config: Any, layer
     if text.get("layer_types"):
         text["layer_types"] = text["layer_types"][:layers]
     auto_class: Any = AutoModelForCausalLM if recipe.model.head == "words" else AutoModel
-    dtype = choose_dtype(recipe.model, choose_device(recipe.model))
-    auto_class.from_config(type(config).from_dict(changed), dtype=dtype).save_pretrained(folder)
+    device = choose_device(recipe.model)
+    with device:
+        model = auto_class.from_config(type(config).from_dict(changed), dtype=choose_dtype(recipe.model, device))
+    model.save_pretrained(folder)
     tokenizer.save_pretrained(folder)
 
 
