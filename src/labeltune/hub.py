@@ -10,6 +10,7 @@ import re
 import threading
 from collections.abc import Iterator
 from pathlib import Path
+from urllib.parse import quote
 
 TIMEOUT_S = 3.0
 CONFIG = "config.json"
@@ -19,13 +20,17 @@ NO_VOCABULARY = frozenset({"tokenizer_config.json"})
 
 
 @functools.cache
-def hub_reachable() -> bool:
-    """True when the hub answers within TIMEOUT_S seconds; False at once where HF_HUB_OFFLINE says so."""
+def hub_reachable(wanted: str = "") -> bool:
+    """True when the hub answers within TIMEOUT_S seconds; False at once where HF_HUB_OFFLINE says so.
+
+    Args:
+        wanted: a path on the hub that must be answered too, with whatever answer: some hubs are silent in part.
+    """
     if os.environ.get("HF_HUB_OFFLINE", "").upper() in {"1", "TRUE", "YES", "ON"}:
         return False
     answered = threading.Event()
     # in a thread of its own, because the client's time limit does not cover a name server that hangs
-    thread = threading.Thread(target=_ask, args=(answered,), daemon=True)
+    thread = threading.Thread(target=_ask, args=(answered, wanted), daemon=True)
     thread.start()
     thread.join(TIMEOUT_S)
     return answered.is_set()
@@ -71,7 +76,7 @@ def check_model_within_reach(name: str, revision: str | None) -> None:
         return
     if Path(name).is_dir():
         raise ValueError(f"model folder {name!r} has no {lacks}; put in what is missing, or name another folder")
-    if not hub_reachable():
+    if not hub_reachable(model_file(name, revision)):
         cached = "it is not in the cache" if lacks == CONFIG else f"the cache has no {lacks} of it"
         raise ValueError(
             f"model {name!r} is neither a folder here nor to be had from the hub ({cached}, and the hub does not "
@@ -110,10 +115,22 @@ def _missing_weights(folder: Path) -> str:
     return ""
 
 
-def _ask(answered: threading.Event) -> None:
+def model_file(name: str, revision: str | None, file: str = CONFIG) -> str:
+    """Where the hub has a model's file.
+
+    >>> model_file("microsoft/phi-2", None)
+    '/microsoft/phi-2/resolve/main/config.json'
+    """
+    return f"/{quote(name)}/resolve/{quote(revision or 'main', safe='')}/{file}"
+
+
+def _ask(answered: threading.Event, wanted: str) -> None:
     from huggingface_hub import constants, get_session
 
     with contextlib.suppress(Exception):  # whatever goes wrong on the way, the answer is no
         status = get_session().head(constants.ENDPOINT, timeout=TIMEOUT_S).status_code
-        if status < 400 or status == 429:  # anything else is a proxy's answer, not the hub's
-            answered.set()
+        if status >= 400 and status != 429:  # a proxy's answer, not the hub's
+            return
+        if wanted:
+            get_session().head(constants.ENDPOINT + wanted, timeout=TIMEOUT_S)
+        answered.set()

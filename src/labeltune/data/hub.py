@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from functools import cache, partial
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 from labeltune.data.parquet import batch_rows
 from labeltune.data.source import Columns, RowStream, Source, bounded, check_columns, listed
@@ -34,7 +35,7 @@ def hub_sources(settings: DataSettings, splits: Sequence[str], columns: Columns)
     sources: dict[str, Source] = {}
     with _quiet(offline=True):
         load = None if is_folder else _from_cache(settings)
-    online = is_folder or (load is None and hub_reachable())
+    online = is_folder or (load is None and hub_reachable(f"/api/datasets/{quote(path)}"))
     with _quiet(offline=not online):
         if load is None:
             load = partial(_load, settings, online)
