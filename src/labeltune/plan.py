@@ -241,10 +241,12 @@ def _training_s(classifier: Classifier, recipe: Recipe, encoded: EncodedRows, sc
     reset_peak_memory(classifier.device)
     sample = _sampled_steps(encoded, schedule)
     shapes = shapes_of(stepper, encoded, schedule, most_rows)
+    begun_s = time.perf_counter()
     steps = [
         [make_batch(classifier, encoded, rows, weights_K, shapes) for rows in into_passes(step, most_rows)]
         for step in sample
     ]
+    making_s = 0.0 if stepper.runs_ahead else (time.perf_counter() - begun_s) / len(steps)  # a GPU does not wait for it
     tokens = [sum(batch.tokens for batch in step) for step in steps]
     capture, stepper.capture = stepper.capture, False
     _times(stepper, steps[:3])  # what is done but once, such as loading kernels
@@ -257,7 +259,7 @@ def _training_s(classifier: Classifier, recipe: Recipe, encoded: EncodedRows, sc
     total_tokens = sum(
         int(encoded.lengths[rows].sum()) + len(rows) for _, step in rows_by_step(encoded, schedule, 1) for rows in step
     )
-    return schedule.total_steps * start_s + total_tokens * token_s + recording_s
+    return schedule.total_steps * (making_s + start_s) + total_tokens * token_s + recording_s
 
 
 def _times(stepper: Stepper, steps: Sequence[Sequence[Batch]]) -> list[float]:
