@@ -197,7 +197,8 @@ class Grid:
     def hidden_G1LK(self) -> torch.Tensor:
         """The mask to be added to scores; of one group for all where causality is all there is."""
         length = self.places_GL.shape[1]
-        seen = torch.ones(1, 1, length, length, dtype=torch.bool).tril() if self.plain_causal else self.mask_G1LK
+        causal_11LL = torch.ones(1, 1, length, length, dtype=torch.bool, device=self.places_GL.device).tril()
+        seen = causal_11LL if self.plain_causal else self.mask_G1LK
         return torch.zeros(seen.shape, device=seen.device).masked_fill_(~seen, -torch.inf)
 
 
