@@ -20,7 +20,16 @@ from typing import Any
 from peers import LLAMA, Options, as_arguments, make_parser, options_of
 from rows import read_examples
 from shapes import SHAPES, find_shape
-from table import EPOCH_ROWS, MIB, SCORED_ROWS, Measured, print_line, report, run_apart, steps_of_five_epochs
+from table import (
+    EPOCH_ROWS,
+    MIB,
+    SCORED_ROWS,
+    Measured,
+    print_line,
+    report_as_measured,
+    run_apart,
+    steps_of_five_epochs,
+)
 
 from labeltune.environment import prepare_libraries
 from labeltune.recipe import Recipe
@@ -81,8 +90,8 @@ def main() -> None:
         return
     names = given.stacks or list(STACKS)
     extra = ["--profile"] if given.profile else []
-    rows = [run_apart(Path(__file__), name, as_arguments(options) + extra, limit_s=given.limit) for name in names]
-    report("labeltune", rows, given.out, "ours")
+    rows = (run_apart(Path(__file__), name, as_arguments(options) + extra, limit_s=given.limit) for name in names)
+    report_as_measured("labeltune", rows, given.out, "ours")
 
 
 def measure(name: str, options: Options, profile: bool) -> Measured:

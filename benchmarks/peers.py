@@ -18,7 +18,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from table import Measured, print_line, report, run_apart
+from table import Measured, print_line, report_as_measured, run_apart
 
 LLAMA = "llama-3.2-3b"
 LIMIT_S = 240.0
@@ -132,8 +132,8 @@ def main() -> None:
     if given.one:
         print_line(measure(given.one, options))
         return
-    rows = [measure_apart(name, options, given.unsloth_path, given.limit) for name in given.stacks or ON_GPU]
-    report("Peers", rows, given.out, "peers")
+    rows = (measure_apart(name, options, given.unsloth_path, given.limit) for name in given.stacks or ON_GPU)
+    report_as_measured("Peers", rows, given.out, "peers")
 
 
 def measure_apart(stack: str, options: Options, unsloth_path: Path | None = None, limit_s: float = LIMIT_S) -> Measured:

@@ -12,7 +12,7 @@ import platform
 import subprocess
 import sys
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -117,7 +117,7 @@ def print_line(row: Measured) -> None:
 
 
 def report(title: str, rows: Sequence[Measured], out: Path | None, name: str) -> None:
-    """Print the table; with `out`, write it to `out/NAME.json` too, with the machine and the versions."""
+    """Print the table; with `out`, save it too."""
     machine = describe_machine()
     table = Table(title=f"{title}\n{machine['device']}, torch {machine['torch']}", title_justify="left")
     filled = [key for key in COLUMNS if any(getattr(row, key) not in (None, "") for row in rows)]
@@ -127,9 +127,23 @@ def report(title: str, rows: Sequence[Measured], out: Path | None, name: str) ->
         table.add_row(*(shown(getattr(row, key)) for key in filled))
     console = Console(highlight=False)
     (console if console.is_terminal else Console(highlight=False, width=180)).print(table)
+    save(title, rows, out, name)
+
+
+def report_as_measured(title: str, rows: Iterable[Measured], out: Path | None, name: str) -> None:
+    """`report`, with what is there so far saved after every row, so that a run that is cut off loses none."""
+    measured: list[Measured] = []
+    for row in rows:
+        measured.append(row)
+        save(title, measured, out, name)
+    report(title, measured, out, name)
+
+
+def save(title: str, rows: Sequence[Measured], out: Path | None, name: str) -> None:
+    """Write rows, machine and versions to `out/NAME.json`."""
     if out is not None:
         out.mkdir(parents=True, exist_ok=True)
-        content = {"title": title, "machine": machine, "rows": [asdict(row) for row in rows]}
+        content = {"title": title, "machine": describe_machine(), "rows": [asdict(row) for row in rows]}
         (out / f"{name}.json").write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
 
 

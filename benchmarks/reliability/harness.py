@@ -70,8 +70,9 @@ class Harness:
         signal.alarm(LONGEST_S)
         if self.gpu is not None:
             os.environ["CUDA_VISIBLE_DEVICES"] = self.gpu
-        settings = [word for setting in SETTINGS for word in ("--set", setting)]
-        sys.argv = ["labeltune", "run", str(self.recipe), "--out", str(out), *settings, *words]
+        settings = [*SETTINGS, f"model.device={'cpu' if self.gpu is None else 'cuda'}"]
+        words = (*words, *(word for setting in settings for word in ("--set", setting)))
+        sys.argv = ["labeltune", "run", str(self.recipe), "--out", str(out), *words]
         try:
             prepare()
             cli.main()
