@@ -52,8 +52,8 @@ class Stack:
     shape: str = "phi-2"
     recipe: str = "snli-phi2-best"
     settings: tuple[str, ...] = ()
-    steps: int = -1
-    """Optimiser steps; all of five epochs where it is negative."""
+    steps: int | None = None
+    """So many optimiser steps of five epochs; all of them if left out."""
 
 
 NO_DROPOUT = "adapter.lora_dropout=0"
@@ -97,7 +97,7 @@ def main() -> None:
 def measure(name: str, options: Options, profile: bool) -> Measured:
     stack = STACKS[name]
     layers = 8 if name in SAME and options.layers is None else options.layers
-    recipe = load_recipe(stack.recipe, [*stack.settings, f"train.max_steps={stack.steps}", "train.learning_rate=2e-4"])
+    recipe = load_recipe(stack.recipe, [*stack.settings, "train.learning_rate=2e-4"])
     folder = find_shape(stack.shape, options.tokenizer, options.work, layers)
     recipe = recipe.model_copy(update={"model": recipe.model.model_copy(update={"name_or_path": str(folder)})})
     begun_s = time.perf_counter()
@@ -143,7 +143,7 @@ def train(stack: Stack, recipe: Recipe, options: Options, begun_s: float, profil
     torch.cuda.reset_peak_memory_stats()
     stepper, steps = steps_of(classifier, recipe, read_examples(options.train, recipe, EPOCH_ROWS))
     ends_s, losses = [time.perf_counter()], []
-    for step in steps:
+    for step in islice(steps, stack.steps):
         ends_s.append(time.perf_counter())
         losses.append(step.loss)
         if profile and step.step == 30:
