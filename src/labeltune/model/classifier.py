@@ -16,7 +16,7 @@ from peft import PeftModel
 
 from labeltune.model.dropout import Draws
 from labeltune.model.head import Head, label_logits, output_layers, padding_mask
-from labeltune.model.packing import Packing, pack, static_size
+from labeltune.model.packing import Packing, pack, static_size, to_device
 from labeltune.prompt import LabelWords, Prompter
 from labeltune.recipe import TrainSettings
 
@@ -127,7 +127,7 @@ class Classifier:
             padded_BT = pad_right(sequences, self.pad_id)
             places = [row * padded_BT.shape[1] + wanted for row, wanted in enumerate(positions)]
             inputs = padded_BT.to(self.device)
-        return inputs, torch.from_numpy(np.concatenate(places)).to(self.device)
+        return inputs, to_device(np.concatenate(places), self.device)
 
     def answer_logits(self, inputs: Inputs, places_A: torch.Tensor) -> torch.Tensor:
         """Run the model and compute logits at the answers' places alone; (A, V) in float32.

@@ -6,6 +6,7 @@ import copy
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -119,9 +120,8 @@ class Packing:
         inside = groups >= 0
         starts_T[inside] = starts[groups[inside]]
         stacked = np.stack([self.layout.token_ids_T, self.layout.positions_T, self.layout.ends_T, starts_T])
-        host = torch.from_numpy(stacked)
-        self.ints_4T = (host.pin_memory() if device.type == "cuda" else host).to(device, non_blocking=True)
-        self.shared = torch.tensor(self.layout.shared, dtype=torch.int64, device=device)
+        self.ints_4T = to_device(stacked, device)
+        self.shared = to_device(np.array(self.layout.shared), device)
 
     def copy(self) -> Packing:
         """The same in device memory of its own."""
@@ -200,6 +200,13 @@ class Grid:
         causal_11LL = torch.ones(1, 1, length, length, dtype=torch.bool, device=self.places_GL.device).tril()
         seen = causal_11LL if self.plain_causal else self.mask_G1LK
         return torch.zeros(seen.shape, device=seen.device).masked_fill_(~seen, -torch.inf)
+
+
+def to_device(values: npt.NDArray[Any], device: torch.device) -> torch.Tensor:
+    """The same numbers as a tensor. A GPU fetches them from pinned memory when it comes to it; otherwise the host would
+    wait until all that was asked of the GPU before is done."""
+    host = torch.from_numpy(values)
+    return host.pin_memory().to(device, non_blocking=True) if device.type == "cuda" else host
 
 
 def padded(layout: Layout, size: int) -> Layout:

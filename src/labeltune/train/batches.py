@@ -10,7 +10,7 @@ import numpy.typing as npt
 import torch
 
 from labeltune.model.classifier import Classifier, Inputs
-from labeltune.model.packing import pack, static_size
+from labeltune.model.packing import pack, static_size, to_device
 from labeltune.prompt import EncodedRows
 
 # N rows, B rows in a batch, W tokens in the longest word, A places where answers are read, K labels
@@ -143,15 +143,18 @@ def make_batch(
     size_for = None if shapes is None else shapes.size_for
     inputs, places_A = classifier.lay_out(sequences, positions, share=not classifier.has_dropout, size_for=size_for)
     # a missing row is the last one once more, with a weight of 0
-    filled_B = np.minimum(np.arange(max(len(rows), shapes.rows if shapes else 0)), len(rows) - 1)
-    weights = [class_weights_K[label] for label in gold] + [0.0] * (len(filled_B) - len(rows))
+    missing = max(0, shapes.rows - len(rows)) if shapes else 0
+    if missing:
+        places_A = torch.cat([places_A, places_A[-words.longest :].repeat(missing)])
+    filled_B = np.minimum(np.arange(len(rows) + missing), len(rows) - 1)
+    weights_B = np.array([class_weights_K[label] for label in gold] + [0.0] * missing, dtype=np.float32)
     return Batch(
         rows=rows,
         inputs=inputs,
-        places_A=places_A.view(len(rows), -1)[torch.from_numpy(filled_B).to(device)].flatten(),
-        targets_BW=torch.from_numpy(targets_BW[filled_B]).to(device),
-        gold_B=torch.from_numpy(gold[filled_B].astype(np.int64)).to(device),
-        weights_B=torch.tensor(weights, dtype=torch.float32, device=device),
+        places_A=places_A,
+        targets_BW=to_device(targets_BW[filled_B], device),
+        gold_B=to_device(gold[filled_B].astype(np.int64), device),
+        weights_B=to_device(weights_B, device),
         tokens=sum(len(sequence) + 1 for sequence in sequences),
     )
 
