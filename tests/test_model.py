@@ -201,6 +201,10 @@ def test_a_safetensors_file_has_the_bytes_that_the_library_writes(monkeypatch, c
         'é"x': torch.randn(3, 2).T,
         "half": torch.randn(2, 2, dtype=torch.bfloat16),
         "empty": torch.zeros(0, 3),
+        "a wide one": torch.randn(3, dtype=torch.float64),
+        "small": torch.arange(5, dtype=torch.int32),
+        "yes": torch.tensor([True, False, True]),
+        "float16": torch.randn(3, dtype=torch.float16),
     }
     for metadata in (None, {"format": "pt"}):
         content = b"".join(bytes(piece) for piece in TensorFile(tensors, torch.device("cpu"), metadata).content())

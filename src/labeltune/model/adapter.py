@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import contextlib
 import json
-from collections import defaultdict
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from itertools import chain
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -21,16 +21,16 @@ FORMAT = {"format": "pt"}
 """What peft's file says of itself."""
 CHUNK_BYTES = 8 * 2**20
 DTYPE_NAMES = {
+    torch.int64: "I64",
     torch.float64: "F64",
     torch.float32: "F32",
-    torch.float16: "F16",
-    torch.bfloat16: "BF16",
-    torch.int64: "I64",
     torch.int32: "I32",
+    torch.bfloat16: "BF16",
+    torch.float16: "F16",
     torch.uint8: "U8",
     torch.bool: "BOOL",
 }
-"""What safetensors calls them."""
+"""What safetensors calls them, in the order in which it writes them."""
 
 
 class ParameterCounts(NamedTuple):
@@ -130,23 +130,27 @@ class TensorFile:
         Args:
             device: where the copy is held.
         """
-        ordered = sorted(tensors.items(), key=lambda item: (-item[1].dtype.itemsize, item[0]))
-        header: dict[str, Any] = {"__metadata__": metadata} if metadata else {}
+        kinds: dict[torch.dtype, list[tuple[str, torch.Tensor]]] = {dtype: [] for dtype in DTYPE_NAMES}
+        for name in sorted(tensors):
+            kinds[tensors[name].dtype].append((name, tensors[name]))
+        self._tensors = list(chain.from_iterable(kinds.values()))
+        self._metadata = metadata
+        self._data = torch.empty(sum(t.nbytes for _, t in self._tensors), dtype=torch.uint8, device=device)
+        begin = 0
+        with torch.no_grad():
+            for dtype, found in kinds.items():
+                part = self._data[begin : (begin := begin + sum(t.nbytes for _, t in found))].view(dtype)
+                _gather([tensor for _, tensor in found], part)
+
+    def _header(self) -> bytes:
+        header: dict[str, Any] = {"__metadata__": self._metadata} if self._metadata else {}
         size = 0
-        for name, tensor in ordered:
+        for name, tensor in self._tensors:
             offsets = [size, size := size + tensor.nbytes]
             header[name] = {"dtype": DTYPE_NAMES[tensor.dtype], "shape": list(tensor.shape), "data_offsets": offsets}
         told = json.dumps(header, separators=(",", ":"), ensure_ascii=False).encode()
         told += b" " * (-len(told) % 8)
-        self._header = len(told).to_bytes(8, "little") + told
-        self._data = torch.empty(size, dtype=torch.uint8, device=device)
-        parts = self._data.split([tensor.nbytes for _, tensor in ordered])
-        alike: dict[Any, list[tuple[torch.Tensor, torch.Tensor]]] = defaultdict(list)  # one call copies all of a kind
-        for part, (_, tensor) in zip(parts, ordered, strict=True):
-            target = part.view(tensor.dtype).view(tensor.shape)
-            alike[tensor.device, tensor.dtype].append((target, tensor.detach()))
-        for pairs in alike.values():
-            torch._foreach_copy_([target for target, _ in pairs], [source for _, source in pairs])
+        return len(told).to_bytes(8, "little") + told
 
     def content(self) -> Iterator[bytes | memoryview]:
         """The file in pieces, each valid until the next is asked for.
@@ -154,13 +158,23 @@ class TensorFile:
         From a GPU they come through a small buffer that it writes to by itself: a copy to other memory would keep
         training from starting kernels for as long as it takes.
         """
-        yield self._header
+        yield self._header()
         buffer = torch.empty(CHUNK_BYTES, dtype=torch.uint8, pin_memory=self._data.is_cuda)
         for part in self._data.split(CHUNK_BYTES):
             piece = buffer[: len(part)].copy_(part, non_blocking=True)
             if part.is_cuda:
                 torch.cuda.current_stream(part.device).synchronize()
             yield piece.numpy().data
+
+
+def _gather(tensors: Sequence[torch.Tensor], target: torch.Tensor) -> None:
+    """Copy tensors of one type into a row of numbers, one behind the other; in one call where all are on one device."""
+    if all(tensor.device == target.device for tensor in tensors):
+        if tensors:
+            torch.cat([tensor.reshape(-1) for tensor in tensors], out=target)
+        return
+    for part, tensor in zip(target.split([tensor.numel() for tensor in tensors]), tensors, strict=True):
+        part.copy_(tensor.reshape(-1))
 
 
 def _check_config(folder: Path) -> None:
