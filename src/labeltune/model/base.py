@@ -26,7 +26,7 @@ from labeltune.hub import cache_alone, hub_reachable, missing_part, model_file
 from labeltune.model.attention import FP32_ATTENTION, OVERFLOWS_IN_FLOAT16, PACKED_ATTENTION, compiled_meanwhile
 from labeltune.model.files import resolve_path
 from labeltune.model.head import Head, head_modules, settle_head
-from labeltune.model.memory import settle_memory
+from labeltune.model.memory import keep_freed_memory, settle_memory
 from labeltune.recipe import ModelSettings
 
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
@@ -96,6 +96,8 @@ def load_base(settings: ModelSettings, labels: Sequence[str] = (), seed: int = 0
     path = resolve_path(settings.name_or_path)
     device = choose_device(settings)
     dtype = choose_dtype(settings, device)
+    if device.type == "cpu":
+        keep_freed_memory()
     tokenizer, config = load_tokenizer(settings)
     attention, notes = _choose_attention(settings, config, dtype)
     options: dict[str, Any] = {"dtype": dtype, "use_safetensors": True, "device_map": {"": device}}

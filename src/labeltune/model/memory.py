@@ -14,6 +14,8 @@ from labeltune.recipe import ModelSettings
 
 MIB = 2**20
 OUT_OF_MEMORY = ("out of memory", "can't allocate memory", "status_alloc_failed")
+LARGEST_KEPT = 2**25 - 2**16
+"""Bytes; just below 32 MiB, beyond which glibc maps every piece on its own."""
 
 
 def settle_memory(
@@ -98,3 +100,12 @@ def reset_peak_memory(device: torch.device) -> None:
 def peak_allocated_mib(device: torch.device) -> float | None:
     """torch's peak of allocated GPU memory since `reset_peak_memory`; None on the CPU."""
     return round(torch.cuda.max_memory_allocated(device) / 2**20, 1) if device.type == "cuda" else None
+
+
+def keep_freed_memory() -> None:
+    """Let glibc keep what is freed instead of giving it back to the system, from which it would come as empty pages.
+
+    A step on a processor frees and takes pieces of a few MiB by the hundred. Once a large piece was freed, smaller ones
+    come from the heap, and twice its size may lie there unused (mallopt(3), M_MMAP_THRESHOLD).
+    """
+    torch.empty(LARGEST_KEPT, dtype=torch.uint8)
