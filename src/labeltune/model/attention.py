@@ -143,15 +143,13 @@ class _AttendInGrid(torch.autograd.Function):
         wide = qkv.to(torch.promote_types(qkv.dtype, torch.float32), copy=rotation is not None)
         if rotation is not None:
             _turn(wide[:, : sum(heads)], *rotation)
-        groups, length = grid.places_GL.shape
-        laid_GLND = wide.index_select(0, grid.places_GL.flatten()).view(groups, length, *wide.shape[1:])
-        inputs = (wide[: grid.shared].clone(), laid_GLND)
+        inputs = (wide[: grid.shared].clone(), _rows_of(wide, grid.rows_in(wide.shape[1]), grid.places_GL.shape))
         with torch.set_grad_enabled(ctx.needs_input_grad[0]):
             for given in inputs:
                 given.requires_grad_(ctx.needs_input_grad[0])
-            prefix_PHD, out_GLHD = _attend_groups(*inputs, heads, grid, scale)
-        ctx.rotation, ctx.heads, ctx.grid, ctx.inside = rotation, heads, grid, (inputs, (prefix_PHD, out_GLHD))
-        back_THD = out_GLHD.detach().flatten(0, 1).index_select(0, grid.back_T)
+            prefix_PHD, out_HGLD = _attend_groups(*inputs, heads, grid, scale)
+        ctx.rotation, ctx.heads, ctx.grid, ctx.inside = rotation, heads, grid, (inputs, (prefix_PHD, out_HGLD))
+        back_THD = _rows_back(out_HGLD.detach(), grid)
         return torch.cat([prefix_PHD.detach(), back_THD]).to(qkv.dtype)
 
     @staticmethod
@@ -159,15 +157,26 @@ class _AttendInGrid(torch.autograd.Function):
         grid: Grid = ctx.grid
         inputs, outputs = ctx.inside
         d_wide = d_out.to(outputs[1].dtype)
-        d_GLHD = d_wide.index_select(0, grid.places_GL.flatten()).view_as(outputs[1]) * grid.answers_GL11
-        d_prefix, d_laid = torch.autograd.grad(outputs, inputs, (d_wide[: grid.shared], d_GLHD))
-        d_back = d_laid.flatten(0, 1).index_select(0, grid.back_T)
-        d_back[: grid.repeated] = d_laid[:, : grid.repeated].sum(0)
+        d_HGLD = _rows_of(d_wide, grid.rows_in(ctx.heads[0]), grid.places_GL.shape).mul_(grid.answers_GL1)
+        d_prefix, d_laid = torch.autograd.grad(outputs, inputs, (d_wide[: grid.shared], d_HGLD))
+        d_back = _rows_back(d_laid, grid)
+        d_back[: grid.repeated] = d_laid[:, :, : grid.repeated].sum(1).transpose(0, 1)
         d_qkv = torch.cat([d_prefix, d_back])
         if ctx.rotation is not None:
             cos, sin = ctx.rotation
             _turn(d_qkv[:, : sum(ctx.heads)], cos, sin, backward=True)
         return d_qkv.to(d_out.dtype), None, None, None, None
+
+
+def _rows_of(x_THD: torch.Tensor, rows: torch.Tensor, shape_GL: torch.Size) -> torch.Tensor:
+    """Every head of every token to its places in the grid, (H, G, L, D): one copy, after which no head is moved."""
+    return x_THD.reshape(-1, x_THD.shape[-1]).index_select(0, rows).view(-1, *shape_GL, x_THD.shape[-1])
+
+
+def _rows_back(x_HGLD: torch.Tensor, grid: Grid) -> torch.Tensor:
+    """And back: (T, H, D) of the tokens that stand in the grid."""
+    heads, size = x_HGLD.shape[0], x_HGLD.shape[-1]
+    return x_HGLD.reshape(-1, size).index_select(0, grid.rows_back(heads)).view(-1, heads, size)
 
 
 def _turn(x_TND: torch.Tensor, cos_TR: torch.Tensor, sin_TR: torch.Tensor, backward: bool = False) -> None:
@@ -183,43 +192,43 @@ def _turn(x_TND: torch.Tensor, cos_TR: torch.Tensor, sin_TR: torch.Tensor, backw
 
 
 def _attend_groups(
-    prefix_PND: torch.Tensor, laid_GLND: torch.Tensor, heads: tuple[int, int], grid: Grid, scale: float
+    prefix_PND: torch.Tensor, laid_NGLD: torch.Tensor, heads: tuple[int, int], grid: Grid, scale: float
 ) -> tuple[torch.Tensor, torch.Tensor]:
-    """Attention of the shared tokens among themselves, (P, H, D), and of every group, (G, L, H, D)."""
-    q_GHLD, k_GHLD, v_GHLD = _heads_apart(laid_GLND, heads)
-    q_1HPD, k_1HPD, v_1HPD = _heads_apart(prefix_PND[None], heads)
-    prefix_PHD = q_1HPD[0].transpose(0, 1)
+    """Attention of the shared tokens among themselves, (P, H, D), and of every group, (H, G, L, D)."""
+    q_HGLD, k_HGLD, v_HGLD = _heads_apart(laid_NGLD, heads)
+    q_H1PD, k_H1PD, v_H1PD = _heads_apart(prefix_PND.transpose(0, 1)[:, None], heads)
+    prefix_PHD = q_H1PD[:, 0].transpose(0, 1)
     if grid.shared:
-        out_1HPD = scaled_dot_product_attention(q_1HPD, k_1HPD, v_1HPD, is_causal=True, scale=scale)
-        prefix_PHD, groups = out_1HPD[0].transpose(0, 1), len(laid_GLND)
-        k_GHLD = torch.cat([k_1HPD.expand(groups, -1, -1, -1), k_GHLD], dim=2)
-        v_GHLD = torch.cat([v_1HPD.expand(groups, -1, -1, -1), v_GHLD], dim=2)
-    if not laid_GLND.numel():
-        return prefix_PHD, q_GHLD.transpose(1, 2)
-    if q_GHLD.shape[:3].numel() * k_GHLD.shape[2] <= FEW_SCORES:
-        return prefix_PHD, _attend_at_once(q_GHLD, k_GHLD, v_GHLD, grid, scale).transpose(1, 2)
-    mask = None if grid.plain_causal else grid.mask_G1LK
-    out_GHLD = scaled_dot_product_attention(q_GHLD, k_GHLD, v_GHLD, attn_mask=mask, is_causal=mask is None, scale=scale)
-    return prefix_PHD, out_GHLD.transpose(1, 2)
+        out_H1PD = scaled_dot_product_attention(q_H1PD, k_H1PD, v_H1PD, is_causal=True, scale=scale)
+        prefix_PHD, groups = out_H1PD[:, 0].transpose(0, 1), laid_NGLD.shape[1]
+        k_HGLD = torch.cat([k_H1PD.expand(-1, groups, -1, -1), k_HGLD], dim=2)
+        v_HGLD = torch.cat([v_H1PD.expand(-1, groups, -1, -1), v_HGLD], dim=2)
+    if not laid_NGLD.numel():
+        return prefix_PHD, q_HGLD
+    if q_HGLD.shape[:3].numel() * k_HGLD.shape[2] <= FEW_SCORES:
+        return prefix_PHD, _attend_at_once(q_HGLD, k_HGLD, v_HGLD, grid, scale)
+    mask = None if grid.plain_causal else grid.mask_GLK
+    return prefix_PHD, scaled_dot_product_attention(
+        q_HGLD, k_HGLD, v_HGLD, attn_mask=mask, is_causal=mask is None, scale=scale
+    )
 
 
 def _attend_at_once(
-    q_GHLD: torch.Tensor, k_GHKD: torch.Tensor, v_GHKD: torch.Tensor, grid: Grid, scale: float
+    q_HGLD: torch.Tensor, k_HGKD: torch.Tensor, v_HGKD: torch.Tensor, grid: Grid, scale: float
 ) -> torch.Tensor:
     """Attention with all scores in memory: torch's own takes half as long again where rows are short."""
-    groups, heads, queries, size = q_GHLD.shape
-    q_BLD, k_BKD, v_BKD = (tensor.reshape(groups * heads, -1, size) for tensor in (q_GHLD, k_GHKD, v_GHKD))
-    hidden_G1LK = grid.hidden_G1LK.to(q_BLD.dtype).expand(-1, 1 if grid.plain_causal else heads, -1, -1)
-    hidden_BLK = hidden_G1LK.flatten(0, 1).expand(groups * heads, -1, -1)
+    q_BLD, k_BKD, v_BKD = (tensor.flatten(0, 1) for tensor in (q_HGLD, k_HGKD, v_HGKD))
+    hidden_GLK = grid.hidden_GLK.to(q_BLD.dtype)
+    hidden_BLK = hidden_GLK if grid.plain_causal else hidden_GLK.repeat(q_HGLD.shape[0], 1, 1)
     weights_BLK = torch.baddbmm(hidden_BLK, q_BLD, k_BKD.transpose(1, 2), alpha=scale).softmax(-1)
-    return torch.bmm(weights_BLK, v_BKD).view(groups, heads, queries, size)
+    return torch.bmm(weights_BLK, v_BKD).view(q_HGLD.shape)
 
 
-def _heads_apart(together_GLND: torch.Tensor, heads: tuple[int, int]) -> tuple[torch.Tensor, ...]:
-    """Queries, keys and values, (G, H, L, D) each; keys and values repeated for the queries' heads."""
-    parts = together_GLND.transpose(1, 2).split([heads[0], heads[1], heads[1]], dim=1)
+def _heads_apart(together_NGLD: torch.Tensor, heads: tuple[int, int]) -> tuple[torch.Tensor, ...]:
+    """Queries, keys and values, (H, G, L, D) each; keys and values repeated for the queries' heads."""
+    parts = together_NGLD.split([heads[0], heads[1], heads[1]])
     repeats = heads[0] // heads[1]
-    return parts[0], *(part.repeat_interleave(repeats, 1) if repeats > 1 else part for part in parts[1:])
+    return parts[0], *(part.repeat_interleave(repeats, 0) if repeats > 1 else part for part in parts[1:])
 
 
 class _Attend(torch.autograd.Function):

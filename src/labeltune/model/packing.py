@@ -177,28 +177,48 @@ class Grid:
         within = np.concatenate([np.ones_like(front_GP, dtype=bool), within], axis=1)
         back_T = np.zeros(len(layout), dtype=np.int64)
         back_T[places_GL[within]] = np.flatnonzero(within.ravel())
-        # a token sees the shared tokens, and in its group what it continues; padding sees itself: softmax stays finite
+        answers_GL = np.zeros(places_GL.shape, dtype=bool)
+        answers_GL.flat[back_T[self.shared :]] = True
+        self._layout, self._host, self._within_GL = layout, places_GL, within
+        self.places_GL = torch.from_numpy(places_GL).to(device)
+        self.back_T = torch.from_numpy(back_T[self.shared :]).to(device)
+        self.answers_GL1 = torch.from_numpy(answers_GL)[..., None].to(device)
+        """Which places of the grid are read: not padding, and of repeated tokens one each."""
+        self._rows: dict[tuple[str, int], torch.Tensor] = {}
+
+    def rows_in(self, heads: int) -> torch.Tensor:
+        """Among the rows of so many heads of T tokens, those of each place: first of all places of the first head."""
+        if ("in", heads) not in self._rows:
+            of_heads = torch.arange(heads, device=self.places_GL.device)[:, None]
+            self._rows["in", heads] = (self.places_GL.flatten() * heads + of_heads).flatten()
+        return self._rows["in", heads]
+
+    def rows_back(self, heads: int) -> torch.Tensor:
+        """Among the rows of so many heads of all places, those of each token that stands in the grid."""
+        if ("back", heads) not in self._rows:
+            of_heads = torch.arange(heads, device=self.places_GL.device) * self.places_GL.numel()
+            self._rows["back", heads] = (self.back_T[:, None] + of_heads).flatten()
+        return self._rows["back", heads]
+
+    @cached_property
+    def mask_GLK(self) -> torch.Tensor:
+        """What a token sees: the shared tokens, and in its group what it continues. Padding sees itself: softmax stays
+        finite."""
+        places_GL, ends_T = self._host, self._layout.ends_T
         seen_GLL = (places_GL[:, None, :] <= places_GL[:, :, None]) & (
             places_GL[:, :, None] < ends_T[places_GL][:, None, :]
         )
-        seen_GLL &= within[:, None, :]
+        seen_GLL &= self._within_GL[:, None, :]
         seen_GLL |= np.eye(places_GL.shape[1], dtype=bool)[None]
         prefix_GLP = places_GL[:, :, None] < ends_T[: self.shared][None, None]
-        mask_GLK = np.concatenate([prefix_GLP, seen_GLL], axis=2)
-        answers_GL = np.zeros(places_GL.shape, dtype=bool)
-        answers_GL.flat[back_T[self.shared :]] = True
-        self.mask_G1LK = torch.from_numpy(mask_GLK)[:, None].to(device)
-        self.places_GL = torch.from_numpy(places_GL).to(device)
-        self.back_T = torch.from_numpy(back_T[self.shared :]).to(device)
-        self.answers_GL11 = torch.from_numpy(answers_GL)[..., None, None].to(device)
-        """Which places of the grid are read: not padding, and of repeated tokens one each."""
+        return torch.from_numpy(np.concatenate([prefix_GLP, seen_GLL], axis=2)).to(self.places_GL.device)
 
     @cached_property
-    def hidden_G1LK(self) -> torch.Tensor:
+    def hidden_GLK(self) -> torch.Tensor:
         """The mask to be added to scores; of one group for all where causality is all there is."""
         length = self.places_GL.shape[1]
-        causal_11LL = torch.ones(1, 1, length, length, dtype=torch.bool, device=self.places_GL.device).tril()
-        seen = causal_11LL if self.plain_causal else self.mask_G1LK
+        causal_1LL = torch.ones(1, length, length, dtype=torch.bool, device=self.places_GL.device).tril()
+        seen = causal_1LL if self.plain_causal else self.mask_GLK
         return torch.zeros(seen.shape, device=seen.device).masked_fill_(~seen, -torch.inf)
 
 
