@@ -236,9 +236,9 @@ class _Linear(torch.autograd.Function):
         for run in updates.runs:
             dy_LTO = run.outputs(dy_TN)
             torch.bmm(dy_LTO, run.b_LOR, out=run.inner(du_TR))
-            db_LOR = _wide_product(dy_LTO.transpose(1, 2), run.inner(u_TR))
-            db += [db_OR if scale == 1 else db_OR * scale for db_OR, scale in zip(db_LOR, run.scales, strict=True)]
-        da_RI = _wide_product(du_TR.T[None], dropped_TI[None])[0]
+            wide = _wide_products(dy_LTO.transpose(1, 2), run.inner(u_TR))
+            db += [db_OR if scale == 1 else db_OR * scale for db_OR, scale in zip(wide, run.scales, strict=True)]
+        (da_RI,) = _wide_products(du_TR.T[None], dropped_TI[None])
         da = da_RI.split([len(weight) for weight in updates.a_weights])
         dx_TI = None
         if ctx.needs_input_grad[0]:
@@ -247,11 +247,15 @@ class _Linear(torch.autograd.Function):
         return dx_TI, dbias_N, None, None, None, *da, *db
 
 
-def _wide_product(left_LTR: torch.Tensor, right_LRO: torch.Tensor) -> torch.Tensor:
-    """A batched product as a gradient of float32 weights: of half-precision factors, rounded nowhere on a GPU."""
-    if left_LTR.device.type == "cuda" and left_LTR.dtype != torch.float32:
-        return torch.bmm(left_LTR, right_LRO, out_dtype=torch.float32)
-    return torch.bmm(left_LTR, right_LRO).float()
+def _wide_products(left_LTR: torch.Tensor, right_LRO: torch.Tensor) -> Sequence[torch.Tensor]:
+    """Products as gradients of float32 weights: of half-precision factors, rounded nowhere on a GPU.
+
+    One by one on processors, which batch such products in longer time.
+    """
+    if left_LTR.device.type == "cuda":
+        wide = left_LTR.dtype != torch.float32
+        return torch.bmm(left_LTR, right_LRO, **({"out_dtype": torch.float32} if wide else {})).unbind()
+    return [(left_TR @ right_RO).float() for left_TR, right_RO in zip(left_LTR, right_LRO, strict=True)]
 
 
 def _drop(x_TI: torch.Tensor, dropping: Dropping | None) -> tuple[torch.Tensor, torch.Tensor | None]:
