@@ -248,14 +248,13 @@ class _Linear(torch.autograd.Function):
 
 
 def _wide_products(left_LTR: torch.Tensor, right_LRO: torch.Tensor) -> Sequence[torch.Tensor]:
-    """Products as gradients of float32 weights: of half-precision factors, rounded nowhere on a GPU.
-
-    One by one on processors, which batch such products in longer time.
-    """
-    if left_LTR.device.type == "cuda":
-        wide = left_LTR.dtype != torch.float32
-        return torch.bmm(left_LTR, right_LRO, **({"out_dtype": torch.float32} if wide else {})).unbind()
-    return [(left_TR @ right_RO).float() for left_TR, right_RO in zip(left_LTR, right_LRO, strict=True)]
+    """Products as gradients of float32 weights: of half-precision factors, rounded nowhere on a GPU. One by one on
+    processors, which take longer for a batch of them."""
+    if left_LTR.device.type != "cuda":
+        return [(left_TR @ right_RO).float() for left_TR, right_RO in zip(left_LTR, right_LRO, strict=True)]
+    if left_LTR.dtype == torch.float32:
+        return torch.bmm(left_LTR, right_LRO).unbind()
+    return torch.bmm(left_LTR, right_LRO, out_dtype=torch.float32).unbind()
 
 
 def _drop(x_TI: torch.Tensor, dropping: Dropping | None) -> tuple[torch.Tensor, torch.Tensor | None]:
