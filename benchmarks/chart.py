@@ -94,7 +94,7 @@ def main() -> None:
     panels = {question.title: bars for question, bars in zip(QUESTIONS, bars_of(rows), strict=True) if has_ours(bars)}
     if not panels:
         parser.error("no figure of labeltune's is in these files; run the scripts that measure it with --out")
-    draw(panels, f"one {min(devices)}", given.to)
+    draw(panels, min(devices), given.to)
     print(given.to)
 
 
