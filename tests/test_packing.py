@@ -186,6 +186,30 @@ def test_a_stand_in_that_computes_something_else_is_not_used(tiny_model, monkeyp
     assert "attention" not in notes[0]
 
 
+@pytest.mark.parametrize(("rows", "continued"), [([70], True), ([70, 65, 34], True), ([70, 60, 65, 68], False)])
+@pytest.mark.parametrize("share", [False, True])
+def test_padding_changes_no_attention_whether_it_continues_a_group_or_not(rows, continued, share):
+    random = np.random.default_rng(0)
+    beginning = random.integers(0, 9, 4)
+    sequences = [np.concatenate([beginning, random.integers(0, 9, size - 4)]).astype(np.int32) for size in rows]
+    plain = Packing(pack(sequences, share), torch.device("cpu"))
+    longer = Packing(plain.layout, torch.device("cpu"), len(plain.layout) + 20)
+    groups = len(plain.layout.group_starts_G)
+    assert len(longer.layout) == len(plain.layout) + 20
+    assert len(longer.layout.group_starts_G) == groups + (not continued)
+    torch.manual_seed(0)
+    q, k, v = (torch.randn(len(longer.layout), heads, 8, dtype=torch.float64) for heads in (4, 2, 2))
+    found = []
+    for packing in (plain, longer):
+        inputs = [tensor[: len(packing.layout)].clone().requires_grad_() for tensor in (q, k, v)]
+        out = attend_in_grid(*inputs, packing.grid, 0.3)[: len(plain.layout)]
+        gradients = torch.autograd.grad(out.sin().sum(), inputs)
+        assert all((gradient[len(plain.layout) :] == 0).all() for gradient in gradients)
+        found.append([out.detach(), *(gradient[: len(plain.layout)] for gradient in gradients)])
+    for one, other in zip(*found, strict=True):
+        torch.testing.assert_close(one, other, atol=1e-12, rtol=1e-9)
+
+
 def test_a_model_that_cannot_be_packed_is_padded_and_says_why(tiny_model):
     classifier = make_classifier(tiny_model, ANSWERS)
     classifier.model.config.attention_dropout = 0.1

@@ -111,7 +111,7 @@ class Packing:
         Args:
             layout: T tokens.
             device: where the model is.
-            size: pad to so many tokens, with a group of its own that nothing else sees.
+            size: pad to so many tokens, which nothing else sees.
         """
         self.layout = layout if size is None else padded(layout, size)
         starts_T = np.zeros(len(self.layout), dtype=np.int64)  # the prefix sees from the very beginning
@@ -230,21 +230,33 @@ def to_device(values: npt.NDArray[Any], device: torch.device) -> torch.Tensor:
 
 
 def padded(layout: Layout, size: int) -> Layout:
-    """The same layout with a last group of meaningless tokens, `size` tokens in all.
+    """The same layout with meaningless tokens at its end that nothing else sees, `size` tokens in all.
+
+    They are a group of their own or, where that would add a quarter to groups laid out as rows, continue the last.
 
     >>> longer = padded(pack([np.array([5, 6])], share=False), 4)
     >>> longer.ends_T.tolist(), longer.group_starts_G.tolist()
     ([2, 2, 4, 4], [0, 2])
+    >>> longer = padded(pack([np.array([5, 6])], share=False), 3)
+    >>> longer.ends_T.tolist(), longer.group_starts_G.tolist()
+    ([3, 3, 3], [0])
     """
     missing = size - len(layout)
     if not missing:
         return layout
+    starts, ends_T = layout.group_starts_G, layout.ends_T
+    lengths = np.diff(np.append(starts, len(layout)))
+    longest, last = (max(lengths), lengths[-1]) if len(starts) else (0, 0)
+    continues = 0 < 1.25 * len(starts) * max(longest, last + missing) < (len(starts) + 1) * max(longest, missing)
+    if continues:
+        ends_T = ends_T.copy()
+        ends_T[starts[-1] :][ends_T[starts[-1] :] == len(layout)] = size
     zeros = np.zeros(missing, dtype=np.int64)
     return Layout(
         token_ids_T=np.concatenate([layout.token_ids_T, zeros]),
         positions_T=np.concatenate([layout.positions_T, np.arange(missing)]),
-        ends_T=np.concatenate([layout.ends_T, np.full(missing, size)]),
-        group_starts_G=np.append(layout.group_starts_G, len(layout)),
+        ends_T=np.concatenate([ends_T, np.full(missing, size)]),
+        group_starts_G=starts if continues else np.append(starts, len(layout)),
         shared=layout.shared,
         paths=layout.paths,
     )
