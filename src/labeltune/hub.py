@@ -76,7 +76,7 @@ def check_model_within_reach(name: str, revision: str | None) -> None:
         return
     if Path(name).is_dir():
         raise ValueError(f"model folder {name!r} has no {lacks}; put in what is missing, or name another folder")
-    if not hub_reachable(model_file(name, revision)):
+    if not hub_reachable(config_path(name, revision)):
         cached = "it is not in the cache" if lacks == CONFIG else f"the cache has no {lacks} of it"
         raise ValueError(
             f"model {name!r} is neither a folder here nor to be had from the hub ({cached}, and the hub does not "
@@ -115,13 +115,13 @@ def _missing_weights(folder: Path) -> str:
     return ""
 
 
-def model_file(name: str, revision: str | None, file: str = CONFIG) -> str:
-    """Where the hub has a model's file.
+def config_path(name: str, revision: str | None) -> str:
+    """Where the hub has a model's configuration, whatever the name.
 
-    >>> model_file("microsoft/phi-2", None)
+    >>> config_path("microsoft/phi-2", None)
     '/microsoft/phi-2/resolve/main/config.json'
     """
-    return f"/{quote(name)}/resolve/{quote(revision or 'main', safe='')}/{file}"
+    return f"/{quote(name)}/resolve/{quote(revision or 'main', safe='')}/{CONFIG}"
 
 
 def _ask(answered: threading.Event, wanted: str) -> None:

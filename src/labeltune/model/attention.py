@@ -316,7 +316,6 @@ def _attention_backward(  # noqa: PLR0913, PLR0917
     scale: float,
 ) -> torch.Tensor:
     """Gradients of queries, keys and values side by side, (T, H + 2 K, D)."""
-
     d_out = d_out if d_out.stride(-1) == 1 else d_out.contiguous()
     (tokens, heads, size), kv_heads = q.shape, k.shape[1]
     d_all = torch.empty((tokens, heads + 2 * kv_heads, size), dtype=q.dtype, device=q.device)

@@ -22,7 +22,7 @@ from transformers import (
 )
 from transformers.activations import NewGELUActivation
 
-from labeltune.hub import cache_alone, hub_reachable, missing_part, model_file
+from labeltune.hub import cache_alone, config_path, hub_reachable, missing_part
 from labeltune.model.attention import FP32_ATTENTION, OVERFLOWS_IN_FLOAT16, PACKED_ATTENTION, compiled_meanwhile
 from labeltune.model.files import resolve_path
 from labeltune.model.head import Head, head_modules, settle_head
@@ -206,7 +206,7 @@ def _load(auto_class: Any, settings: ModelSettings, path: str, **options: Any) -
             with cache_alone():  # what is here is used without asking anyone
                 return load(local_files_only=True)
         except OSError:
-            if local or not hub_reachable(model_file(path, settings.revision)):
+            if local or not hub_reachable(config_path(path, settings.revision)):
                 raise
         return load(local_files_only=False)
     except ImportError as error:

@@ -216,10 +216,10 @@ class Grid:
     @cached_property
     def hidden_GLK(self) -> torch.Tensor:
         """The mask to be added to scores; of one group for all where causality is all there is."""
-        length = self.places_GL.shape[1]
-        causal_1LL = torch.ones(1, length, length, dtype=torch.bool, device=self.places_GL.device).tril()
-        seen = causal_1LL if self.plain_causal else self.mask_GLK
-        return torch.zeros(seen.shape, device=seen.device).masked_fill_(~seen, -torch.inf)
+        length, device = self.places_GL.shape[1], self.places_GL.device
+        if self.plain_causal:
+            return torch.full((1, length, length), -torch.inf, device=device).triu(1)
+        return torch.zeros(self.mask_GLK.shape, device=device).masked_fill_(~self.mask_GLK, -torch.inf)
 
 
 def to_device(values: npt.NDArray[Any], device: torch.device) -> torch.Tensor:

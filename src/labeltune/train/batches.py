@@ -17,6 +17,7 @@ from labeltune.prompt import EncodedRows
 
 IGNORED = -100
 SIZE_STEP = 32
+"""Sizes of packings to be recorded are multiples of so many tokens."""
 RECORDING_TOKENS = 8192
 """Recording a shape, and the unrecorded pass before it, take about as long as so many tokens of recorded passes."""
 POOL_BATCHES = 50
@@ -132,13 +133,12 @@ def make_batch(
     """
     words, device = classifier.words, classifier.device
     gold = encoded.gold[rows]
-    sequences = _sequences(classifier, encoded, rows)
-    positions = []
+    sequences, positions = _sequences(classifier, encoded, rows), []
     targets_BW = np.full((len(rows), words.longest), IGNORED, dtype=np.int64)
-    for place, (row, label) in enumerate(zip(rows, gold, strict=True)):
+    for place, (length, label) in enumerate(zip(encoded.lengths[rows], gold, strict=True)):
         answer = words.token_ids[label]
         # a word shorter than the longest reads its last place again, with no target there
-        positions.append(len(encoded.prompt(row)) - 1 + np.minimum(np.arange(words.longest), len(answer) - 1))
+        positions.append(length - 1 + np.minimum(np.arange(words.longest), len(answer) - 1))
         targets_BW[place, : len(answer)] = answer
     size_for = None if shapes is None else shapes.size_for
     inputs, places_A = classifier.lay_out(sequences, positions, share=not classifier.has_dropout, size_for=size_for)
