@@ -26,6 +26,7 @@ from typing import Any
 import pytest
 
 from faults import die_at, record_calls
+from labeltune.durable import PARTIAL
 from labeltune.train.checkpoint import newest_checkpoint
 from reliability.harness import SAVE_STEPS, Harness
 
@@ -37,6 +38,7 @@ class Kills:
 
     def __init__(self, harness: Harness, rng: random.Random) -> None:
         self.harness, self.rng = harness, rng
+        self.repeated: list[str] = []
         self.saving_calls = self._count_saving_calls()
         self.load_s, self.work_s = self._measure()
         self.outcomes: Counter[str] = Counter()
@@ -55,10 +57,10 @@ class Kills:
         """Disturb one run, once or twice, resume it, and return what then differs."""
         out = self.harness.work / name
         statuses = [disturb(out, False)]
-        found = _lost(out)
+        found = self._lost(out)
         if self.rng.random() < 0.5:
             statuses.append(disturb(out, (out / "recipe.json").is_file()))
-            found += _lost(out)
+            found += self._lost(out)
         for status in statuses:
             self.outcomes[{KILLED: "killed", TERMINATED: "ended with 143", 0: "was done before"}[status]] += 1
         self.harness.finish(out)
@@ -84,14 +86,30 @@ class Kills:
         status = self.harness.wait(pid)
         return TERMINATED if status == -signal.SIGTERM else status  # before the handler was there
 
+    def _lost(self, out: Path) -> list[str]:
+        """Says so if a disturbed run has lost more than the steps of one interval.
+
+        Beside a GPU those since the interval's end are lost too where its checkpoint was still being written.
+        """
+        steps = out / "steps.jsonl"
+        if not steps.is_file():
+            return []
+        lines = steps.read_text().splitlines(keepends=True)
+        last = max((json.loads(line)["step"] for line in lines if line.endswith("\n")), default=0)
+        newest = newest_checkpoint(out)
+        lost = last - (int(newest.name.removeprefix("checkpoint-")) if newest else 0)
+        being_written = self.harness.gpu is not None and any(out.glob(f".*{PARTIAL}"))
+        return [f"{lost} steps lost"] if lost > SAVE_STEPS + (last % SAVE_STEPS if being_written else 0) else []
+
     def _measure(self) -> tuple[float, float]:
-        """Seconds that a run takes to load, and from then on."""
+        """Seconds that a run takes to load, and from then on; notes what differs where nothing disturbed it either."""
         out = self.harness.work / "measured"
         begun_s = time.perf_counter()
         pid = self.harness.start(out)
         self.harness.wait_for_work(pid, out, 0)
         loaded_s = time.perf_counter()
         self.harness.wait(pid)
+        self.repeated = self.harness.differences(out)
         return loaded_s - begun_s, time.perf_counter() - loaded_s
 
     def _count_saving_calls(self) -> int:
@@ -105,17 +123,6 @@ class Kills:
         self._run(out, False, lambda: _watch_saves(watch))
         shutil.rmtree(out)
         return counter.stat().st_size
-
-
-def _lost(out: Path) -> list[str]:
-    """Says so if a disturbed run has lost more than the steps of one interval."""
-    steps = out / "steps.jsonl"
-    if not steps.is_file():
-        return []
-    logged = [json.loads(line)["step"] for line in steps.read_text().splitlines(keepends=True) if line.endswith("\n")]
-    newest = newest_checkpoint(out)
-    lost = max(logged, default=0) - (int(newest.name.removeprefix("checkpoint-")) if newest else 0)
-    return [f"{lost} steps lost"] if lost > SAVE_STEPS else []
 
 
 def _watch_saves(watch: Callable[[int, str, tuple[Any, ...]], None]) -> None:
@@ -150,7 +157,8 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as work:
         kills = Kills(Harness(Path(work), args.gpu), random.Random(args.seed))
         print(f"a run loads for {kills.load_s:.2f} s, works for {kills.work_s:.2f} s", end="")
-        print(f" and makes {kills.saving_calls} calls in its saves")
+        print(f" and makes {kills.saving_calls} calls in its saves; ", end="")
+        print(f"undisturbed a second time it differs in {', '.join(kills.repeated) or 'nothing'}")
         for title, times, disturb in (
             ("killed inside a save", args.saves, kills.inside_a_save),
             ("killed at random", args.random, kills.at_random),

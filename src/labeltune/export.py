@@ -12,7 +12,7 @@ import yaml
 
 from labeltune.folder import RunFolder, open_finished
 from labeltune.judge.summary import scored_predictions
-from labeltune.model.base import load_tokenizer, max_length
+from labeltune.model.base import load_config, load_tokenizer, max_length
 from labeltune.model.files import resolve_path
 from labeltune.prompt import Prompter
 from labeltune.recipe import Recipe
@@ -38,7 +38,7 @@ def export_task(run_folder: Path, out: Path) -> dict[str, Any]:
         raise ValueError(f"{out} is in use; name another folder with --out")
     summary = folder.read("summary.json")
     recipe = load_recipe(str(run_folder))
-    tokenizer, config = load_tokenizer(recipe.model)
+    config, tokenizer = load_config(recipe.model), load_tokenizer(recipe.model)
     if recipe.model.head == "sequence":
         raise ValueError(
             f"{run_folder} answers by a classification head, and the harness compares words; use `labeltune score`"

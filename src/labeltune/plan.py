@@ -24,7 +24,7 @@ from transformers import AutoModel, AutoModelForCausalLM
 from labeltune.data import load_rows
 from labeltune.job import device_name, load_classifier, ready
 from labeltune.model.adapter import add_adapter, count_parameters
-from labeltune.model.base import choose_device, choose_dtype, load_tokenizer, max_length
+from labeltune.model.base import choose_device, choose_dtype, load_config, load_tokenizer, max_length
 from labeltune.model.classifier import Classifier
 from labeltune.model.memory import (
     choose_memory,
@@ -95,7 +95,7 @@ def make_plan(recipe: Recipe, terminal: Terminal) -> dict[str, Any]:
         ValueError: rows or model are not to be had, or not even a few layers fit into memory.
     """
     splits = load_rows(recipe.data)
-    tokenizer, config = load_tokenizer(recipe.model)
+    config, tokenizer = load_config(recipe.model), load_tokenizer(recipe.model)
     prompter = Prompter(tokenizer, recipe.prompt, recipe.data.label_names, max_length(config), recipe.model.head)
     encoded = {name: prompter.encode_rows(split.rows) for name, split in splits.items()}
     schedule = make_schedule(recipe.train, len(encoded["train"]))

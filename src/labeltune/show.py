@@ -8,7 +8,7 @@ from rich.console import Group, RenderableType
 from rich.text import Text
 
 from labeltune.data import load_rows
-from labeltune.model.base import load_tokenizer, max_length
+from labeltune.model.base import load_config, load_tokenizer, max_length
 from labeltune.prompt import Prompter
 from labeltune.recipe import Recipe
 
@@ -27,7 +27,7 @@ def describe_prompt(recipe: Recipe, split: str, row: int) -> dict[str, Any]:
     rows = splits[split].rows if split in splits else []
     if not 0 <= row < len(rows):
         raise ValueError(f"there is no row {row}: the recipe has {len(rows)} {split} rows, counted from 0")
-    tokenizer, config = load_tokenizer(recipe.model)
+    config, tokenizer = load_config(recipe.model), load_tokenizer(recipe.model)
     prompter = Prompter(tokenizer, recipe.prompt, recipe.data.label_names, max_length(config), recipe.model.head)
     example = rows[row]
     ids, cut = prompter.encode(example.columns)

@@ -2,12 +2,8 @@
 
 from __future__ import annotations
 
-import contextlib
-from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
-import numpy as np
 import torch
 from torch.nn.functional import scaled_dot_product_attention
 from transformers import AttentionInterface, AttentionMaskInterface
@@ -15,7 +11,7 @@ from transformers.integrations.sdpa_attention import sdpa_attention_forward
 from transformers.masking_utils import sdpa_mask
 
 from labeltune.model.linear import apply
-from labeltune.model.packing import Grid, Packing, pack
+from labeltune.model.packing import Grid, Packing
 
 # T packed tokens, P of them shared, G groups, L tokens of the longest group, H heads, K key heads, D head size
 
@@ -239,7 +235,7 @@ class _Attend(torch.autograd.Function):
         ctx: Any, q: torch.Tensor, k: torch.Tensor, v: torch.Tensor, packing: Packing, scale: float
     ) -> torch.Tensor:
         q, k, v = (tensor if tensor.stride(-1) == 1 else tensor.contiguous() for tensor in (q, k, v))
-        out, lse_HT = _attention(q, k, v, packing, scale)
+        out, lse_HT = attention(q, k, v, packing, scale)
         ctx.save_for_backward(q, k, v, out, lse_HT)
         ctx.packing, ctx.scale = packing, scale
         return out
@@ -270,7 +266,7 @@ class _RotateAndAttend(torch.autograd.Function):
         cos, sin = cos.contiguous(), sin.contiguous()
         turned = kernels.rotate(qkv, cos, sin, sum(heads), backward=False)
         q, k, v = turned.split([heads[0], heads[1], heads[1]], 1)
-        out, lse_HT = _attention(q, k, v, packing, scale)
+        out, lse_HT = attention(q, k, v, packing, scale)
         ctx.save_for_backward(turned, out, lse_HT, cos, sin)
         ctx.heads, ctx.packing, ctx.scale = heads, packing, scale
         return out
@@ -286,7 +282,7 @@ class _RotateAndAttend(torch.autograd.Function):
         return kernels.rotate(d_turned, cos, sin, sum(heads), backward=True), None, None, None, None, None
 
 
-def _attention(
+def attention(
     q: torch.Tensor, k: torch.Tensor, v: torch.Tensor, packing: Packing, scale: float
 ) -> tuple[torch.Tensor, torch.Tensor]:
     """Output (T, H, D), and log2 of each softmax's denominator, (H, T)."""
@@ -321,12 +317,12 @@ def _attention_backward(  # noqa: PLR0913, PLR0917
     d_all = torch.empty((tokens, heads + 2 * kv_heads, size), dtype=q.dtype, device=q.device)
     dq, dk, dv = d_all.split([heads, kv_heads, kv_heads], 1)
     delta_HT = torch.empty_like(lse_HT)
-    _query_gradient(q, k, v, out, d_out, dq, lse_HT, delta_HT, packing, scale)
-    _key_gradient(q, k, v, d_out, dk, dv, lse_HT, delta_HT, packing, scale)
+    query_gradient(q, k, v, out, d_out, dq, lse_HT, delta_HT, packing, scale)
+    key_gradient(q, k, v, d_out, dk, dv, lse_HT, delta_HT, packing, scale)
     return d_all
 
 
-def _query_gradient(  # noqa: PLR0913, PLR0917
+def query_gradient(  # noqa: PLR0913, PLR0917
     q: torch.Tensor,
     k: torch.Tensor,
     v: torch.Tensor,
@@ -351,7 +347,7 @@ def _query_gradient(  # noqa: PLR0913, PLR0917
     )
 
 
-def _key_gradient(  # noqa: PLR0913, PLR0917
+def key_gradient(  # noqa: PLR0913, PLR0917
     q: torch.Tensor,
     k: torch.Tensor,
     v: torch.Tensor,
@@ -374,41 +370,3 @@ def _key_gradient(  # noqa: PLR0913, PLR0917
         GROUP=heads // kv_heads,
         **options,
     )
-
-
-@contextlib.contextmanager
-def compiled_meanwhile(config: Any, dtype: torch.dtype, device: torch.device) -> Iterator[None]:
-    """Compile attention's kernels side by side while the caller does something else; waits for them in the end.
-
-    Where they have never run, each takes seconds. What fails here fails again where it is used, and is told there.
-
-    Args:
-        config: of the model that is to be loaded; says how many heads it has, and of which size.
-    """
-    text = config.get_text_config()
-    heads = getattr(text, "num_attention_heads", None)
-    if device.type != "cuda" or not heads:
-        yield
-        return
-    from labeltune.model.kernels import FEW_TOKENS
-
-    kv_heads = getattr(text, "num_key_value_heads", None) or heads
-    size = getattr(text, "head_dim", None) or text.hidden_size // heads
-
-    def launch(tokens: int, part: str) -> None:
-        together = torch.zeros(tokens, heads + 2 * kv_heads, size, dtype=dtype, device=device)
-        q, k, v = together.split([heads, kv_heads, kv_heads], 1)
-        out, lse_HT = torch.zeros_like(q), torch.zeros(heads, tokens, device=device)
-        packing = Packing(pack([np.zeros(tokens, dtype=np.int32)], share=False), device)
-        if part == "forward":
-            _attention(q, k, v, packing, 1.0)
-        elif part == "queries":
-            _query_gradient(q, k, v, out, out, q, lse_HT, lse_HT, packing, 1.0)
-        else:
-            _key_gradient(q, k, v, out, k, v, lse_HT, lse_HT, packing, 1.0)
-
-    parts = [(tokens, part) for tokens in (FEW_TOKENS, FEW_TOKENS // 2) for part in ("queries", "forward", "keys")]
-    with ThreadPoolExecutor(len(parts), "compile") as pool:
-        for part in parts:
-            pool.submit(launch, *part)
-        yield

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -23,7 +22,8 @@ from transformers import (
 from transformers.activations import NewGELUActivation
 
 from labeltune.hub import cache_alone, config_path, hub_reachable, missing_part
-from labeltune.model.attention import FP32_ATTENTION, OVERFLOWS_IN_FLOAT16, PACKED_ATTENTION, compiled_meanwhile
+from labeltune.model.attention import FP32_ATTENTION, OVERFLOWS_IN_FLOAT16, PACKED_ATTENTION
+from labeltune.model.compiling import begin_attention
 from labeltune.model.files import resolve_path
 from labeltune.model.head import Head, head_modules, settle_head
 from labeltune.model.memory import keep_freed_memory, settle_memory
@@ -98,8 +98,11 @@ def load_base(settings: ModelSettings, labels: Sequence[str] = (), seed: int = 0
     dtype = choose_dtype(settings, device)
     if device.type == "cpu":
         keep_freed_memory()
-    tokenizer, config = load_tokenizer(settings)
+    config = load_config(settings)
     attention, notes = _choose_attention(settings, config, dtype)
+    if attention == PACKED_ATTENTION:
+        begin_attention(config, dtype, device)
+    tokenizer = load_tokenizer(settings)
     options: dict[str, Any] = {"dtype": dtype, "use_safetensors": True, "device_map": {"": device}}
     if attention is not None:
         options["attn_implementation"] = attention
@@ -112,8 +115,7 @@ def load_base(settings: ModelSettings, labels: Sequence[str] = (), seed: int = 0
         options |= {"id2label": dict(enumerate(labels)), "ignore_mismatched_sizes": True}
         if quantization is not None:
             quantization.llm_int8_skip_modules = list(head_modules(config))
-    ahead = compiled_meanwhile(config, dtype, device) if attention == PACKED_ATTENTION else contextlib.nullcontext()
-    with ahead, torch.random.fork_rng():
+    with torch.random.fork_rng():
         torch.manual_seed(seed)
         model, loading = _load(auto_class, settings, path, output_loading_info=True, **options)
     model.eval().requires_grad_(False)
@@ -129,15 +131,22 @@ def load_base(settings: ModelSettings, labels: Sequence[str] = (), seed: int = 0
     return Base(model, tokenizer, device, dtype, max_length(config), (*notes, *memory_notes), checkpointing, head)
 
 
-def load_tokenizer(settings: ModelSettings) -> tuple[Any, Any]:
-    """The base's tokenizer and configuration, without its weights.
+def load_config(settings: ModelSettings) -> Any:
+    """The base's configuration.
 
     Raises:
         ValueError: there is no such model here.
     """
-    path = resolve_path(settings.name_or_path)
-    config = _load(AutoConfig, settings, path)
-    return _load(AutoTokenizer, settings, path), config
+    return _load(AutoConfig, settings, resolve_path(settings.name_or_path))
+
+
+def load_tokenizer(settings: ModelSettings) -> Any:
+    """The base's tokenizer.
+
+    Raises:
+        ValueError: there is no such model here, or it has no tokenizer.
+    """
+    return _load(AutoTokenizer, settings, resolve_path(settings.name_or_path))
 
 
 def max_length(config: Any) -> int:

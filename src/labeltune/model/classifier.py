@@ -14,6 +14,7 @@ import numpy.typing as npt
 import torch
 from peft import PeftModel
 
+from labeltune.model import compiling
 from labeltune.model.dropout import Draws
 from labeltune.model.head import Head, label_logits, output_layers, padding_mask
 from labeltune.model.packing import Packing, pack, static_size, to_device
@@ -141,6 +142,8 @@ class Classifier:
             places_A: places whose next token is wanted, counted through all T or B * T tokens; with a classification
                 head, each row's last.
         """
+        if isinstance(inputs, Packing):
+            compiling.wait()
         if self.head is not None:
             arguments = model_inputs(inputs)
             if isinstance(inputs, torch.Tensor) and not self.head.reads_last:

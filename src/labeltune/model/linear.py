@@ -309,6 +309,12 @@ class LinearGroup:
         y_TN: torch.Tensor = apply(_Linear, *inputs, *weights)
         return y_TN.view(*x.shape[:-1], -1)
 
+    def lora_size(self) -> tuple[int, int]:
+        """Numbers of an input, and ranks of all active updates together, 0 where there is none."""
+        active = [layer for layer in self.layers if _has_update(layer)]
+        ranks = sum(layer.lora_A[layer.active_adapters[0]].out_features for layer in active)
+        return int(self.frozen.modules[0].in_features), ranks
+
     def _dropping(self, updates: Updates | None) -> Dropping | None:
         rate = getattr(updates.dropout, "p", 0.0) if updates is not None and updates.dropout.training else 0.0
         if not rate:

@@ -156,7 +156,7 @@ class Prompter:
                     cut.append(too_long)
                     gold.append(-1 if example.gold is None else index[example.gold])
             file.flush()
-            mapped = np.memmap(file, dtype=np.int32, mode="r") if lengths else np.zeros(0, dtype=np.int32)
+            mapped = np.asarray(np.memmap(file, dtype=np.int32, mode="r")) if lengths else np.zeros(0, dtype=np.int32)
         starts = np.concatenate([[0], np.cumsum(np.asarray(lengths, dtype=np.int64))]).astype(np.int64)
         return EncodedRows(mapped, starts, np.asarray(gold, dtype=np.int32), np.asarray(cut, dtype=np.bool_))
 

@@ -12,6 +12,8 @@ import numpy.typing as npt
 import torch
 
 from labeltune.model.classifier import Classifier
+from labeltune.model.compiling import begin_dropout
+from labeltune.model.linear import groups_of
 from labeltune.model.memory import is_out_of_memory
 from labeltune.prompt import EncodedRows
 from labeltune.recipe import TrainSettings
@@ -63,6 +65,8 @@ def prepare(classifier: Classifier, settings: TrainSettings, checkpointing: bool
     torch.manual_seed(settings.seed)
     if classifier.draws is not None:
         classifier.draws.begin(settings.seed)
+        if classifier.has_dropout:
+            begin_dropout(groups_of(classifier.model), classifier.compute_dtype)
 
 
 def make_stepper(classifier: Classifier, schedule: Schedule) -> Stepper:
