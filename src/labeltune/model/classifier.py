@@ -143,7 +143,7 @@ class Classifier:
                 head, each row's last.
         """
         if isinstance(inputs, Packing):
-            compiling.wait()
+            compiling.wait(self.model.training)
         if self.head is not None:
             arguments = model_inputs(inputs)
             if isinstance(inputs, torch.Tensor) and not self.head.reads_last:

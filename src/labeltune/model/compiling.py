@@ -16,7 +16,11 @@ from labeltune.model.dropout import Dropping
 from labeltune.model.linear import LinearGroup
 from labeltune.model.packing import Packing, pack
 
-_under_way: list[Future[object]] = []
+WORKERS = 4
+"""More would take turns with each other, and with the thread that loads the base: much of compiling is Python."""
+
+_pool = ThreadPoolExecutor(WORKERS, "compile")
+_under_way: dict[str, list[Future[object]]] = {"forward": [], "backward": []}
 
 
 def begin_attention(config: Any, dtype: torch.dtype, device: torch.device) -> None:
@@ -51,12 +55,14 @@ def begin_attention(config: Any, dtype: torch.dtype, device: torch.device) -> No
             wave_TR = torch.zeros(tokens, rotary, dtype=dtype, device=device)
             rotate(together, wave_TR, wave_TR, heads + kv_heads, backward=part == "rotate back")
 
-    by_size = [(part, tokens) for tokens in (FEW_TOKENS, FEW_TOKENS // 2) for part in ("queries", "forward", "keys")]
-    _begin([partial(launch, *which) for which in (*by_size, ("rotate", 1), ("rotate back", 1))])
+    sizes = (FEW_TOKENS // 2, FEW_TOKENS)
+    _begin("forward", [partial(launch, *which) for which in (("rotate", 1), *(("forward", size) for size in sizes))])
+    by_size = [(part, size) for size in reversed(sizes) for part in ("queries", "keys")]
+    _begin("backward", [partial(launch, *which) for which in (*by_size, ("rotate back", 1))])
 
 
 def begin_dropout(groups: Sequence[LinearGroup], dtype: torch.dtype) -> None:
-    """Begin with the kernels of dropout in groups of LoRA layers, which depend on their sizes.
+    """Begin with the kernels of dropout in groups of LoRA layers that are trained, which depend on their sizes.
 
     Args:
         dtype: in which they compute.
@@ -69,19 +75,22 @@ def begin_dropout(groups: Sequence[LinearGroup], dtype: torch.dtype) -> None:
         dropped_product(u_1R, a_RI, dropping)
         drop(a_RI, dropping)
 
-    sizes = {group.lora_size(): group.draws.state for group in groups if group.draws is not None}
-    _begin([partial(launch, state, width, ranks) for (width, ranks), state in sizes.items() if ranks])
+    states = {
+        group.lora_size(): group.draws.state for group in groups if group.draws is not None and group.is_trained()
+    }
+    _begin("backward", [partial(launch, state, *size) for size, state in states.items()])
 
 
-def wait() -> None:
-    """Wait for all that has begun, before a kernel is used."""
-    while _under_way:
-        _under_way.pop().exception()
+def wait(training: bool) -> None:
+    """Wait for the kernels that a pass uses.
+
+    Args:
+        training: whether it drops numbers, and a gradient is to come back through it.
+    """
+    for kind in ("forward", "backward") if training else ("forward",):
+        while _under_way[kind]:
+            _under_way[kind].pop().exception()
 
 
-def _begin(launches: Sequence[Callable[[], object]]) -> None:
-    if not launches:
-        return
-    pool = ThreadPoolExecutor(len(launches), "compile")
-    _under_way.extend(pool.submit(launch) for launch in launches)
-    pool.shutdown(wait=False)
+def _begin(kind: str, launches: Sequence[Callable[[], object]]) -> None:
+    _under_way[kind].extend(_pool.submit(launch) for launch in launches)

@@ -13,6 +13,7 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 from labeltune.model.attention import FP32_ATTENTION, PACKED_ATTENTION
 from labeltune.model.branches import begin_mlps_early
 from labeltune.model.classifier import Classifier
+from labeltune.model.compiling import begin_dropout
 from labeltune.model.dropout import Draws, seed_dropout
 from labeltune.model.fuse import TOLERANCE, fuse
 from labeltune.model.linear import groups_of
@@ -61,6 +62,8 @@ def _with_seeded_dropout(packed: Classifier) -> Classifier:
     for group in groups_of(packed.model):
         group.draws, group.key = draws, draws.new_key()
     seed_dropout(packed.model, draws)
+    if packed.has_dropout:
+        begin_dropout(groups_of(packed.model), packed.compute_dtype)
     return replace(packed, draws=draws)
 
 

@@ -44,7 +44,9 @@ class Stepper:
 
     def __init__(self, classifier: Classifier, optimizer: Optimizer, capture: bool) -> None:
         self.classifier, self.optimizer = classifier, optimizer
-        self.capture = capture and classifier.packed and classifier.device.type == "cuda"
+        self.few_shapes = capture and classifier.packed and classifier.device.type == "cuda"
+        """Whether batches are to be filled up to a few shapes."""
+        self.capture = self.few_shapes
         self.runs_ahead = classifier.device.type == "cuda"
         """Whether a step may be under way while the host prepares the next."""
         self.note: str | None = None

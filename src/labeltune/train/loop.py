@@ -12,8 +12,6 @@ import numpy.typing as npt
 import torch
 
 from labeltune.model.classifier import Classifier
-from labeltune.model.compiling import begin_dropout
-from labeltune.model.linear import groups_of
 from labeltune.model.memory import is_out_of_memory
 from labeltune.prompt import EncodedRows
 from labeltune.recipe import TrainSettings
@@ -65,8 +63,6 @@ def prepare(classifier: Classifier, settings: TrainSettings, checkpointing: bool
     torch.manual_seed(settings.seed)
     if classifier.draws is not None:
         classifier.draws.begin(settings.seed)
-        if classifier.has_dropout:
-            begin_dropout(groups_of(classifier.model), classifier.compute_dtype)
 
 
 def make_stepper(classifier: Classifier, schedule: Schedule) -> Stepper:
@@ -193,8 +189,8 @@ class _Passes:
 
 
 def shapes_of(stepper: Stepper, encoded: EncodedRows, schedule: Schedule, most_rows: int) -> Shapes | None:
-    """The shapes to record, by the first steps of the schedule; None where nothing is recorded."""
-    if not stepper.capture:
+    """The shapes to record, by the first steps of the schedule; None where nothing is to be recorded."""
+    if not stepper.few_shapes:
         return None
     steps = [rows for _, rows in islice(rows_by_step(encoded, schedule, 1), STEPS_LOOKED_AT)]
     passes = [rows for step in steps for rows in into_passes(step, most_rows)]
