@@ -83,7 +83,8 @@ def test_where_text_is_generated_generation_is_measured(tmp_path, tiny_model, mo
     assert measured == []
     settings = ("score.mode=generate", "score.max_new_tokens=3", "score.per_device_eval_batch_size=5")
     _, generated = make_plan(tmp_path, tiny_model, *settings)
-    assert measured == [(5, 3), (5, 3)]  # validation and test rows; training rows are followed by their labels
+    # a pass and a few rows, of validation and of test rows; training rows are followed by their labels
+    assert measured == [(5, 3), (8, 3)] * 2
     assert generated["scored_rows"] == by_labels["scored_rows"]
 
 

@@ -21,8 +21,9 @@ import torch
 from rich.table import Table
 from transformers import AutoModel, AutoModelForCausalLM
 
-from labeltune.data import load_rows
-from labeltune.job import device_name, load_classifier, ready
+from labeltune.data import Split, load_rows
+from labeltune.identity import Identity
+from labeltune.job import Job, device_name, load_classifier, ready, score_to_file
 from labeltune.model.adapter import add_adapter, count_parameters
 from labeltune.model.base import choose_device, choose_dtype, load_config, load_tokenizer, max_length
 from labeltune.model.classifier import Classifier
@@ -34,9 +35,11 @@ from labeltune.model.memory import (
     reset_peak_memory,
     unpacked_bytes,
 )
+from labeltune.monitor import Monitor
 from labeltune.prompt import EncodedRows, Prompter
 from labeltune.recipe import Recipe, ScoreSettings
 from labeltune.room import MIB, needed_bytes
+from labeltune.rows import Example
 from labeltune.score import evaluation_mode, scoring_order
 from labeltune.score.generate import generate_texts
 from labeltune.score.labels import score_labels
@@ -48,6 +51,7 @@ from labeltune.train.schedule import Schedule, make_schedule
 
 LAYERS = (2, 6)
 SAMPLED_STEPS, SEARCHED_STEPS = 24, 2000
+FEW_ROWS = 8
 ENOUGH_S = 15.0
 """So long the steps of a small model are timed at the most, where machines are slow."""
 
@@ -79,6 +83,8 @@ class Scoring:
     """Rows that are scored alike, and how often."""
 
     encoded: EncodedRows
+    few: Sequence[Example]
+    """The first of them as they were loaded."""
     times: int
     settings: ScoreSettings
 
@@ -99,7 +105,7 @@ def make_plan(recipe: Recipe, terminal: Terminal) -> dict[str, Any]:
     prompter = Prompter(tokenizer, recipe.prompt, recipe.data.label_names, max_length(config), recipe.model.head)
     encoded = {name: prompter.encode_rows(split.rows) for name, split in splits.items()}
     schedule = make_schedule(recipe.train, len(encoded["train"]))
-    scorings = _scorings(recipe, encoded, schedule)
+    scorings = _scorings(recipe, splits, encoded, schedule)
     device = choose_device(recipe.model)
     memory = _memory(recipe, config, device)
     free_mib = round(torch.cuda.mem_get_info(device)[0] / MIB) if device.type == "cuda" else None
@@ -169,15 +175,18 @@ def _warnings(plan: Mapping[str, Any]) -> list[str]:
     return [f"training will not fit at once: {'set model.memory to lean, or ' * (plan['memory'] != 'lean')}{fewer}"]
 
 
-def _scorings(recipe: Recipe, encoded: Mapping[str, EncodedRows], schedule: Schedule) -> list[Scoring]:
+def _scorings(
+    recipe: Recipe, splits: Mapping[str, Split], encoded: Mapping[str, EncodedRows], schedule: Schedule
+) -> list[Scoring]:
     """Base, checkpoints and tuned model on validation and test rows, and the training rows that are followed."""
+    few = {name: list(islice(split.rows, FEW_ROWS)) for name, split in splits.items()}
     checkpoints = sum(schedule.scores(step) for step in range(1, schedule.total_steps + 1))
     times = {"validation": 1 + checkpoints, "test": 2}
-    found = [Scoring(encoded[name], count, recipe.score) for name, count in times.items() if name in encoded]
+    found = [Scoring(encoded[name], few[name], times[name], recipe.score) for name in times if name in encoded]
     followed = encoded["train"].first(recipe.report.training_rows)
     if len(followed) and recipe.train.eval_strategy == "epoch":
         by_labels = recipe.score.model_copy(update={"mode": "labels"})
-        found.append(Scoring(followed, checkpoints, by_labels))
+        found.append(Scoring(followed, few["train"][: len(followed)], checkpoints, by_labels))
     return found
 
 
@@ -216,7 +225,8 @@ def _measure(recipe: Recipe, train: EncodedRows, schedule: Schedule, scorings: S
         classifier, base = load_classifier(recipe, silent)
         classifier = replace(classifier, model=add_adapter(base.model, recipe.adapter, 0, base.head))
         classifier = ready(classifier, silent)
-        scoring_s = sum(_scoring_s(classifier, scoring) for scoring in scorings)
+        job = Job(recipe, silent, Monitor(), classifier, Identity("", "", "", classifier.words.names))
+        scoring_s = sum(_scoring_s(job, scoring) for scoring in scorings)
         release_memory()
         training_s = _training_s(classifier, recipe, train, schedule)
     except RuntimeError as error:
@@ -279,21 +289,31 @@ def _sampled_steps(encoded: EncodedRows, schedule: Schedule) -> list[list[npt.ND
     return [largest, *steps[: SAMPLED_STEPS - 1]]
 
 
-def _scoring_s(classifier: Classifier, scoring: Scoring) -> float:
-    """Seconds that these scorings would take, from their first pass."""
-    order, cost_N, room = scoring_order(classifier, scoring.encoded, scoring.settings)
+def _scoring_s(job: Job, scoring: Scoring) -> float:
+    """Seconds that these scorings would take: their passes by the first one, and what is around the passes by a scoring
+    of a few rows into a file."""
+    encoded, settings = scoring.encoded, scoring.settings
+    order, cost_N, room = scoring_order(job.classifier, encoded, settings)
     rows = order[: max(1, int(np.searchsorted(np.cumsum(cost_N), room, side="right")))]
-    prompts = [scoring.encoded.prompt(row) for row in rows]
-    settings = scoring.settings
+    pass_s = _pass_s(job.classifier, [encoded.prompt(row) for row in rows], settings)
+    few = encoded.first(len(scoring.few))
+    few_s = _pass_s(job.classifier, [few.prompt(row) for row in range(len(few))], settings)
+    job = replace(job, recipe=job.recipe.model_copy(update={"score": settings}))
+    with tempfile.TemporaryDirectory(prefix="labeltune-plan-") as folder:
+        begun_s = time.perf_counter()
+        score_to_file(job, scoring.few, few, Path(folder) / "predictions.jsonl", title="plan")
+        around_s = max(0.0, time.perf_counter() - begun_s - few_s)
+    return scoring.times * (pass_s / int(cost_N[: len(rows)].sum()) * int(cost_N.sum()) + around_s)
 
+
+def _pass_s(classifier: Classifier, prompts: Sequence[npt.NDArray[np.int32]], settings: ScoreSettings) -> float:
+    """Seconds that the device is at one pass, the second of its kind."""
     with evaluation_mode(classifier):
         if settings.mode == "generate":
-            seconds = _device_s(classifier, lambda: generate_texts(classifier, prompts, settings.max_new_tokens))
-        else:
-            score_labels(classifier, prompts)
-            _occupy(classifier.device)
-            seconds = _device_s(classifier, lambda: score_labels(classifier, prompts))
-    return seconds / int(cost_N[: len(rows)].sum()) * int(cost_N.sum()) * scoring.times
+            return _device_s(classifier, lambda: generate_texts(classifier, prompts, settings.max_new_tokens))
+        score_labels(classifier, prompts)
+        _occupy(classifier.device)
+        return _device_s(classifier, lambda: score_labels(classifier, prompts))
 
 
 def _occupy(device: torch.device) -> None:
