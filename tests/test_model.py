@@ -10,6 +10,7 @@ from labeltune.durable import write_folder
 from labeltune.model.adapter import (
     TensorFile,
     adapter_files,
+    adapter_fingerprint,
     adapter_off,
     add_adapter,
     count_parameters,
@@ -69,6 +70,19 @@ def test_the_adapter_depends_on_its_seed_alone(tiny_model):
 
     assert torch.equal(weights(1), weights(1))
     assert not torch.equal(weights(1), weights(2))
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_an_adapters_fingerprint_tells_weights_and_settings_apart(tiny_model, dtype):
+    def adapted(**settings):
+        return add_adapter(load(tiny_model).model, SMALL_ADAPTER.model_copy(update=settings), seed=0).to(dtype)
+
+    model, same = adapted(), adapted()
+    assert adapter_fingerprint(model) == adapter_fingerprint(same) == adapter_fingerprint(model)
+    assert adapter_fingerprint(adapted(lora_alpha=3)) != adapter_fingerprint(model)
+    with torch.no_grad():
+        next(p for p in same.parameters() if p.requires_grad).flatten()[-1].mul_(1.01)
+    assert adapter_fingerprint(same) != adapter_fingerprint(model)
 
 
 def test_a_target_that_matches_nothing_lists_what_there_is(tiny_model):

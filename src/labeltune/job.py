@@ -19,7 +19,7 @@ from labeltune.data import Split
 from labeltune.environment import devices, versions
 from labeltune.folder import RunFolder
 from labeltune.identity import Identity, require_same
-from labeltune.model.adapter import adapter_files, adapter_off, count_parameters
+from labeltune.model.adapter import adapter_fingerprint, adapter_off, count_parameters
 from labeltune.model.base import Base, load_base, tokenizer_fingerprint
 from labeltune.model.classifier import Classifier, choose_compute_dtype
 from labeltune.model.memory import peak_allocated_mib
@@ -128,13 +128,10 @@ def scoring_key(job: Job, encoded: EncodedRows, use_adapter: bool) -> str:
     """SHA-256 of all that decides a scoring: weights, rows, prompt and settings."""
     classifier = job.classifier
     how = [str(classifier.device), str(classifier.compute_dtype), job.recipe.score.model_dump()]
-    digest = hashlib.sha256(json.dumps([job.identity.to_json(), how]).encode())
+    adapter = adapter_fingerprint(classifier.model) if use_adapter and isinstance(classifier.model, PeftModel) else None
+    digest = hashlib.sha256(json.dumps([job.identity.to_json(), how, adapter]).encode())
     digest.update(encoded.starts.data)
     digest.update(encoded.token_ids.data)
-    if use_adapter and isinstance(classifier.model, PeftModel):
-        for _, pieces in adapter_files(classifier.model):
-            for piece in pieces:
-                digest.update(piece)
     return digest.hexdigest()
 
 

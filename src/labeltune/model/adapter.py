@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import chain
@@ -109,11 +110,24 @@ def adapter_files(
     Args:
         weights: what was held of them earlier; the present ones if left out.
     """
-    config = dict(model.peft_config["default"].to_dict(), inference_mode=True)
-    listed = {key: sorted(value) if isinstance(value, set) else value for key, value in config.items()}
-    yield CONFIG, [(json.dumps(listed, indent=2, sort_keys=True) + "\n").encode()]
+    yield CONFIG, [_config_file(model)]
     held = TensorFile(adapter_weights(model), torch.device("cpu"), FORMAT) if weights is None else weights
     yield WEIGHTS, held.content()
+
+
+def adapter_fingerprint(model: PeftModel) -> str:
+    """SHA-256 over the adapter's configuration and its weights as they are now."""
+    digest = hashlib.sha256(_config_file(model))
+    for name, tensor in sorted(adapter_weights(model).items()):
+        digest.update(f"{name} {tensor.dtype} {list(tensor.shape)}\n".encode())
+        digest.update(tensor.detach().cpu().reshape(-1).view(torch.uint8).numpy().data)
+    return digest.hexdigest()
+
+
+def _config_file(model: PeftModel) -> bytes:
+    config = dict(model.peft_config["default"].to_dict(), inference_mode=True)
+    listed = {key: sorted(value) if isinstance(value, set) else value for key, value in config.items()}
+    return (json.dumps(listed, indent=2, sort_keys=True) + "\n").encode()
 
 
 class TensorFile:
