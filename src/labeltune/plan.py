@@ -250,7 +250,9 @@ def _training_s(classifier: Classifier, recipe: Recipe, encoded: EncodedRows, sc
     classifier.model.train()
     reset_peak_memory(classifier.device)
     sample = _sampled_steps(encoded, schedule)
+    begun_s = time.perf_counter()
     shapes = shapes_of(stepper, encoded, schedule, most_rows)
+    choosing_s = time.perf_counter() - begun_s
     begun_s = time.perf_counter()
     steps = [
         [make_batch(classifier, encoded, rows, weights_K, shapes) for rows in into_passes(step, most_rows)]
@@ -269,7 +271,7 @@ def _training_s(classifier: Classifier, recipe: Recipe, encoded: EncodedRows, sc
     total_tokens = sum(
         int(encoded.lengths[rows].sum()) + len(rows) for _, step in rows_by_step(encoded, schedule, 1) for rows in step
     )
-    return schedule.total_steps * (making_s + start_s) + total_tokens * token_s + recording_s
+    return choosing_s + schedule.total_steps * (making_s + start_s) + total_tokens * token_s + recording_s
 
 
 def _times(stepper: Stepper, steps: Sequence[Sequence[Batch]]) -> list[float]:
