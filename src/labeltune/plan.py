@@ -309,7 +309,7 @@ def _scoring_s(job: Job, scoring: Scoring) -> float:
 
 
 def _pass_s(classifier: Classifier, prompts: Sequence[npt.NDArray[np.int32]], settings: ScoreSettings) -> float:
-    """Seconds that the device is at one pass, the second of its kind."""
+    """Seconds that the device is at one pass; where labels are scored, at the second of its kind."""
     with evaluation_mode(classifier):
         if settings.mode == "generate":
             return _device_s(classifier, lambda: generate_texts(classifier, prompts, settings.max_new_tokens))
