@@ -108,7 +108,8 @@ def test_wherever_a_save_fails_the_path_is_named_and_the_previous_checkpoint_loa
         newest = newest_checkpoint(tmp_path)
         # the last call flushes the new name: what it names is whole by then
         assert newest.name == ("checkpoint-2" if number == calls - 1 else "checkpoint-1")
-        assert load_checkpoint(newest, classifier, optimizer, IDENTITY)[1] == [0.25 if number == calls - 1 else 0.5]
+        state = load_checkpoint(newest, classifier, optimizer, IDENTITY)
+        assert state["losses"] == [0.25 if number == calls - 1 else 0.5]
 
 
 @pytest.mark.parametrize("error", ERRORS)
@@ -186,7 +187,7 @@ def test_a_checkpoint_of_something_else_is_refused(trainee, tmp_path, part):
     other = replace(IDENTITY, **{part: ("green", "red", "blue") if part == "labels" else "f" * 64})
     with pytest.raises(ValueError, match=f"checkpoint-1 has another {part} .*here"):
         load_checkpoint(folder, classifier, optimizer, other)
-    assert load_checkpoint(folder, classifier, optimizer, IDENTITY)[0] == 1
+    assert load_checkpoint(folder, classifier, optimizer, IDENTITY)["step"] == 1
 
 
 def test_an_adapter_of_another_rank_is_refused(trainee, tmp_path, tiny_model):

@@ -351,9 +351,9 @@ def test_a_resumed_run_ends_bit_for_bit_where_an_unbroken_one_does(tiny_model, e
             hold_checkpoint(tmp_path, classifier, optimizer, stop, losses=[1.5])()
             break
     classifier, encoded, optimizer, schedule = fresh()
-    begun, losses = load_checkpoint(newest_checkpoint(tmp_path), classifier, optimizer)
-    assert (begun, losses) == (stop, [1.5])
-    resumed = run_all(classifier, optimizer, encoded, schedule, begun + 1)
+    state = load_checkpoint(newest_checkpoint(tmp_path), classifier, optimizer)
+    assert (state["step"], state["losses"]) == (stop, [1.5])
+    resumed = run_all(classifier, optimizer, encoded, schedule, stop + 1)
     assert resumed == unbroken[stop:]
     assert torch.equal(weights(classifier), expected)
 

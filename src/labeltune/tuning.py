@@ -25,7 +25,6 @@ from labeltune.train.checkpoint import (
     load_adapter_weights,
     load_checkpoint,
     newest_checkpoint,
-    read_state,
     remove_old_checkpoints,
 )
 from labeltune.train.loop import Step, first_pass_rows, make_stepper, train
@@ -287,8 +286,8 @@ def _resume(tuning: Tuning) -> int:
     checkpoint = newest_checkpoint(folder.path, lambda why: _note(tuning, why))
     begun, tuning.pass_rows = 0, first_pass_rows(job.classifier, tuning.schedule.settings)
     if checkpoint is not None:
-        begun, tuning.losses = load_checkpoint(checkpoint, job.classifier, tuning.optimizer, job.identity)
-        state = read_state(checkpoint)
+        state = load_checkpoint(checkpoint, job.classifier, tuning.optimizer, job.identity)
+        begun, tuning.losses = state["step"], state["losses"]
         tuning.unlogged = [Step(**fields) for fields in state["unlogged"]]
         tuning.saved = begun
         if state["pass_rows"] < tuning.pass_rows:

@@ -100,8 +100,8 @@ def _own_stream(held_at: torch.cuda.Event | None) -> Iterator[None]:
 
 def load_checkpoint(
     folder: Path, classifier: Classifier, optimizer: Optimizer, identity: Identity | None = None
-) -> tuple[int, list[float]]:
-    """Restore what `hold_checkpoint` held into a freshly built model and optimiser; returns its step and losses.
+) -> dict[str, Any]:
+    """Restore what `hold_checkpoint` held into a freshly built model and optimiser; returns what `read_state` does.
 
     Raises:
         DamagedError: the checkpoint is not what was written.
@@ -116,7 +116,7 @@ def load_checkpoint(
     _restore_random_states(
         {name.removeprefix("random."): t for name, t in tensors.items() if name.startswith("random.")}
     )
-    return int(state["step"]), [float(loss) for loss in state["losses"]]
+    return state
 
 
 def read_state(folder: Path) -> dict[str, Any]:
