@@ -140,7 +140,7 @@ class Updates:
         tuned = [layer for layer in layers if layer is not None]
         self.a_weights = [layer.lora_A[name].weight for layer in tuned]
         self.b_weights = [layer.lora_B[name].weight for layer in tuned]
-        self.dropout = tuned[0].lora_dropout[name]
+        self._first, self._name = tuned[0], name
         like = self.a_weights[0]
         ranks = [len(weight) for weight in self.a_weights]
         with torch.inference_mode(False):
@@ -150,6 +150,11 @@ class Updates:
         self._copies = [*self.a_RI.split(ranks), *b_copies]
         self._scales = [1.0] * len(ranks) + [scale for run in self.runs for scale in run.scales]
         self._copied: list[tuple[int, int]] = []
+
+    @property
+    def dropout(self) -> Any:
+        """The module that decides what is dropped, as the model has it now: `seed_dropout` puts others in place."""
+        return self._first.lora_dropout[self._name]
 
     @property
     def weights(self) -> list[torch.nn.Parameter]:

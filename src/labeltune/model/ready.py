@@ -47,23 +47,23 @@ def make_ready(classifier: Classifier) -> tuple[Classifier, list[str]]:
     if not error <= LARGEST_ERROR.get(classifier.compute_dtype, HALF_ERROR):
         return classifier, [f"rows are padded rather than packed: packing changes this model's output ({error:.2g})"]
     replaced = fuse(classifier.model, lambda: _sample_logits(packed))
-    packed = _short_of_last_mlp(_with_seeded_dropout(packed))
+    if packed.device.type == "cuda":
+        packed = with_seeded_dropout(packed)
+    packed = _short_of_last_mlp(packed)
     fused = ", ".join(f"{count} {kind}s" for kind, count in replaced.items() if count)
     beside = _branches_side_by_side(packed)
     notes = [f"rows are packed; fused: {fused or 'nothing'}"]
     return packed, notes + ([f"{beside} layers compute MLP and attention side by side"] if beside else [])
 
 
-def _with_seeded_dropout(packed: Classifier) -> Classifier:
-    """On a GPU, let dropout depend on a state of our own rather than on torch's generator."""
-    if packed.device.type != "cuda":
-        return packed
-    draws = Draws(packed.device)
-    for group in groups_of(packed.model):
+def with_seeded_dropout(packed: Classifier) -> Classifier:
+    """Let dropout depend on a state of our own rather than on torch's generator; for a fused model on a GPU."""
+    draws, groups = Draws(packed.device), groups_of(packed.model)
+    for group in groups:
         group.draws, group.key = draws, draws.new_key()
     seed_dropout(packed.model, draws)
     if packed.has_dropout:
-        begin_dropout(groups_of(packed.model), packed.compute_dtype)
+        begin_dropout(groups, packed.compute_dtype)
     return replace(packed, draws=draws)
 
 
