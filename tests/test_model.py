@@ -8,10 +8,12 @@ from transformers.activations import NewGELUActivation
 
 from labeltune.durable import write_folder
 from labeltune.model.adapter import (
+    FORMAT,
     TensorFile,
     adapter_files,
     adapter_fingerprint,
     adapter_off,
+    adapter_weights,
     add_adapter,
     count_parameters,
     load_adapter,
@@ -36,6 +38,12 @@ SMALL_ADAPTER = AdapterSettings(r=4, target_modules=["q_proj", "dense"])
 
 def load(folder, **settings):
     return load_base(ModelSettings(name_or_path=str(folder), device="cpu", **({"dtype": "float32"} | settings)))
+
+
+def save_adapter(folder, tiny_model):
+    model = add_adapter(load(tiny_model).model, SMALL_ADAPTER, 0)
+    held = TensorFile(adapter_weights(model), torch.device("cpu"), FORMAT)
+    write_folder(folder, adapter_files(model, held), {})
 
 
 def test_phi2_with_the_experiments_adapter_has_the_experiments_parameter_counts():
@@ -145,7 +153,7 @@ def test_the_adapter_switches_off_to_exactly_the_base(tiny_model):
 
 
 def test_a_saved_adapter_loads_and_a_wrong_one_is_refused(tiny_model, tmp_path):
-    write_folder(tmp_path / "adapter", adapter_files(add_adapter(load(tiny_model).model, SMALL_ADAPTER, 0)), {})
+    save_adapter(tmp_path / "adapter", tiny_model)
     load_adapter(load(tiny_model).model, tmp_path / "adapter")
     with pytest.raises(ValueError, match="holds no adapter"):
         load_adapter(load(tiny_model).model, tmp_path)
@@ -244,7 +252,7 @@ def test_the_fused_gelu_changes_nothing_but_speed(tiny_model):
     ],
 )
 def test_an_adapter_that_names_code_is_refused(tiny_model, tmp_path, change, message):
-    write_folder(tmp_path / "adapter", adapter_files(add_adapter(load(tiny_model).model, SMALL_ADAPTER, 0)), {})
+    save_adapter(tmp_path / "adapter", tiny_model)
     path = tmp_path / "adapter" / "adapter_config.json"
     path.write_text("[]" if change is None else json.dumps(json.loads(path.read_text()) | change))
     with pytest.raises(ValueError, match=message):

@@ -102,17 +102,14 @@ def adapter_weights(model: PeftModel) -> dict[str, torch.Tensor]:
     return weights
 
 
-def adapter_files(
-    model: PeftModel, weights: TensorFile | None = None
-) -> Iterator[tuple[str, Iterable[bytes | memoryview]]]:
+def adapter_files(model: PeftModel, weights: TensorFile) -> Iterator[tuple[str, Iterable[bytes | memoryview]]]:
     """The adapter as the files that peft itself would write: names, and contents in pieces.
 
     Args:
-        weights: what was held of them earlier; the present ones if left out.
+        weights: a copy of what `adapter_weights` gave.
     """
     yield CONFIG, [_config_file(model)]
-    held = TensorFile(adapter_weights(model), torch.device("cpu"), FORMAT) if weights is None else weights
-    yield WEIGHTS, held.content()
+    yield WEIGHTS, weights.content()
 
 
 def adapter_fingerprint(model: PeftModel) -> str:
