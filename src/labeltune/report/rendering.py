@@ -26,7 +26,7 @@ def environment() -> Environment:
     for function in (
         wording.percent, wording.points, wording.signed, wording.interval, wording.points_interval, wording.number,
         wording.duration, wording.count, wording.capitalised, wording.printable, wording.shorten, wording.p_value,
-        gold_probability, temperature_text, cost, tied, lines,
+        wording.epoch_name, gold_probability, temperature_text, cost, tied, lines,
     ):  # fmt: skip
         found.filters[function.__name__] = function
     found.filters["md"] = escape_markdown
