@@ -5,7 +5,7 @@
 
 Each stack has a process of its own. Training at batch 16 runs its five epochs in full; at batch 1 a few hundred steps
 are projected. `same-bfloat16` and `same-float32` follow the losses of the recorded step and of transformers' and peft's
-own modules over 200 steps. `--profile` lists the kernels that a step spends its time in.
+own modules over 200 steps. `--profile FOLDER` lists the kernels that a step spends its time in.
 """
 
 from __future__ import annotations
@@ -81,7 +81,7 @@ STACKS = TRAINING | SCORING | SAME
 
 def main() -> None:
     parser = make_parser()
-    parser.add_argument("--profile", action="store_true", help="list the kernels of a step")
+    parser.add_argument("--profile", type=Path, help="a folder for lists of the kernels of a step, STACK.txt each")
     given = parser.parse_args()
     options = options_of(given)
     if given.one:
@@ -89,13 +89,13 @@ def main() -> None:
         print_line(measure(given.one, options, given.profile))
         return
     names = given.stacks or list(STACKS)
-    extra = ["--profile"] if given.profile else []
+    extra = [f"--profile={given.profile.resolve()}"] if given.profile else []
     rows = (run_apart(Path(__file__), name, as_arguments(options) + extra, limit_s=given.limit) for name in names)
     report_as_measured("labeltune", rows, given.out, "ours")
 
 
-def measure(name: str, options: Options, profile: bool) -> Measured:
-    stack = STACKS[name]
+def measure(name: str, options: Options, profiles: Path | None) -> Measured:
+    stack, profile = STACKS[name], profiles and profiles / f"{name}.txt"
     layers = 8 if name in SAME and options.layers is None else options.layers
     recipe = load_recipe(stack.recipe, [*stack.settings, "train.learning_rate=2e-4"])
     folder = find_shape(stack.shape, options.tokenizer, options.work, layers)
@@ -134,7 +134,7 @@ def steps_of(
     return stepper, train(stepper, encoded, schedule)
 
 
-def train(stack: Stack, recipe: Recipe, options: Options, begun_s: float, profile: bool) -> Measured:
+def train(stack: Stack, recipe: Recipe, options: Options, begun_s: float, profile: Path | None) -> Measured:
     """Steps in steady state, and the whole from nothing to a saved adapter."""
     import torch
 
@@ -147,7 +147,7 @@ def train(stack: Stack, recipe: Recipe, options: Options, begun_s: float, profil
         ends_s.append(time.perf_counter())
         losses.append(step.loss)
         if profile and step.step == 30:
-            show_profile(steps)
+            write_profile(steps, profile)
             break
     train_s = ends_s[-1] - ends_s[0]
     classifier.model.save_pretrained(options.work / f"adapter-{stack.recipe}", save_embedding_layers=False)
@@ -169,7 +169,7 @@ def train(stack: Stack, recipe: Recipe, options: Options, begun_s: float, profil
     )
 
 
-def show_profile(steps: Iterator[Any]) -> None:
+def write_profile(steps: Iterator[Any], path: Path) -> None:
     """The kernels of ten steps, by time."""
     import torch
 
@@ -178,10 +178,11 @@ def show_profile(steps: Iterator[Any]) -> None:
         for _ in islice(steps, 10):
             pass
         torch.cuda.synchronize()
-    print(seen.key_averages().table(sort_by="cuda_time_total", row_limit=28, max_name_column_width=70))
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(seen.key_averages().table(sort_by="cuda_time_total", row_limit=40, max_name_column_width=70))
 
 
-def score(stack: Stack, recipe: Recipe, options: Options, profile: bool) -> Measured:
+def score(stack: Stack, recipe: Recipe, options: Options, profile: Path | None) -> Measured:
     """Label probabilities of all rows with the adapter on, the second time."""
     import torch
 
@@ -198,7 +199,7 @@ def score(stack: Stack, recipe: Recipe, options: Options, profile: bool) -> Meas
         torch.cuda.synchronize()
         spent_s = time.perf_counter() - begun_s
     if profile:
-        show_profile(score_batches(classifier, encoded, settings))
+        write_profile(score_batches(classifier, encoded, settings), profile)
     return Measured(
         stack=stack.title,
         shape=stack.shape,

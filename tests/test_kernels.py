@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from labeltune.model.attention import attend, attend_in_grid, rotate_and_attend
+from labeltune.model.attention import answer, attend, attend_in_grid, rotate_and_attend
 from labeltune.model.dropout import Dropping
 from labeltune.model.fuse import gated_silu
 from labeltune.model.packing import Packing, pack
@@ -64,17 +64,37 @@ def test_rotary_embedding_before_attention(dtype, heads, size):
     rotary = size // 4 * 2
     for packing in packings():
         tokens = len(packing.layout)
-        angles = torch.rand(tokens, rotary // 2, device="cuda").repeat(1, 2) * 6
+        angles = torch.rand(1, tokens, rotary // 2, device="cuda").repeat(1, 1, 2) * 6
         cos, sin = angles.cos().to(dtype), angles.sin().to(dtype)
         qkv = randn(tokens, heads[0] + 2 * heads[1], size, dtype=dtype)
-        answers = gradients(lambda x, c=cos, s=sin, p=packing: rotate_and_attend(x, c, s, heads, p, 0.1), [qkv])
+        answers = gradients(lambda x, w=(cos, sin), p=packing: rotate_and_attend(x, w, heads, p, 0.1), [qkv])
         at_home = Packing(packing.layout, torch.device("cpu"))
         alone = [tensor.detach().cpu().double() for tensor in (qkv, cos, sin)]
         expected = gradients(
-            lambda x, c=alone[1], s=alone[2], p=at_home: rotate_and_attend(x, c, s, heads, p, 0.1),
+            lambda x, w=(alone[1], alone[2]), p=at_home: rotate_and_attend(x, w, heads, p, 0.1),
             [alone[0].requires_grad_()],
         )
         assert_close(answers, expected, dtype)
+
+
+@DTYPES
+@HEADS
+def test_attention_of_a_few_places_of_which_one_is_read_twice(dtype, heads, size):
+    torch.manual_seed(0)
+    for packing in packings():
+        tokens = len(packing.layout)
+        places = torch.tensor([tokens // 2, 0, tokens // 3, tokens // 2])
+        counts = ((3, heads[0]), (tokens, heads[1]), (tokens, heads[1]))
+        inputs = [randn(count, h, size, dtype=dtype) for count, h in counts]
+
+        def output(q, k, v, packing):
+            return answer(q[[0, 1, 2, 0]], k, v, packing, 0.1)
+
+        there = packing.answering(places.cuda())
+        at_home = Packing(packing.layout, torch.device("cpu")).answering(places)
+        answers = gradients(lambda *qkv, p=there: output(*qkv, p), inputs)
+        alone = [tensor.detach().cpu().double().requires_grad_() for tensor in inputs]
+        assert_close(answers, gradients(lambda *qkv, p=at_home: output(*qkv, p), alone), dtype)
 
 
 @DTYPES

@@ -11,6 +11,7 @@ from labeltune.model.adapter import add_adapter, trainable_parameters
 from labeltune.model.attention import attend_in_grid, rotate_and_attend
 from labeltune.model.base import load_base
 from labeltune.model.branches import begin_mlps_early
+from labeltune.model.linear import LinearGroup
 from labeltune.model.packing import WORTH_SHARING, Packing, pack
 from labeltune.model.ready import make_ready
 from labeltune.recipe import AdapterSettings, ModelSettings
@@ -115,6 +116,64 @@ def test_packed_and_fused_gives_the_losses_and_gradients_of_transformers_and_pef
         torch.testing.assert_close(one, other, atol=1e-6, rtol=1e-3)
 
 
+def test_the_first_layer_computes_equal_tokens_once_and_the_last_answers_alone(family, examples, monkeypatch):
+    classifier, _ = make_ready(tuned(family, ALL))
+    batch = make_batch(classifier, classifier.prompter.encode_rows(examples[:9]), np.arange(9), [1.0] * 3)
+    ids_T = batch.inputs.layout.token_ids_T
+    distinct, tokens = len(set(ids_T)), len(ids_T)
+    rows, real = {}, LinearGroup.__call__
+
+    def note(group, x):
+        rows[group] = x.shape[-2]
+        return real(group, x)
+
+    monkeypatch.setattr(LinearGroup, "__call__", note)
+    row_losses(classifier, batch, smoothing=0.0)
+    first, last = (
+        [rows[group] for module in layer.modules() for group in getattr(module.forward, "groups", ())]
+        for layer in (classifier.inner.model.layers[0], classifier.inner.model.layers[-1])
+    )
+    of_mlp = distinct if classifier.model.config.model_type == "phi" else tokens
+    assert 9 < distinct < tokens
+    assert first == [distinct, tokens, of_mlp, of_mlp]
+    assert last == [9, tokens, 9, 9, 9]
+
+
+@pytest.mark.parametrize(
+    "wrong", ["labeltune.model.ends.answer", "labeltune.model.ends.rotate", "labeltune.model.packing.Packing.distinct"]
+)
+def test_a_layer_that_computes_something_else_is_put_back(tiny_model, examples, monkeypatch, wrong):
+    def zeros(x, *_):
+        return torch.zeros_like(x)
+
+    def first_is_all(packing):
+        return torch.zeros(1, dtype=torch.int64), torch.zeros_like(packing.input_ids_1T[0])
+
+    plain, ready = tuned(tiny_model, ALL), tuned(tiny_model, ALL)
+    monkeypatch.setattr(wrong, property(first_is_all) if wrong.endswith("distinct") else zeros)
+    ready, _ = make_ready(ready)
+    monkeypatch.undo()
+    assert ready.answers_alone == wrong.endswith("distinct")
+    prompts = [plain.prompter.encode_rows(examples).prompt(row) for row in range(8)]
+    with torch.no_grad():
+        torch.testing.assert_close(score_labels(ready, prompts), score_labels(plain, prompts), atol=1e-5, rtol=1e-5)
+
+
+def test_places_that_are_read_twice_and_recomputed_activations_change_no_gradient(family, examples):
+    plain, ready = tuned(family, ALL), tuned(family, ALL)
+    ready, _ = make_ready(ready)
+    ready.model.train()
+    ready.model.gradient_checkpointing_enable({"use_reentrant": False})
+    found = []
+    for classifier in (plain, ready):
+        rows = [classifier.prompter.encode_rows(examples).prompt(row) for row in range(4)]
+        ends = [np.array([len(row) - 1, 2, len(row) - 1]) for row in rows]
+        logits_AV = classifier.answer_logits(*classifier.lay_out(rows, ends, share=True))
+        found.append(torch.autograd.grad(logits_AV.sin().sum(), list(trainable_parameters(classifier.model).values())))
+    for one, other in zip(*found, strict=True):
+        torch.testing.assert_close(one, other, atol=1e-4, rtol=1e-3)
+
+
 def test_an_mlp_that_reads_what_attention_reads_may_begin_early_and_gives_the_same(family, examples):
     classifier, _ = make_ready(tuned(family, ALL))
     layers = classifier.inner.model.layers
@@ -177,8 +236,8 @@ def test_the_adapter_switched_off_leaves_the_base(tiny_model, examples):
 
 
 def test_a_stand_in_that_computes_something_else_is_not_used(tiny_model, monkeypatch):
-    def never_turned(qkv, cos, sin, heads, packing, scale):
-        return rotate_and_attend(qkv, torch.ones_like(cos), torch.zeros_like(sin), heads, packing, scale)
+    def never_turned(qkv, waves, heads, packing, scale):
+        return rotate_and_attend(qkv, (torch.ones_like(waves[0]), torch.zeros_like(waves[1])), heads, packing, scale)
 
     monkeypatch.setattr("labeltune.model.fuse.rotate_and_attend", never_turned)
     ready, notes = make_ready(tuned(tiny_model, ALL))

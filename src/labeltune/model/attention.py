@@ -15,6 +15,9 @@ from labeltune.model.packing import Grid, Packing
 
 # T packed tokens, P of them shared, G groups, L tokens of the longest group, H heads, K key heads, D head size
 
+Waves = tuple[torch.Tensor, torch.Tensor]
+"""Cosines and sines of rotary embedding, each (1, T, R) as transformers gives them: R numbers of a head are turned."""
+
 PACKED_ATTENTION = "labeltune"
 FP32_ATTENTION = "labeltune_fp32"
 FEW_SCORES = 2**22
@@ -91,8 +94,7 @@ def attend(
 
 def rotate_and_attend(
     qkv_TND: torch.Tensor,
-    cos_TR: torch.Tensor,
-    sin_TR: torch.Tensor,
+    waves: Waves,
     heads: tuple[int, int],
     packing: Packing,
     scale: float,
@@ -100,14 +102,14 @@ def rotate_and_attend(
     """`attend` after rotary position embedding (Su et al. 2021, arXiv 2104.09864), halves paired; returns (T, H, D).
 
     Args:
-        qkv_TND: queries, keys and values side by side, N = H + 2 K; the first R numbers of queries and keys are turned.
+        qkv_TND: queries, keys and values side by side, N = H + 2 K; queries and keys are turned.
         heads: H and K.
     """
     output: torch.Tensor
     if qkv_TND.device.type == "cuda":
-        output = apply(_RotateAndAttend, qkv_TND, cos_TR, sin_TR, heads, packing, scale)
+        output = apply(_RotateAndAttend, qkv_TND, waves[0][0], waves[1][0], heads, packing, scale)
     else:
-        output = apply(_AttendInGrid, qkv_TND, (cos_TR, sin_TR), heads, packing.grid, scale)
+        output = apply(_AttendInGrid, qkv_TND, waves, heads, packing.grid, scale)
     return output
 
 
@@ -120,47 +122,126 @@ def attend_in_grid(
     return output
 
 
-class _AttendInGrid(torch.autograd.Function):
-    """torch's attention on groups laid out as padded rows, behind the shared tokens; after a rotation, if any.
+def rotate(x_TND: torch.Tensor, waves: Waves, turning: int) -> torch.Tensor:
+    """Rotary position embedding of the first `turning` heads; the others as they are."""
+    output: torch.Tensor = apply(_Rotate, x_TND, waves, turning)
+    return output
 
-    Half precision is widened, since processors compute softmax in float32 faster. As one function with a graph of its
-    own inside, gradients are gathered from the grid, where autograd would scatter them into zeros.
+
+def answer(
+    q_AHD: torch.Tensor, k_TKD: torch.Tensor, v_TKD: torch.Tensor, packing: Packing, scale: float
+) -> torch.Tensor:
+    """`attend` of the answers alone, (A, H, D). A place that is read twice is there twice."""
+    places_A = packing.answers_A
+    assert places_A is not None
+    if q_AHD.device.type == "cuda":
+        tokens, (heads, size) = len(k_TKD), q_AHD.shape[1:]
+        q_THD = spread_out(q_AHD.flatten(1), places_A, tokens).view(tokens, heads, size)
+        return attend(q_THD, k_TKD, v_TKD, packing, scale).index_select(0, places_A)
+    tokens_T, ends_T = torch.arange(len(k_TKD), device=k_TKD.device), packing.ends_T
+    seen_AT = (tokens_T <= places_A[:, None]) & (places_A[:, None] < ends_T)
+    repeats = q_AHD.shape[1] // k_TKD.shape[1]
+    wide = torch.promote_types(q_AHD.dtype, torch.float32)
+    q_1HAD, k_1HTD, v_1HTD = (tensor.to(wide).transpose(0, 1)[None] for tensor in (q_AHD, k_TKD, v_TKD))
+    if repeats > 1:
+        k_1HTD, v_1HTD = (tensor.repeat_interleave(repeats, 1) for tensor in (k_1HTD, v_1HTD))
+    out_1HAD = scaled_dot_product_attention(q_1HAD, k_1HTD, v_1HTD, attn_mask=seen_AT, scale=scale)
+    return out_1HAD[0].transpose(0, 1).to(q_AHD.dtype)
+
+
+def spread_out(picked_AH: torch.Tensor, places_A: torch.Tensor, tokens: int) -> torch.Tensor:
+    """Rows put where they were picked from, zeros elsewhere; (T, H). A place that was picked twice gets the mean.
+
+    >>> spread_out(torch.tensor([[1.0], [5.0], [5.0]]), torch.tensor([0, 2, 2]), tokens=3).flatten().tolist()
+    [1.0, 0.0, 5.0]
+    """
+    times_T = picked_AH.new_zeros(tokens).index_add_(0, places_A, picked_AH.new_ones(len(places_A)))
+    return picked_AH.new_zeros(tokens, picked_AH.shape[1]).index_add(
+        0, places_A, picked_AH / times_T[places_A][:, None]
+    )
+
+
+class _Rotate(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, x: torch.Tensor, waves: Waves, turning: int) -> torch.Tensor:
+        ctx.waves, ctx.turning = waves, turning
+        return _rotated(x, waves, turning, backward=False)
+
+    @staticmethod
+    def backward(ctx: Any, d_out: torch.Tensor) -> tuple[torch.Tensor | None, ...]:
+        return _rotated(d_out, ctx.waves, ctx.turning, backward=True), None, None
+
+
+def _rotated(x_TND: torch.Tensor, waves: Waves, turning: int, backward: bool) -> torch.Tensor:
+    cos_1TR, sin_1TR = waves
+    if x_TND.device.type == "cuda":
+        from labeltune.model import kernels
+
+        return kernels.rotate(x_TND.contiguous(), cos_1TR[0].contiguous(), sin_1TR[0].contiguous(), turning, backward)
+    turned = x_TND.clone()
+    _turn(turned[:, :turning], (cos_1TR[0, :, None], sin_1TR[0, :, None]), backward)
+    return turned
+
+
+class _AttendInGrid(torch.autograd.Function):
+    """Attention on groups laid out as padded rows, behind the shared tokens; after a rotation, if any.
+
+    Half precision is widened, since processors compute softmax in float32 faster. Where no pass of the shared tokens is
+    needed and rows are short, the gradient is written out; elsewhere it comes from a graph of its own inside. Either
+    way gradients are gathered from the grid, where autograd would scatter them into zeros.
     """
 
     @staticmethod
     def forward(
         ctx: Any,
         qkv: torch.Tensor,
-        rotation: tuple[torch.Tensor, torch.Tensor] | None,
+        rotation: Waves | None,
         heads: tuple[int, int],
         grid: Grid,
         scale: float,
     ) -> torch.Tensor:
-        wide = qkv.to(torch.promote_types(qkv.dtype, torch.float32), copy=rotation is not None)
+        wide = qkv.to(torch.promote_types(qkv.dtype, torch.float32))
+        prefix_N1PD = wide[: grid.shared].transpose(0, 1)[:, None].clone()
+        laid_NGLD = _rows_of(wide, grid.rows_in(wide.shape[1]), grid.places_GL.shape)
         if rotation is not None:
-            _turn(wide[:, : sum(heads)], *rotation)
-        inputs = (wide[: grid.shared].clone(), _rows_of(wide, grid.rows_in(wide.shape[1]), grid.places_GL.shape))
+            for part, waves in zip((prefix_N1PD, laid_NGLD), _laid_waves(rotation, grid), strict=True):
+                _turn(part[: sum(heads)], waves, backward=False)
+        ctx.rotation, ctx.heads, ctx.grid, ctx.scale = rotation, heads, grid, scale
+        ctx.written_out = not grid.shared and _are_few(heads[0] * laid_NGLD[0, ..., 0].numel() * laid_NGLD.shape[2])
+        if ctx.written_out:
+            weights_BLL, out_BLD = _softmax_products(_heads_apart(laid_NGLD, heads), grid, scale)
+            ctx.save_for_backward(laid_NGLD, weights_BLL)
+            return _rows_back(out_BLD.view(heads[0], *laid_NGLD.shape[1:]), grid).to(qkv.dtype)
+        inputs = (prefix_N1PD, laid_NGLD)
         with torch.set_grad_enabled(ctx.needs_input_grad[0]):
             for given in inputs:
                 given.requires_grad_(ctx.needs_input_grad[0])
-            prefix_PHD, out_HGLD = _attend_groups(*inputs, heads, grid, scale)
-        ctx.rotation, ctx.heads, ctx.grid, ctx.inside = rotation, heads, grid, (inputs, (prefix_PHD, out_HGLD))
-        back_THD = _rows_back(out_HGLD.detach(), grid)
-        return torch.cat([prefix_PHD.detach(), back_THD]).to(qkv.dtype)
+            out_H1PD, out_HGLD = _attend_groups(*inputs, heads, grid, scale)
+        ctx.inside = (inputs, (out_H1PD, out_HGLD))
+        prefix_PHD, back_THD = out_H1PD.detach()[:, 0].transpose(0, 1), _rows_back(out_HGLD.detach(), grid)
+        return torch.cat([prefix_PHD, back_THD]).to(qkv.dtype)
 
     @staticmethod
     def backward(ctx: Any, d_out: torch.Tensor) -> tuple[torch.Tensor | None, ...]:
         grid: Grid = ctx.grid
-        inputs, outputs = ctx.inside
-        d_wide = d_out.to(outputs[1].dtype)
+        d_wide = d_out.to(torch.promote_types(d_out.dtype, torch.float32))
         d_HGLD = _rows_of(d_wide, grid.rows_in(ctx.heads[0]), grid.places_GL.shape).mul_(grid.answers_GL1)
-        d_prefix, d_laid = torch.autograd.grad(outputs, inputs, (d_wide[: grid.shared], d_HGLD))
-        d_back = _rows_back(d_laid, grid)
-        d_back[: grid.repeated] = d_laid[:, :, : grid.repeated].sum(1).transpose(0, 1)
-        d_qkv = torch.cat([d_prefix, d_back])
+        d_prefix = None
+        if ctx.written_out:
+            laid_NGLD, weights_BLL = ctx.saved_tensors
+            d_laid = _softmax_products_back(d_HGLD, laid_NGLD, weights_BLL, ctx.heads, ctx.scale)
+        else:
+            inputs, outputs = ctx.inside
+            d_H1PD = d_wide[: grid.shared].transpose(0, 1)[:, None]
+            d_prefix, d_laid = torch.autograd.grad(outputs, inputs, (d_H1PD, d_HGLD))
         if ctx.rotation is not None:
-            cos, sin = ctx.rotation
-            _turn(d_qkv[:, : sum(ctx.heads)], cos, sin, backward=True)
+            for part, waves in zip((d_prefix, d_laid), _laid_waves(ctx.rotation, grid), strict=True):
+                if part is not None:
+                    _turn(part[: sum(ctx.heads)], waves, backward=True)
+        d_qkv = _rows_back(d_laid, grid)
+        d_qkv[: grid.repeated] = d_laid[:, :, : grid.repeated].sum(1).transpose(0, 1)
+        if d_prefix is not None:
+            d_qkv = torch.cat([d_prefix[:, 0].transpose(0, 1), d_qkv])
         return d_qkv.to(d_out.dtype), None, None, None, None
 
 
@@ -175,56 +256,90 @@ def _rows_back(x_HGLD: torch.Tensor, grid: Grid) -> torch.Tensor:
     return x_HGLD.reshape(-1, size).index_select(0, grid.rows_back(heads)).view(-1, heads, size)
 
 
-def _turn(x_TND: torch.Tensor, cos_TR: torch.Tensor, sin_TR: torch.Tensor, backward: bool = False) -> None:
-    """Rotate the first R numbers of all heads in place, or undo it in their gradient."""
-    rotary = cos_TR.shape[-1]
-    (cos_1, cos_2), (sin_1, sin_2) = ((wave[:, None].to(x_TND.dtype).chunk(2, -1)) for wave in (cos_TR, sin_TR))
-    if backward:
-        sin_1, sin_2 = -sin_2, -sin_1
-    one, two = x_TND[..., :rotary].chunk(2, dim=-1)
-    new_one = torch.addcmul(one * cos_1, two, sin_1, value=-1)
-    two.mul_(cos_2).addcmul_(one, sin_2)
-    one.copy_(new_one)
+def _laid_waves(waves: Waves, grid: Grid) -> tuple[Waves, Waves]:
+    """Those of the shared tokens, (P, R), and those of the groups, (G, L, R): computed once for all layers."""
+    if grid.waves is None or grid.waves[0] is not waves[0]:
+        (cos_TR, sin_TR), shape, places = (wave_1TR[0] for wave_1TR in waves), grid.places_GL.shape, grid.places_GL
+        laid = (cos_TR[places.flatten()].view(*shape, -1), sin_TR[places.flatten()].view(*shape, -1))
+        grid.waves = (waves[0], (cos_TR[: grid.shared], sin_TR[: grid.shared]), laid)
+    return grid.waves[1], grid.waves[2]
+
+
+def _turn(x: torch.Tensor, waves: Waves, backward: bool) -> None:
+    """Rotate the first R numbers of tokens (..., D) in place, or undo it in their gradient; waves are (..., R)."""
+    cos, sin = (wave.to(x.dtype) for wave in waves)
+    turned = x[..., : cos.shape[-1]]
+    (one, two), (sin_1, sin_2) = turned.chunk(2, -1), sin.chunk(2, -1)
+    signed = torch.cat([sin_2, -sin_1] if backward else [-sin_1, sin_2], -1)
+    swapped = torch.cat([two, one], -1)
+    turned.mul_(cos).addcmul_(swapped, signed)
 
 
 def _attend_groups(
-    prefix_PND: torch.Tensor, laid_NGLD: torch.Tensor, heads: tuple[int, int], grid: Grid, scale: float
+    prefix_N1PD: torch.Tensor, laid_NGLD: torch.Tensor, heads: tuple[int, int], grid: Grid, scale: float
 ) -> tuple[torch.Tensor, torch.Tensor]:
-    """Attention of the shared tokens among themselves, (P, H, D), and of every group, (H, G, L, D)."""
+    """Attention of the shared tokens among themselves, (H, 1, P, D), and of every group, (H, G, L, D)."""
     q_HGLD, k_HGLD, v_HGLD = _heads_apart(laid_NGLD, heads)
-    q_H1PD, k_H1PD, v_H1PD = _heads_apart(prefix_PND.transpose(0, 1)[:, None], heads)
-    prefix_PHD = q_H1PD[:, 0].transpose(0, 1)
+    out_H1PD, k_H1PD, v_H1PD = _heads_apart(prefix_N1PD, heads)
     if grid.shared:
-        out_H1PD = scaled_dot_product_attention(q_H1PD, k_H1PD, v_H1PD, is_causal=True, scale=scale)
-        prefix_PHD, groups = out_H1PD[:, 0].transpose(0, 1), laid_NGLD.shape[1]
+        groups = laid_NGLD.shape[1]
+        out_H1PD = scaled_dot_product_attention(out_H1PD, k_H1PD, v_H1PD, is_causal=True, scale=scale)
         k_HGLD = torch.cat([k_H1PD.expand(-1, groups, -1, -1), k_HGLD], dim=2)
         v_HGLD = torch.cat([v_H1PD.expand(-1, groups, -1, -1), v_HGLD], dim=2)
     if not laid_NGLD.numel():
-        return prefix_PHD, q_HGLD
-    if q_HGLD.shape[:3].numel() * k_HGLD.shape[2] <= FEW_SCORES:
-        return prefix_PHD, _attend_at_once(q_HGLD, k_HGLD, v_HGLD, grid, scale)
+        return out_H1PD, q_HGLD
+    if _are_few(q_HGLD.shape[:3].numel() * k_HGLD.shape[2]):
+        return out_H1PD, _softmax_products((q_HGLD, k_HGLD, v_HGLD), grid, scale)[1].view(q_HGLD.shape)
     mask = None if grid.plain_causal else grid.mask_GLK
-    return prefix_PHD, scaled_dot_product_attention(
+    return out_H1PD, scaled_dot_product_attention(
         q_HGLD, k_HGLD, v_HGLD, attn_mask=mask, is_causal=mask is None, scale=scale
     )
 
 
-def _attend_at_once(
-    q_HGLD: torch.Tensor, k_HGKD: torch.Tensor, v_HGKD: torch.Tensor, grid: Grid, scale: float
-) -> torch.Tensor:
-    """Attention with all scores in memory: torch's own takes half as long again where rows are short."""
-    q_BLD, k_BKD, v_BKD = (tensor.flatten(0, 1) for tensor in (q_HGLD, k_HGKD, v_HGKD))
+def _are_few(scores: int) -> bool:
+    """Whether so many are kept in memory at once, which torch's own attention takes half as long again for."""
+    return scores <= FEW_SCORES
+
+
+def _softmax_products(
+    qkv: tuple[torch.Tensor, torch.Tensor, torch.Tensor], grid: Grid, scale: float
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """Attention weights (B, L, K) and outputs (B, L, D) of B = H * G heads of groups; given are (H, G, L or K, D)."""
+    q_BLD, k_BKD, v_BKD = (tensor.flatten(0, 1) for tensor in qkv)
     hidden_GLK = grid.hidden_GLK.to(q_BLD.dtype)
-    hidden_BLK = hidden_GLK if grid.plain_causal else hidden_GLK.repeat(q_HGLD.shape[0], 1, 1)
+    hidden_BLK = hidden_GLK if grid.plain_causal else hidden_GLK.repeat(qkv[0].shape[0], 1, 1)
     weights_BLK = torch.baddbmm(hidden_BLK, q_BLD, k_BKD.transpose(1, 2), alpha=scale).softmax(-1)
-    return torch.bmm(weights_BLK, v_BKD).view(q_HGLD.shape)
+    return weights_BLK, torch.bmm(weights_BLK, v_BKD)
 
 
-def _heads_apart(together_NGLD: torch.Tensor, heads: tuple[int, int]) -> tuple[torch.Tensor, ...]:
+def _softmax_products_back(
+    d_out_HGLD: torch.Tensor, laid_NGLD: torch.Tensor, weights_BLL: torch.Tensor, heads: tuple[int, int], scale: float
+) -> torch.Tensor:
+    """Gradient of queries, keys and values side by side, (N, G, L, D)."""
+    q_BLD, k_BLD, v_BLD = (tensor.flatten(0, 1) for tensor in _heads_apart(laid_NGLD, heads))
+    d_out_BLD, d_laid_NGLD = d_out_HGLD.flatten(0, 1), torch.empty_like(laid_NGLD)
+    d_parts = d_laid_NGLD.split([heads[0], heads[1], heads[1]])
+    alone = heads[0] == heads[1]
+    dq_BLD, dk_BLD, dv_BLD = (d_part.flatten(0, 1) if alone else torch.empty_like(q_BLD) for d_part in d_parts)
+    d_weights_BLL = torch.bmm(d_out_BLD, v_BLD.transpose(1, 2))
+    d_scores_BLL = torch.ops.aten._softmax_backward_data(d_weights_BLL, weights_BLL, -1, weights_BLL.dtype).mul_(scale)
+    torch.bmm(d_scores_BLL, k_BLD, out=dq_BLD)
+    torch.bmm(d_scores_BLL.transpose(1, 2), q_BLD, out=dk_BLD)
+    torch.bmm(weights_BLL.transpose(1, 2), d_out_BLD, out=dv_BLD)
+    if not alone:
+        d_parts[0].copy_(dq_BLD.view_as(d_parts[0]))
+        for d_part, d_BLD in zip(d_parts[1:], (dk_BLD, dv_BLD), strict=True):
+            torch.sum(d_BLD.view(heads[1], -1, *d_part.shape[1:]), 1, out=d_part)
+    return d_laid_NGLD
+
+
+def _heads_apart(
+    together_NGLD: torch.Tensor, heads: tuple[int, int]
+) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
     """Queries, keys and values, (H, G, L, D) each; keys and values repeated for the queries' heads."""
-    parts = together_NGLD.split([heads[0], heads[1], heads[1]])
+    q, k, v = together_NGLD.split([heads[0], heads[1], heads[1]])
     repeats = heads[0] // heads[1]
-    return parts[0], *(part.repeat_interleave(repeats, 0) if repeats > 1 else part for part in parts[1:])
+    return (q, k.repeat_interleave(repeats, 0), v.repeat_interleave(repeats, 0)) if repeats > 1 else (q, k, v)
 
 
 class _Attend(torch.autograd.Function):

@@ -30,7 +30,7 @@ class EarlyMlp:
     def _begin(self, _attention: Any, args: Any, options: Any) -> None:
         if self.layer.gradient_checkpointing and self.layer.training:
             return  # the backward pass computes a layer again on one stream
-        x = _given(args, options)
+        x = given_to(args, options)
         if self.stream is None:
             self._begun = (x, self.original(x))
             return
@@ -59,11 +59,11 @@ def begin_mlps_early(layers: Sequence[Any], run: Callable[[], Any], stream: torc
     Returns:
         how many do.
     """
-    found = [(layer, attention) for layer in layers if (attention := _attention_of(layer)) is not None]
+    found = [(layer, attention) for layer in layers if (attention := attention_of(layer)) is not None]
     inputs: dict[int, Any] = {}
 
     def note(module: Any, args: Any, options: Any) -> None:
-        inputs[id(module)] = _given(args, options)
+        inputs[id(module)] = given_to(args, options)
 
     with contextlib.ExitStack() as hooks, torch.no_grad():
         for module in (module for layer, attention in found for module in (attention, layer.mlp)):
@@ -75,12 +75,13 @@ def begin_mlps_early(layers: Sequence[Any], run: Callable[[], Any], stream: torc
     return len(alike)
 
 
-def _given(args: Sequence[Any], options: dict[str, Any]) -> Any:
+def given_to(args: Sequence[Any], options: dict[str, Any]) -> Any:
     """The hidden states among a module's arguments."""
     return args[0] if args else options.get("hidden_states")
 
 
-def _attention_of(layer: Any) -> Any:
+def attention_of(layer: Any) -> Any:
+    """A decoder layer's attention; None where there is no such thing beside an MLP."""
     if not hasattr(layer, "mlp") or not hasattr(layer, "gradient_checkpointing"):
         return None
     return next((getattr(layer, name) for name in ("self_attn", "attention") if hasattr(layer, name)), None)

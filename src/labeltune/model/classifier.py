@@ -43,8 +43,8 @@ class Classifier:
     """Whether training computes activations again; None where train.gradient_checkpointing decides."""
     packed: bool = False
     """Whether the model reads rows joined end to end; otherwise they are padded on the right."""
-    last_layer: Any = None
-    """The last decoder layer, where its MLP's output matters at the answers alone; None where that is not known."""
+    answers_alone: bool = False
+    """Whether the last layer gives its output at the answers alone."""
     head: Head | None = None
     """The classification head; None where the model answers in words."""
     draws: Draws | None = None
@@ -135,7 +135,7 @@ class Classifier:
 
         The vocabulary's product costs most of the memory of a pass over short prompts, and all positions but the
         answer's are thrown away. Picking the places just before the output layer keeps whatever a model family does to
-        its logits afterwards (scaling, soft capping). The last layer's MLP is computed at these places alone, too.
+        its logits afterwards (scaling, soft capping).
 
         Args:
             inputs: packed rows, or (B, T) rows padded on the right: causality hides the padding, so there is no mask.
@@ -144,6 +144,7 @@ class Classifier:
         """
         if isinstance(inputs, Packing):
             compiling.wait(self.model.training)
+            inputs = inputs.answering(places_A) if self.answers_alone else inputs
         if self.head is not None:
             arguments = model_inputs(inputs)
             if isinstance(inputs, torch.Tensor) and not self.head.reads_last:
@@ -153,34 +154,12 @@ class Classifier:
         def pick(_module: torch.nn.Module, given: tuple[torch.Tensor, ...]) -> tuple[torch.Tensor, ...]:
             return (given[0].flatten(0, 1)[places_A][None], *given[1:])
 
-        def spread(_module: torch.nn.Module, _given: Any, output: torch.Tensor) -> torch.Tensor:
-            assert isinstance(inputs, Packing)
-            return spread_out(output[0], places_A, inputs.ints_4T.shape[1])[None]
-
-        hooks = [self.model.get_output_embeddings().register_forward_pre_hook(pick)]
-        if self.last_layer is not None and not (self.last_layer.gradient_checkpointing and self.model.training):
-            mlp = self.last_layer.mlp
-            hooks += [mlp.register_forward_pre_hook(pick), mlp.register_forward_hook(spread)]
-        try:
-            with self.autocast():
-                output = self.model(**model_inputs(inputs), use_cache=False)
-        finally:
-            for hook in hooks:
-                hook.remove()
+        with contextlib.ExitStack() as hooks, self.autocast():
+            if not self.answers_alone:
+                hooks.callback(self.model.get_output_embeddings().register_forward_pre_hook(pick).remove)
+            output = self.model(**model_inputs(inputs), use_cache=False)
         logits_AV: torch.Tensor = output.logits[0].float()
         return logits_AV
-
-
-def spread_out(picked_AH: torch.Tensor, places_A: torch.Tensor, tokens: int) -> torch.Tensor:
-    """Rows put where they were picked from, zeros elsewhere; (T, H). A place that was picked twice gets the mean.
-
-    >>> spread_out(torch.tensor([[1.0], [5.0], [5.0]]), torch.tensor([0, 2, 2]), tokens=3).flatten().tolist()
-    [1.0, 0.0, 5.0]
-    """
-    times_T = picked_AH.new_zeros(tokens).index_add_(0, places_A, picked_AH.new_ones(len(places_A)))
-    return picked_AH.new_zeros(tokens, picked_AH.shape[1]).index_add(
-        0, places_A, picked_AH / times_T[places_A][:, None]
-    )
 
 
 def model_inputs(inputs: Inputs) -> dict[str, Any]:

@@ -69,6 +69,8 @@ class FusedAttention:
         self.size = int(module.head_dim)
         queries, keys, _ = self.groups[0].frozen.sizes
         self.heads = (queries // self.size, keys // self.size)
+        self.project: Callable[[torch.Tensor, Packing], torch.Tensor] = lambda x, _packing: self.groups[0](x)
+        """Queries, keys and values side by side."""
 
     def __call__(
         self,
@@ -89,9 +91,9 @@ class FusedAttention:
                 **options,
             )
             return result
-        qkv_TND = self.groups[0](hidden_states).squeeze(0).unflatten(1, (-1, self.size))
-        cos, sin = position_embeddings
-        out_THD = rotate_and_attend(qkv_TND, cos[0], sin[0], self.heads, packing, float(self.module.scaling))
+        qkv_TND = self.project(hidden_states, packing).squeeze(0).unflatten(1, (-1, self.size))
+        scale = float(self.module.scaling)
+        out_THD = rotate_and_attend(qkv_TND, position_embeddings, self.heads, packing, scale)
         return self.groups[1](out_THD.flatten(1)[None]), None
 
 

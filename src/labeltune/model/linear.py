@@ -43,7 +43,7 @@ class FrozenLinears:
     def __init__(self, modules: Sequence[torch.nn.Linear], workspace: Workspace) -> None:
         self.modules = list(modules)
         self.sizes = [module.out_features for module in modules]
-        self._workspace = workspace
+        self.workspace = workspace
         self._joined: torch.Tensor | None = None
         self._bias: torch.Tensor | None = None
         if not any(isinstance(module, Linear4bit) for module in modules):
@@ -59,7 +59,7 @@ class FrozenLinears:
         if self._joined is not None:
             return self._joined.to(dtype)
         device = self.modules[0].weight.device
-        whole = self._workspace.take(sum(self.sizes), self.modules[0].in_features, dtype, device)
+        whole = self.workspace.take(sum(self.sizes), self.modules[0].in_features, dtype, device)
         for module, target in zip(self.modules, whole.split(self.sizes), strict=True):
             if isinstance(module, Linear4bit):
                 unpack(module, target)
@@ -346,6 +346,13 @@ class LinearGroup:
         if not self.updates.is_current():
             Updates.refresh([self.updates])
         return self.updates
+
+
+def own_weight(layer: Any) -> None:
+    """Give a dense layer whose weight is part of a joined one a copy of its own."""
+    base = getattr(layer, "base_layer", layer)
+    if not isinstance(base, Linear4bit):
+        base.weight = torch.nn.Parameter(base.weight.detach().clone(), requires_grad=False)
 
 
 def groups_of(model: Any) -> list[LinearGroup]:

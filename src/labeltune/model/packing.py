@@ -114,6 +114,7 @@ class Packing:
             size: pad to so many tokens, which nothing else sees.
         """
         self.layout = layout if size is None else padded(layout, size)
+        self._few_sizes = size is not None
         starts_T = np.zeros(len(self.layout), dtype=np.int64)  # the prefix sees from the very beginning
         starts = self.layout.group_starts_G
         groups = np.searchsorted(starts, np.arange(len(self.layout)), side="right") - 1
@@ -122,12 +123,28 @@ class Packing:
         stacked = np.stack([self.layout.token_ids_T, self.layout.positions_T, self.layout.ends_T, starts_T])
         self.ints_4T = to_device(stacked, device)
         self.shared = to_device(np.array(self.layout.shared), device)
+        self.answers_A: torch.Tensor | None = None
+        """The places at whose output someone looks; None for all."""
 
     def copy(self) -> Packing:
         """The same in device memory of its own."""
         twin = copy.copy(self)
         twin.ints_4T, twin.shared = self.ints_4T.clone(), self.shared.clone()
         return twin
+
+    def answering(self, places_A: torch.Tensor) -> Packing:
+        """The same, read at these places alone."""
+        twin = copy.copy(self)
+        twin.answers_A = places_A
+        return twin
+
+    @cached_property
+    def distinct(self) -> tuple[torch.Tensor, torch.Tensor]:
+        """A place of each of U distinct tokens, (U,), and for all T which of these it is."""
+        _, first_U, which_T = np.unique(self.layout.token_ids_T, return_index=True, return_inverse=True)
+        if self._few_sizes:
+            first_U = np.pad(first_U, (0, min(static_size(len(first_U)), len(which_T)) - len(first_U)))
+        return to_device(first_U, self.ints_4T.device), to_device(which_T, self.ints_4T.device)
 
     @property
     def input_ids_1T(self) -> torch.Tensor:
@@ -184,6 +201,8 @@ class Grid:
         self.back_T = torch.from_numpy(back_T[self.shared :]).to(device)
         self.answers_GL1 = torch.from_numpy(answers_GL)[..., None].to(device)
         """Which places of the grid are read: not padding, and of repeated tokens one each."""
+        self.waves: tuple[Any, ...] | None = None
+        """Kept by rotary embedding from one layer to the next: the cosines, and both waves laid out."""
         self._rows: dict[tuple[str, int], torch.Tensor] = {}
 
     def rows_in(self, heads: int) -> torch.Tensor:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
@@ -15,6 +16,7 @@ from labeltune.model.branches import begin_mlps_early
 from labeltune.model.classifier import Classifier
 from labeltune.model.compiling import begin_dropout
 from labeltune.model.dropout import Draws, seed_dropout
+from labeltune.model.ends import Undo, answer_alone, compute_equal_tokens_once
 from labeltune.model.fuse import TOLERANCE, fuse
 from labeltune.model.linear import groups_of
 
@@ -47,9 +49,9 @@ def make_ready(classifier: Classifier) -> tuple[Classifier, list[str]]:
     if not error <= LARGEST_ERROR.get(classifier.compute_dtype, HALF_ERROR):
         return classifier, [f"rows are padded rather than packed: packing changes this model's output ({error:.2g})"]
     replaced = fuse(classifier.model, lambda: _sample_logits(packed))
+    packed = _equal_tokens_once(_answers_alone(packed))
     if packed.device.type == "cuda":
         packed = with_seeded_dropout(packed)
-    packed = _short_of_last_mlp(packed)
     fused = ", ".join(f"{count} {kind}s" for kind, count in replaced.items() if count)
     beside = _branches_side_by_side(packed)
     notes = [f"rows are packed; fused: {fused or 'nothing'}"]
@@ -67,20 +69,40 @@ def with_seeded_dropout(packed: Classifier) -> Classifier:
     return replace(packed, draws=draws)
 
 
-def _short_of_last_mlp(packed: Classifier) -> Classifier:
-    """A classifier that computes the last layer's MLP at the answers alone, if that leaves their logits as they are."""
+def _answers_alone(packed: Classifier) -> Classifier:
+    """A classifier whose last layer answers alone, if that leaves its logits as they are."""
     layers = [] if packed.head is not None else _layers(packed)
-    layer = layers[-1] if layers else None
-    if not hasattr(layer, "mlp") or not hasattr(layer, "gradient_checkpointing"):
-        return packed
-    shorter = replace(packed, last_layer=layer)
+    shorter = replace(packed, answers_alone=True)
+    return _if_equal(packed, shorter, lambda: answer_alone(layers[-1]) if layers else None)
+
+
+def _equal_tokens_once(packed: Classifier) -> Classifier:
+    """On processors, let the first layer compute equal tokens once, if that leaves logits as they are.
+
+    Not on GPUs, where the number of distinct tokens would make each batch a shape of its own.
+    """
+    layers = _layers(packed) if packed.device.type == "cpu" else []
+    return _if_equal(
+        packed, packed, lambda: compute_equal_tokens_once(layers[0], packed.has_dropout) if layers else None
+    )
+
+
+def _if_equal(packed: Classifier, changed: Classifier, change: Callable[[], Undo | None]) -> Classifier:
+    """The changed classifier if a sample's logits are the same; otherwise its layers are put back as they were."""
     with torch.no_grad():
         expected_SV = _sample_logits(packed)
-        try:
-            answer_SV = _sample_logits(shorter)
-        except (RuntimeError, TypeError, AttributeError):
+        undo = change()
+        if undo is None:
             return packed
-    return shorter if _relative_error(answer_SV, expected_SV) <= TOLERANCE.get(packed.compute_dtype, 1e-4) else packed
+        try:
+            answer_SV = _sample_logits(changed)
+        except (RuntimeError, TypeError, AttributeError, IndexError, KeyError):
+            undo()
+            return packed
+    if _relative_error(answer_SV, expected_SV) <= TOLERANCE.get(packed.compute_dtype, 1e-4):
+        return changed
+    undo()
+    return packed
 
 
 def _branches_side_by_side(packed: Classifier) -> int:
@@ -90,8 +112,12 @@ def _branches_side_by_side(packed: Classifier) -> int:
     """
     if packed.device.type != "cuda" or any(isinstance(module, Linear4bit) for module in packed.model.modules()):
         return 0
-    layers = [layer for layer in _layers(packed) if layer is not packed.last_layer]
-    return begin_mlps_early(layers, lambda: _sample_logits(packed), torch.cuda.Stream(packed.device))
+    layers = _layers(packed)
+    return begin_mlps_early(
+        layers[:-1] if packed.answers_alone else layers,
+        lambda: _sample_logits(packed),
+        torch.cuda.Stream(packed.device),
+    )
 
 
 def _layers(packed: Classifier) -> list[Any]:
@@ -120,9 +146,10 @@ def _cannot_pack(classifier: Classifier) -> str | None:
 
 
 def _sample_logits(classifier: Classifier) -> torch.Tensor:
-    """Logits (S, V) at the ends of a few short rows that begin alike."""
+    """Logits (S, V) at the ends of a few short rows that begin alike; each has tokens that come twice."""
     vocabulary = classifier.model.get_input_embeddings().num_embeddings
     random = np.random.default_rng(0)
     beginning = random.integers(0, vocabulary, 3)
-    rows = [np.concatenate([beginning, random.integers(0, vocabulary, size)]).astype(np.int32) for size in (4, 9, 6)]
+    own = [random.integers(0, vocabulary, size) for size in (4, 9, 6)]
+    rows = [np.concatenate([beginning, tokens, tokens[:2]]).astype(np.int32) for tokens in own]
     return classifier.answer_logits(*classifier.lay_out(rows, [np.array([len(row) - 1]) for row in rows], share=True))
