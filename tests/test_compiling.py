@@ -1,6 +1,7 @@
 """Kernels compiled ahead are those that training then uses, and all of its attention's and dropout's."""
 
 import threading
+from functools import partial
 
 import pytest
 import torch
@@ -12,29 +13,42 @@ from test_dropout import make_steps
 
 @pytest.fixture
 def nothing_under_way(monkeypatch):
-    monkeypatch.setattr(compiling, "_under_way", {"forward": [], "backward": []})
+    monkeypatch.setattr(compiling, "_under_way", {kind: [] for kind in compiling._under_way})
 
 
-def test_a_pass_waits_for_what_it_uses(nothing_under_way):
+@pytest.mark.parametrize(
+    ("how", "used"),
+    [
+        ((700, False, True), {"forward"}),
+        ((700, True, False), {"forward", "backward"}),
+        ((700, True, True), {"forward", "backward", "dropout"}),
+        ((84, True, False), {"forward", "backward", "few tokens back"}),
+    ],
+)
+def test_a_pass_waits_for_what_it_uses_and_for_nothing_else(nothing_under_way, how, used):
     done, go_on = [], threading.Event()
-    compiling._begin("backward", [lambda: go_on.wait(10) and done.append("backward")])
-    compiling._begin("forward", [lambda: done.append("forward")])
-    compiling.wait(training=False)
-    assert done == ["forward"]
+    for kind in compiling._under_way:
+        if kind in used:
+            compiling._begin(kind, partial(done.append, kind))
+    for kind in compiling._under_way.keys() - used:
+        compiling._begin(kind, lambda: go_on.wait(10))
+    compiling.wait(*how)
+    assert set(done) == used
+    waiting = [future for futures in compiling._under_way.values() for future in futures]
+    assert len(waiting) == len(compiling._under_way) - len(used)
     go_on.set()
-    compiling.wait(training=True)
-    assert done == ["forward", "backward"]
+    assert all(future.result() for future in waiting)
 
 
 def test_what_cannot_be_compiled_is_told_where_it_is_used(nothing_under_way):
-    compiling._begin("forward", [lambda: 1 / 0])
-    compiling.wait(training=True)
+    compiling._begin("forward", lambda: 1 / 0)
+    compiling.wait(84, training=True, drops=True)
     assert not compiling._under_way["forward"]
 
 
 def test_nothing_begins_without_a_gpu(nothing_under_way):
-    compiling.begin_attention(AutoConfig.for_model("phi"), torch.float32, torch.device("cpu"))
-    assert compiling._under_way == {"forward": [], "backward": []}
+    compiling.begin(AutoConfig.for_model("phi"), torch.float32, torch.device("cpu"))
+    assert not any(compiling._under_way.values())
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="kernels are for GPUs")
@@ -53,8 +67,8 @@ def test_nothing_is_compiled_in_training_that_was_begun_before(tiny_model, examp
         here = threading.current_thread().name
         compiled[here.startswith("compile")].add(str(about["repr"]).partition("[")[0])
 
-    def begin(kind, launches, real=compiling._begin):
-        real(kind, launches)
+    def begin(kind, *launches, real=compiling._begin):
+        real(kind, *launches)
         begun.extend(compiling._under_way[kind])
 
     monkeypatch.setattr(knobs.runtime, "jit_cache_hook", note)
@@ -62,5 +76,6 @@ def test_nothing_is_compiled_in_training_that_was_begun_before(tiny_model, examp
     make_steps(tiny_model, examples)
     assert [future.exception() for future in begun] == [None] * len(begun)
     assert {"attention_forward", "attention_backward_keys", "rotate_heads", "drop_kernel"} <= compiled[True]
-    # the trial of packing, when nothing is fused yet, has queries that lie elsewhere, and small heads' places tell
-    assert compiled[False] <= {"attention_forward"}
+    # the trial of packing, when nothing is fused yet, has queries that lie elsewhere, and small heads' places tell; so
+    # do those of few ranks
+    assert compiled[False] <= {"attention_forward", "dropped_product_kernel"}

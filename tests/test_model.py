@@ -1,3 +1,4 @@
+import gc
 import json
 
 import pytest
@@ -7,6 +8,7 @@ from transformers import AutoModelForCausalLM, LlamaConfig, LlamaForCausalLM, Ph
 from transformers.activations import NewGELUActivation
 
 from labeltune.durable import write_folder
+from labeltune.environment import prepare_libraries
 from labeltune.model.adapter import (
     FORMAT,
     TensorFile,
@@ -38,6 +40,16 @@ SMALL_ADAPTER = AdapterSettings(r=4, target_modules=["q_proj", "dense"])
 
 def load(folder, **settings):
     return load_base(ModelSettings(name_or_path=str(folder), device="cpu", **({"dtype": "float32"} | settings)))
+
+
+def test_garbage_is_not_looked_for_until_a_base_is_loaded(tiny_model):
+    try:
+        prepare_libraries()
+        assert not gc.isenabled()
+        load(tiny_model)
+        assert gc.isenabled()
+    finally:
+        gc.enable()
 
 
 def save_adapter(folder, tiny_model):

@@ -22,6 +22,8 @@ PACKED_ATTENTION = "labeltune"
 FP32_ATTENTION = "labeltune_fp32"
 FEW_SCORES = 2**22
 """So many products of queries and keys are kept in memory at once, 16 MiB of them."""
+FEW_TOKENS = 512
+"""Fewer are computed in smaller tiles on a GPU."""
 OVERFLOWS_IN_FLOAT16 = ("phi",)
 """Families whose product of queries and keys exceeds float16's range where it is rounded to it (transformers pull
 request 28163 reports it of Phi-2)."""
@@ -101,6 +103,8 @@ def rotate_and_attend(
 ) -> torch.Tensor:
     """`attend` after rotary position embedding (Su et al. 2021, arXiv 2104.09864), halves paired; returns (T, H, D).
 
+    On a GPU what is given is turned in place: it must be of no further use.
+
     Args:
         qkv_TND: queries, keys and values side by side, N = H + 2 K; queries and keys are turned.
         heads: H and K.
@@ -177,7 +181,9 @@ def _rotated(x_TND: torch.Tensor, waves: Waves, turning: int, backward: bool) ->
     if x_TND.device.type == "cuda":
         from labeltune.model import kernels
 
-        return kernels.rotate(x_TND.contiguous(), cos_1TR[0].contiguous(), sin_1TR[0].contiguous(), turning, backward)
+        turned = x_TND.clone(memory_format=torch.contiguous_format)
+        kernels.rotate(turned, cos_1TR[0].contiguous(), sin_1TR[0].contiguous(), turning, backward)
+        return turned
     turned = x_TND.clone()
     _turn(turned[:, :turning], (cos_1TR[0, :, None], sin_1TR[0, :, None]), backward)
     return turned
@@ -379,7 +385,8 @@ class _RotateAndAttend(torch.autograd.Function):
         from labeltune.model import kernels
 
         cos, sin = cos.contiguous(), sin.contiguous()
-        turned = kernels.rotate(qkv, cos, sin, sum(heads), backward=False)
+        turned = qkv.detach()  # autograd is not to hear that it was written to: whoever made it does not need it
+        kernels.rotate(turned, cos, sin, sum(heads), backward=False)
         q, k, v = turned.split([heads[0], heads[1], heads[1]], 1)
         out, lse_HT = attention(q, k, v, packing, scale)
         ctx.save_for_backward(turned, out, lse_HT, cos, sin)
@@ -393,8 +400,9 @@ class _RotateAndAttend(torch.autograd.Function):
         turned, out, lse_HT, cos, sin = ctx.saved_tensors
         heads = ctx.heads
         q, k, v = turned.split([heads[0], heads[1], heads[1]], 1)
-        d_turned = _attention_backward(q, k, v, out, d_out, lse_HT, ctx.packing, ctx.scale)
-        return kernels.rotate(d_turned, cos, sin, sum(heads), backward=True), None, None, None, None, None
+        d_qkv = _attention_backward(q, k, v, out, d_out, lse_HT, ctx.packing, ctx.scale)
+        kernels.rotate(d_qkv, cos, sin, sum(heads), backward=True)
+        return d_qkv, None, None, None, None, None
 
 
 def attention(
@@ -478,7 +486,7 @@ def key_gradient(  # noqa: PLR0913, PLR0917
     from labeltune.model import kernels
 
     (tokens, heads, size), kv_heads = q.shape, k.shape[1]
-    options = kernels.attention_options(q.dtype, size, tokens)
+    options = kernels.attention_options(q.dtype, size, tokens, of_keys=True)
     kernels.attention_backward_keys[(-(-tokens // options["BLOCK_N"]), kv_heads)](
         *(q, k, v, d_out, dk, dv, lse_HT, delta_HT, packing.ends_T, tokens, scale),
         *(*q.stride()[:2], *k.stride()[:2], *v.stride()[:2], *d_out.stride()[:2], dk.stride(0)),

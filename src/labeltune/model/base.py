@@ -21,9 +21,10 @@ from transformers import (
 )
 from transformers.activations import NewGELUActivation
 
+from labeltune.environment import libraries_are_here
 from labeltune.hub import cache_alone, config_path, hub_reachable, missing_part
+from labeltune.model import compiling
 from labeltune.model.attention import FP32_ATTENTION, OVERFLOWS_IN_FLOAT16, PACKED_ATTENTION
-from labeltune.model.compiling import begin_attention
 from labeltune.model.files import resolve_path
 from labeltune.model.head import Head, head_modules, settle_head
 from labeltune.model.memory import keep_freed_memory, settle_memory
@@ -93,6 +94,7 @@ def load_base(settings: ModelSettings, labels: Sequence[str] = (), seed: int = 0
         ValueError: there is no such model here, it has no safetensors weights, it needs code of its own, or it has no
             classification head where one is asked for.
     """
+    libraries_are_here()
     path = resolve_path(settings.name_or_path)
     device = choose_device(settings)
     dtype = choose_dtype(settings, device)
@@ -101,7 +103,7 @@ def load_base(settings: ModelSettings, labels: Sequence[str] = (), seed: int = 0
     config = load_config(settings)
     attention, notes = _choose_attention(settings, config, dtype)
     if attention == PACKED_ATTENTION:
-        begin_attention(config, dtype, device)
+        compiling.begin(config, dtype, device)
     tokenizer = load_tokenizer(settings)
     options: dict[str, Any] = {"dtype": dtype, "use_safetensors": True, "device_map": {"": device}}
     if attention is not None:

@@ -143,7 +143,7 @@ class Classifier:
                 head, each row's last.
         """
         if isinstance(inputs, Packing):
-            compiling.wait(self.model.training)
+            compiling.wait(len(inputs.layout), self.model.training, self.has_dropout)
             inputs = inputs.answering(places_A) if self.answers_alone else inputs
         if self.head is not None:
             arguments = model_inputs(inputs)

@@ -12,14 +12,15 @@ import torch
 import triton
 import triton.language as tl
 
+from labeltune.model.attention import FEW_TOKENS
+
 if TYPE_CHECKING:
     from labeltune.model.dropout import Dropping
 
 # T packed tokens, H heads, D head size; pointers carry the name of the tensor they point to
 
 LOG2_E = tl.constexpr(1.4426950408889634)
-FEW_TOKENS = 512
-NUMBERS, PLACES = ("tokens", "key"), ("ends", "starts")
+NUMBERS, PLACES = ("tokens", "key", "turning", "ranks"), ("ends", "starts")
 """What differs from call to call, and is not to be compiled for anew."""
 
 
@@ -193,31 +194,34 @@ def attention_backward_keys(
     tl.store(dv + places, dv_ND.to(dv.dtype.element_ty), mask=inside)
 
 
-@triton.jit
+@triton.jit(do_not_specialize=NUMBERS)
 def rotate_heads(
-    source, target, cos, sin, heads, turning,
-    ROTARY: tl.constexpr, D: tl.constexpr, BLOCK_D: tl.constexpr, BLOCK_H: tl.constexpr, BACKWARD: tl.constexpr,
+    x, cos, sin, tokens, turning, stride_t,
+    ROTARY: tl.constexpr, D: tl.constexpr, HALF: tl.constexpr, BLOCK_T: tl.constexpr, BLOCK_H: tl.constexpr,
+    BACKWARD: tl.constexpr,
 ):  # fmt: skip
-    """Turn the first ROTARY numbers of one token's first `turning` heads, halves paired; copy all else.
+    """Turn the first ROTARY numbers of each token's first `turning` heads in place, halves paired.
 
-    Source and target are contiguous, tokens times heads times D. BACKWARD transposes.
+    BACKWARD transposes. HALF is a power of two, at least half of ROTARY.
     """
-    token = tl.program_id(0)
-    h = tl.program_id(1) * BLOCK_H + tl.arange(0, BLOCK_H)
-    d = tl.arange(0, BLOCK_D)
-    paired = d < ROTARY
-    partner = tl.where(d < ROTARY // 2, d + ROTARY // 2, d - ROTARY // 2)
-    sign = tl.where((d < ROTARY // 2) != BACKWARD, -1.0, 1.0)
-    inside = (h[:, None] < heads) & (d[None, :] < D)
-    turned = (h[:, None] < turning) & paired[None, :]
-    row = (token * heads + h[:, None]) * D
-    x = tl.load(source + row + d[None, :], mask=inside, other=0.0).to(tl.float32)
-    other = tl.load(source + row + partner[None, :], mask=inside & turned, other=0.0).to(tl.float32)
-    cosine = tl.load(cos + token * ROTARY + d, mask=paired, other=1.0).to(tl.float32)
-    sine_at = partner if BACKWARD else d
-    sine = tl.load(sin + token * ROTARY + sine_at, mask=paired, other=0.0).to(tl.float32)
-    result = tl.where(turned, x * cosine[None, :] + other * (sign * sine)[None, :], x)
-    tl.store(target + row + d[None, :], result.to(target.dtype.element_ty), mask=inside)
+    t = tl.program_id(0) * BLOCK_T + tl.arange(0, BLOCK_T)[:, None, None]
+    h = tl.program_id(1) * BLOCK_H + tl.arange(0, BLOCK_H)[None, :, None]
+    d = tl.arange(0, HALF)[None, None, :]
+    half: tl.constexpr = ROTARY // 2
+    wave_inside = (t < tokens) & (d < half)
+    inside = wave_inside & (h < turning)
+    one_at = x + t * stride_t + h * D + d
+    wave_at = t * ROTARY + d
+    one = tl.load(one_at, mask=inside, other=0.0).to(tl.float32)
+    two = tl.load(one_at + half, mask=inside, other=0.0).to(tl.float32)
+    cos_1 = tl.load(cos + wave_at, mask=wave_inside, other=0.0).to(tl.float32)
+    cos_2 = tl.load(cos + wave_at + half, mask=wave_inside, other=0.0).to(tl.float32)
+    sin_1 = tl.load(sin + wave_at, mask=wave_inside, other=0.0).to(tl.float32)
+    sin_2 = tl.load(sin + wave_at + half, mask=wave_inside, other=0.0).to(tl.float32)
+    if BACKWARD:
+        sin_1, sin_2 = -sin_2, -sin_1
+    tl.store(one_at, (one * cos_1 - two * sin_1).to(x.dtype.element_ty), mask=inside)
+    tl.store(one_at + half, (two * cos_2 + one * sin_2).to(x.dtype.element_ty), mask=inside)
 
 
 @triton.jit
@@ -254,8 +258,8 @@ def drop_kernel(
 
 @triton.jit(do_not_specialize=NUMBERS)
 def dropped_product_kernel(
-    u, a, out, state, key, tokens, width, quads, rate, factor, stride_ut, stride_at,
-    R: tl.constexpr, BLOCK_R: tl.constexpr, BLOCK_M: tl.constexpr, BLOCK_N: tl.constexpr, PRECISION: tl.constexpr,
+    u, a, out, state, key, tokens, width, quads, rate, factor, stride_ut, stride_at, ranks,
+    BLOCK_R: tl.constexpr, BLOCK_M: tl.constexpr, BLOCK_N: tl.constexpr, PRECISION: tl.constexpr,
 ):  # fmt: skip
     """One tile of factor * (u a) where a number is kept, 0 elsewhere."""
     m = tl.program_id(0) * BLOCK_M + tl.arange(0, BLOCK_M)
@@ -263,12 +267,12 @@ def dropped_product_kernel(
     n = first + tl.arange(0, BLOCK_N)
     inside = (m[:, None] < tokens) & (n[None, :] < width)
     product_MN = tl.zeros([BLOCK_M, BLOCK_N], tl.float32)
-    for rank in range(0, R, BLOCK_R):
+    for rank in range(0, ranks, BLOCK_R):
         r = rank + tl.arange(0, BLOCK_R)
-        u_MR = tl.load(
-            u + m[:, None] * stride_ut + r[None, :], mask=(m[:, None] < tokens) & (r[None, :] < R), other=0.0
-        )
-        a_RN = tl.load(a + r[:, None] * stride_at + n[None, :], mask=(r[:, None] < R) & (n[None, :] < width), other=0.0)
+        u_inside = (m[:, None] < tokens) & (r[None, :] < ranks)
+        a_inside = (r[:, None] < ranks) & (n[None, :] < width)
+        u_MR = tl.load(u + m[:, None] * stride_ut + r[None, :], mask=u_inside, other=0.0)
+        a_RN = tl.load(a + r[:, None] * stride_at + n[None, :], mask=a_inside, other=0.0)
         product_MN += tl.dot(u_MR, a_RN, input_precision=PRECISION)
     kept = _kept(state, key, m, first, quads, rate, BLOCK_M, BLOCK_N)
     result = tl.where(kept != 0, product_MN * factor, 0.0)
@@ -319,14 +323,13 @@ def drop(source: torch.Tensor, dropping: Dropping) -> torch.Tensor:
 
 def dropped_product(u_TR: torch.Tensor, a_RI: torch.Tensor, dropping: Dropping) -> torch.Tensor:
     """`drop` of u a, (T, I), in one kernel."""
-    (tokens, rank), width = u_TR.shape, a_RI.shape[1]
+    (tokens, ranks), width = u_TR.shape, a_RI.shape[1]
     out_TI = torch.empty((tokens, width), dtype=u_TR.dtype, device=u_TR.device)
     exact = u_TR.dtype == torch.float32
     rows, columns = (32, 64) if exact else (64, 128)
     dropped_product_kernel[(-(-tokens // rows), -(-width // columns))](
         *(u_TR, a_RI, out_TI, dropping.state, dropping.key, tokens, width, -(-width // 4)),
-        *(dropping.rate, 1 / (1 - dropping.rate), u_TR.stride(0), a_RI.stride(0)),
-        R=rank,
+        *(dropping.rate, 1 / (1 - dropping.rate), u_TR.stride(0), a_RI.stride(0), ranks),
         BLOCK_R=32,
         BLOCK_M=rows,
         BLOCK_N=columns,
@@ -336,22 +339,19 @@ def dropped_product(u_TR: torch.Tensor, a_RI: torch.Tensor, dropping: Dropping) 
     return out_TI
 
 
-def rotate(
-    source: torch.Tensor, cos_TR: torch.Tensor, sin_TR: torch.Tensor, turning: int, backward: bool
-) -> torch.Tensor:
-    """`rotate_heads` on all heads, (T, heads, D), of which the first `turning` are turned."""
-    tokens, heads, size = source.shape
-    target = torch.empty_like(source)
-    block = 16
-    rotate_heads[(tokens, -(-heads // block))](
-        *(source, target, cos_TR, sin_TR, heads, turning),
+def rotate(x: torch.Tensor, cos_TR: torch.Tensor, sin_TR: torch.Tensor, turning: int, backward: bool) -> None:
+    """`rotate_heads` on all heads, (T, heads, D), of which the first `turning` are turned, in place."""
+    tokens, _, size = x.shape
+    block_t, block_h = 4, 16
+    rotate_heads[(-(-tokens // block_t), -(-turning // block_h))](
+        *(x, cos_TR, sin_TR, tokens, turning, x.stride(0)),
         ROTARY=cos_TR.shape[-1],
         D=size,
-        BLOCK_D=power_of_two(size),
-        BLOCK_H=block,
+        HALF=power_of_two(cos_TR.shape[-1] // 2),
+        BLOCK_T=block_t,
+        BLOCK_H=block_h,
         BACKWARD=backward,
     )
-    return target
 
 
 def power_of_two(number: int) -> int:
@@ -359,16 +359,20 @@ def power_of_two(number: int) -> int:
     return max(16, int(triton.next_power_of_2(number)))
 
 
-def attention_options(dtype: torch.dtype, head_size: int, tokens: int) -> dict[str, Any]:
-    """Tile sizes: small for few tokens, to use the whole GPU; float32 is multiplied exactly rather than in TF32."""
+def attention_options(dtype: torch.dtype, head_size: int, tokens: int, of_keys: bool = False) -> dict[str, Any]:
+    """Tile sizes: small for few tokens, to use the whole GPU; float32 is multiplied exactly rather than in TF32.
+
+    Args:
+        of_keys: for the kernel whose programs each have a block of keys, and go over queries.
+    """
     exact = dtype == torch.float32
-    tile = 32 if exact or tokens < FEW_TOKENS else 64
+    block, step = (32, 32) if exact or tokens < FEW_TOKENS else (64, 32)
     return {
         "D": head_size,
         "BLOCK_D": power_of_two(head_size),
-        "BLOCK_M": tile,
-        "BLOCK_N": tile,
+        "BLOCK_M": step if of_keys else block,
+        "BLOCK_N": block if of_keys else step,
         "PRECISION": "ieee" if exact else "tf32",
         "num_warps": 4,
-        "num_stages": 1 if exact else 2,
+        "num_stages": 1 if exact or tokens >= FEW_TOKENS else 2,
     }

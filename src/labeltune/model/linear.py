@@ -314,19 +314,6 @@ class LinearGroup:
         y_TN: torch.Tensor = apply(_Linear, *inputs, *weights)
         return y_TN.view(*x.shape[:-1], -1)
 
-    def lora_size(self) -> tuple[int, int]:
-        """Numbers of an input, and ranks of all active updates together, 0 where there is none."""
-        weights = self._a_weights()
-        return int(self.frozen.modules[0].in_features), sum(len(weight) for weight in weights)
-
-    def is_trained(self) -> bool:
-        """Whether an active update is."""
-        return any(weight.requires_grad for weight in self._a_weights())
-
-    def _a_weights(self) -> list[torch.nn.Parameter]:
-        """The first matrix of each active update."""
-        return [layer.lora_A[layer.active_adapters[0]].weight for layer in self.layers if _has_update(layer)]
-
     def _dropping(self, updates: Updates | None) -> Dropping | None:
         rate = getattr(updates.dropout, "p", 0.0) if updates is not None and updates.dropout.training else 0.0
         if not rate:

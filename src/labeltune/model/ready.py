@@ -14,7 +14,6 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 from labeltune.model.attention import FP32_ATTENTION, PACKED_ATTENTION
 from labeltune.model.branches import begin_mlps_early
 from labeltune.model.classifier import Classifier
-from labeltune.model.compiling import begin_dropout
 from labeltune.model.dropout import Draws, seed_dropout
 from labeltune.model.ends import Undo, answer_alone, compute_equal_tokens_once
 from labeltune.model.fuse import TOLERANCE, fuse
@@ -60,12 +59,10 @@ def make_ready(classifier: Classifier) -> tuple[Classifier, list[str]]:
 
 def with_seeded_dropout(packed: Classifier) -> Classifier:
     """Let dropout depend on a state of our own rather than on torch's generator; for a fused model on a GPU."""
-    draws, groups = Draws(packed.device), groups_of(packed.model)
-    for group in groups:
+    draws = Draws(packed.device)
+    for group in groups_of(packed.model):
         group.draws, group.key = draws, draws.new_key()
     seed_dropout(packed.model, draws)
-    if packed.has_dropout:
-        begin_dropout(groups, packed.compute_dtype)
     return replace(packed, draws=draws)
 
 
