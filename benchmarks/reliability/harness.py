@@ -27,6 +27,7 @@ SETTINGS = (
     "train.save_strategy=steps",
     f"train.save_steps={SAVE_STEPS}",
     "score.per_device_eval_batch_size=4",
+    "adapter.lora_dropout=0.1",
 )
 LONGEST_S = 120
 """A child that takes longer is killed, and its status says so."""
