@@ -13,8 +13,8 @@ import torch
 import labeltune.model
 from labeltune.model.linear import groups_of
 from labeltune.model.ready import make_ready, with_seeded_dropout
-from labeltune.train.checkpoint import hold_checkpoint, load_checkpoint, newest_checkpoint
-from test_train import ADAPTER, begin, make_optimizer, make_trainee, run_all, weights
+from labeltune.train.checkpoint import load_checkpoint, newest_checkpoint
+from test_train import ADAPTER, begin, make_optimizer, make_trainee, run_all, train_until, weights
 
 
 def drop(source, dropping):
@@ -111,11 +111,7 @@ def test_a_resumed_run_drops_what_an_unbroken_one_does(tiny_model, examples, tmp
     classifier, encoded, optimizer, schedule = fresh()
     unbroken = run_all(classifier, optimizer, encoded, schedule)
     expected = weights(classifier)
-    classifier, encoded, optimizer, schedule = fresh()
-    for step in begin(classifier, optimizer, encoded, schedule):
-        if step.step == stop:
-            hold_checkpoint(tmp_path, classifier, optimizer, stop)()
-            break
+    train_until(stop, fresh, tmp_path)
     classifier, encoded, optimizer, schedule = fresh()
     load_checkpoint(newest_checkpoint(tmp_path), classifier, optimizer)
     assert run_all(classifier, optimizer, encoded, schedule, stop + 1) == unbroken[stop:]

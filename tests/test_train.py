@@ -333,6 +333,15 @@ def test_the_learning_rate_warms_up_and_follows_its_schedule(tiny_model, example
     assert rates[-1] == pytest.approx(end)
 
 
+def train_until(stop, fresh, folder, **held):
+    """Train what `fresh` makes up to a step, and leave a checkpoint of it in the folder."""
+    classifier, encoded, optimizer, schedule = fresh()
+    for step in begin(classifier, optimizer, encoded, schedule):
+        if step.step == stop:
+            hold_checkpoint(folder, classifier, optimizer, stop, **held)()
+            break
+
+
 @pytest.mark.parametrize("stop", [3, 5, 7])
 def test_a_resumed_run_ends_bit_for_bit_where_an_unbroken_one_does(tiny_model, examples, tmp_path, stop):
     settings = {"num_train_epochs": 2, "lr_scheduler_type": "cosine", "warmup_steps": 2, "weight_decay": 0.1}
@@ -345,11 +354,7 @@ def test_a_resumed_run_ends_bit_for_bit_where_an_unbroken_one_does(tiny_model, e
     unbroken = run_all(classifier, optimizer, encoded, schedule)
     expected = weights(classifier)
 
-    classifier, encoded, optimizer, schedule = fresh()
-    for step in begin(classifier, optimizer, encoded, schedule):
-        if step.step == stop:
-            hold_checkpoint(tmp_path, classifier, optimizer, stop, losses=[1.5])()
-            break
+    train_until(stop, fresh, tmp_path, losses=[1.5])
     classifier, encoded, optimizer, schedule = fresh()
     state = load_checkpoint(newest_checkpoint(tmp_path), classifier, optimizer)
     assert (state["step"], state["losses"]) == (stop, [1.5])
