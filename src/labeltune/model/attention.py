@@ -144,12 +144,10 @@ def answer(
         return attend(q_THD, k_TKD, v_TKD, packing, scale).index_select(0, places_A)
     tokens_T, ends_T = torch.arange(len(k_TKD), device=k_TKD.device), packing.ends_T
     seen_AT = (tokens_T <= places_A[:, None]) & (places_A[:, None] < ends_T)
-    repeats = q_AHD.shape[1] // k_TKD.shape[1]
     wide = torch.promote_types(q_AHD.dtype, torch.float32)
-    q_1HAD, k_1HTD, v_1HTD = (tensor.to(wide).transpose(0, 1)[None] for tensor in (q_AHD, k_TKD, v_TKD))
-    if repeats > 1:
-        k_1HTD, v_1HTD = (tensor.repeat_interleave(repeats, 1) for tensor in (k_1HTD, v_1HTD))
-    out_1HAD = scaled_dot_product_attention(q_1HAD, k_1HTD, v_1HTD, attn_mask=seen_AT, scale=scale)
+    q_HAD, k_KTD, v_KTD = (tensor.to(wide).transpose(0, 1) for tensor in (q_AHD, k_TKD, v_TKD))
+    k_HTD, v_HTD = (_for_all_heads(tensor, len(q_HAD)) for tensor in (k_KTD, v_KTD))
+    out_1HAD = scaled_dot_product_attention(q_HAD[None], k_HTD[None], v_HTD[None], attn_mask=seen_AT, scale=scale)
     return out_1HAD[0].transpose(0, 1).to(q_AHD.dtype)
 
 
@@ -211,9 +209,10 @@ class _AttendInGrid(torch.autograd.Function):
         laid_NGLD = _rows_of(wide, grid.rows_in(wide.shape[1]), grid.places_GL.shape)
         if rotation is not None:
             for part, waves in zip((prefix_N1PD, laid_NGLD), _laid_waves(rotation, grid), strict=True):
-                _turn(part[: sum(heads)], waves, backward=False)
+                if part.numel():
+                    _turn(part[: sum(heads)], waves, backward=False)
         ctx.rotation, ctx.heads, ctx.grid, ctx.scale = rotation, heads, grid, scale
-        ctx.written_out = not grid.shared and _are_few(heads[0] * laid_NGLD[0, ..., 0].numel() * laid_NGLD.shape[2])
+        ctx.written_out = not grid.shared and _are_few(laid_NGLD[: heads[0]], laid_NGLD)
         if ctx.written_out:
             weights_BLL, out_BLD = _softmax_products(_heads_apart(laid_NGLD, heads), grid, scale)
             ctx.save_for_backward(laid_NGLD, weights_BLL)
@@ -294,7 +293,7 @@ def _attend_groups(
         v_HGLD = torch.cat([v_H1PD.expand(-1, groups, -1, -1), v_HGLD], dim=2)
     if not laid_NGLD.numel():
         return out_H1PD, q_HGLD
-    if _are_few(q_HGLD.shape[:3].numel() * k_HGLD.shape[2]):
+    if _are_few(q_HGLD, k_HGLD):
         return out_H1PD, _softmax_products((q_HGLD, k_HGLD, v_HGLD), grid, scale)[1].view(q_HGLD.shape)
     mask = None if grid.plain_causal else grid.mask_GLK
     return out_H1PD, scaled_dot_product_attention(
@@ -302,9 +301,9 @@ def _attend_groups(
     )
 
 
-def _are_few(scores: int) -> bool:
-    """Whether so many are kept in memory at once, which torch's own attention takes half as long again for."""
-    return scores <= FEW_SCORES
+def _are_few(q_HGLD: torch.Tensor, k_HGKD: torch.Tensor) -> bool:
+    """Whether all scores are kept in memory at once: torch's own attention takes half as long again for so few."""
+    return q_HGLD.shape[:3].numel() * k_HGKD.shape[2] <= FEW_SCORES
 
 
 def _softmax_products(
@@ -344,8 +343,12 @@ def _heads_apart(
 ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
     """Queries, keys and values, (H, G, L, D) each; keys and values repeated for the queries' heads."""
     q, k, v = together_NGLD.split([heads[0], heads[1], heads[1]])
-    repeats = heads[0] // heads[1]
-    return (q, k.repeat_interleave(repeats, 0), v.repeat_interleave(repeats, 0)) if repeats > 1 else (q, k, v)
+    return q, _for_all_heads(k, heads[0]), _for_all_heads(v, heads[0])
+
+
+def _for_all_heads(tensor: torch.Tensor, heads: int) -> torch.Tensor:
+    """Keys or values (K, ...) repeated for the queries' heads, (H, ...)."""
+    return tensor if len(tensor) == heads else tensor.repeat_interleave(heads // len(tensor), 0)
 
 
 class _Attend(torch.autograd.Function):

@@ -68,9 +68,10 @@ def with_seeded_dropout(packed: Classifier) -> Classifier:
 
 def _answers_alone(packed: Classifier) -> Classifier:
     """A classifier whose last layer answers alone, if that leaves its logits as they are."""
-    layers = [] if packed.head is not None else _layers(packed)
-    shorter = replace(packed, answers_alone=True)
-    return _if_equal(packed, shorter, lambda: answer_alone(layers[-1]) if layers else None)
+    layers = _layers(packed)
+    if packed.head is not None or not layers:
+        return packed
+    return _if_equal(packed, replace(packed, answers_alone=True), lambda: answer_alone(layers[-1]))
 
 
 def _equal_tokens_once(packed: Classifier) -> Classifier:
@@ -78,10 +79,10 @@ def _equal_tokens_once(packed: Classifier) -> Classifier:
 
     Not on GPUs, where the number of distinct tokens would make each batch a shape of its own.
     """
-    layers = _layers(packed) if packed.device.type == "cpu" else []
-    return _if_equal(
-        packed, packed, lambda: compute_equal_tokens_once(layers[0], packed.has_dropout) if layers else None
-    )
+    layers = _layers(packed)
+    if packed.device.type != "cpu" or not layers:
+        return packed
+    return _if_equal(packed, packed, lambda: compute_equal_tokens_once(layers[0], packed.has_dropout))
 
 
 def _if_equal(packed: Classifier, changed: Classifier, change: Callable[[], Undo | None]) -> Classifier:
