@@ -37,6 +37,7 @@ def prepare_libraries() -> None:
 
 def libraries_are_here() -> None:
     """After everything heavy is imported."""
+    gc.freeze()
     gc.enable()
 
 

@@ -18,6 +18,9 @@ from labeltune.model.packing import Grid, Packing
 Waves = tuple[torch.Tensor, torch.Tensor]
 """Cosines and sines of rotary embedding, each (1, T, R) as transformers gives them: R numbers of a head are turned."""
 
+Turning = tuple[torch.Tensor, torch.Tensor, torch.Tensor]
+"""What both halves of the turned numbers are multiplied by, and what they are when swapped: ahead, and in gradients."""
+
 PACKED_ATTENTION = "labeltune"
 FP32_ATTENTION = "labeltune_fp32"
 FEW_SCORES = 2**22
@@ -183,7 +186,7 @@ def _rotated(x_TND: torch.Tensor, waves: Waves, turning: int, backward: bool) ->
         kernels.rotate(turned, cos_1TR[0].contiguous(), sin_1TR[0].contiguous(), turning, backward)
         return turned
     turned = x_TND.clone()
-    _turn(turned[:, :turning], (cos_1TR[0, :, None], sin_1TR[0, :, None]), backward)
+    _turn(turned[:, :turning], _turning(cos_1TR[0, :, None], sin_1TR[0, :, None]), backward)
     return turned
 
 
@@ -205,18 +208,18 @@ class _AttendInGrid(torch.autograd.Function):
         scale: float,
     ) -> torch.Tensor:
         wide = qkv.to(torch.promote_types(qkv.dtype, torch.float32))
-        prefix_N1PD = wide[: grid.shared].transpose(0, 1)[:, None].clone()
         laid_NGLD = _rows_of(wide, grid.rows_in(wide.shape[1]), grid.places_GL.shape)
         if rotation is not None:
-            for part, waves in zip((prefix_N1PD, laid_NGLD), _laid_waves(rotation, grid), strict=True):
-                if part.numel():
-                    _turn(part[: sum(heads)], waves, backward=False)
+            _turn(laid_NGLD[: sum(heads)], _laid_turning(rotation, grid)[1], backward=False)
         ctx.rotation, ctx.heads, ctx.grid, ctx.scale = rotation, heads, grid, scale
-        ctx.written_out = not grid.shared and _are_few(laid_NGLD[: heads[0]], laid_NGLD)
+        ctx.written_out = not grid.shared and _are_few(heads[0], grid)
         if ctx.written_out:
             weights_BLL, out_BLD = _softmax_products(_heads_apart(laid_NGLD, heads), grid, scale)
             ctx.save_for_backward(laid_NGLD, weights_BLL)
             return _rows_back(out_BLD.view(heads[0], *laid_NGLD.shape[1:]), grid).to(qkv.dtype)
+        prefix_N1PD = wide[: grid.shared].transpose(0, 1)[:, None].clone()
+        if rotation is not None:
+            _turn(prefix_N1PD[: sum(heads)], _laid_turning(rotation, grid)[0], backward=False)
         inputs = (prefix_N1PD, laid_NGLD)
         with torch.set_grad_enabled(ctx.needs_input_grad[0]):
             for given in inputs:
@@ -240,9 +243,9 @@ class _AttendInGrid(torch.autograd.Function):
             d_H1PD = d_wide[: grid.shared].transpose(0, 1)[:, None]
             d_prefix, d_laid = torch.autograd.grad(outputs, inputs, (d_H1PD, d_HGLD))
         if ctx.rotation is not None:
-            for part, waves in zip((d_prefix, d_laid), _laid_waves(ctx.rotation, grid), strict=True):
+            for part, turning in zip((d_prefix, d_laid), _laid_turning(ctx.rotation, grid), strict=True):
                 if part is not None:
-                    _turn(part[: sum(ctx.heads)], waves, backward=True)
+                    _turn(part[: sum(ctx.heads)], turning, backward=True)
         d_qkv = _rows_back(d_laid, grid)
         d_qkv[: grid.repeated] = d_laid[:, :, : grid.repeated].sum(1).transpose(0, 1)
         if d_prefix is not None:
@@ -261,23 +264,29 @@ def _rows_back(x_HGLD: torch.Tensor, grid: Grid) -> torch.Tensor:
     return x_HGLD.reshape(-1, size).index_select(0, grid.rows_back(heads)).view(-1, heads, size)
 
 
-def _laid_waves(waves: Waves, grid: Grid) -> tuple[Waves, Waves]:
-    """Those of the shared tokens, (P, R), and those of the groups, (G, L, R): computed once for all layers."""
-    if grid.waves is None or grid.waves[0] is not waves[0]:
-        (cos_TR, sin_TR), shape, places = (wave_1TR[0] for wave_1TR in waves), grid.places_GL.shape, grid.places_GL
-        laid = (cos_TR[places.flatten()].view(*shape, -1), sin_TR[places.flatten()].view(*shape, -1))
-        grid.waves = (waves[0], (cos_TR[: grid.shared], sin_TR[: grid.shared]), laid)
-    return grid.waves[1], grid.waves[2]
+def _laid_turning(waves: Waves, grid: Grid) -> tuple[Turning, Turning]:
+    """That of the shared tokens, (P, R), and that of the groups, (G, L, R): laid out once for all layers."""
+    if grid.turning is None or grid.turning[0] is not waves[0]:
+        shared = tuple(wave_1TR[0, : grid.shared] for wave_1TR in waves)
+        laid = tuple(wave_1TR[0, grid.places_GL.flatten()].view(*grid.places_GL.shape, -1) for wave_1TR in waves)
+        grid.turning = (waves[0], _turning(*shared), _turning(*laid))
+    return grid.turning[1], grid.turning[2]
 
 
-def _turn(x: torch.Tensor, waves: Waves, backward: bool) -> None:
-    """Rotate the first R numbers of tokens (..., D) in place, or undo it in their gradient; waves are (..., R)."""
-    cos, sin = (wave.to(x.dtype) for wave in waves)
+def _turning(cos: torch.Tensor, sin: torch.Tensor) -> Turning:
+    """What tokens are turned by, given the waves, (..., R); at least in float32."""
+    cos, sin = (wave.to(torch.promote_types(wave.dtype, torch.float32)) for wave in (cos, sin))
+    one, two = sin.chunk(2, -1)
+    return cos, torch.cat([-one, two], -1), torch.cat([two, -one], -1)
+
+
+def _turn(x: torch.Tensor, turning: Turning, backward: bool) -> None:
+    """Rotate the first R numbers of tokens (..., D) in place, or undo it in their gradient."""
+    cos, sines, sines_back = turning
     turned = x[..., : cos.shape[-1]]
-    (one, two), (sin_1, sin_2) = turned.chunk(2, -1), sin.chunk(2, -1)
-    signed = torch.cat([sin_2, -sin_1] if backward else [-sin_1, sin_2], -1)
+    one, two = turned.chunk(2, -1)
     swapped = torch.cat([two, one], -1)
-    turned.mul_(cos).addcmul_(swapped, signed)
+    turned.mul_(cos).addcmul_(swapped, sines_back if backward else sines)
 
 
 def _attend_groups(
@@ -293,7 +302,7 @@ def _attend_groups(
         v_HGLD = torch.cat([v_H1PD.expand(-1, groups, -1, -1), v_HGLD], dim=2)
     if not laid_NGLD.numel():
         return out_H1PD, q_HGLD
-    if _are_few(q_HGLD, k_HGLD):
+    if _are_few(heads[0], grid):
         return out_H1PD, _softmax_products((q_HGLD, k_HGLD, v_HGLD), grid, scale)[1].view(q_HGLD.shape)
     mask = None if grid.plain_causal else grid.mask_GLK
     return out_H1PD, scaled_dot_product_attention(
@@ -301,9 +310,9 @@ def _attend_groups(
     )
 
 
-def _are_few(q_HGLD: torch.Tensor, k_HGKD: torch.Tensor) -> bool:
+def _are_few(heads: int, grid: Grid) -> bool:
     """Whether all scores are kept in memory at once: torch's own attention takes half as long again for so few."""
-    return q_HGLD.shape[:3].numel() * k_HGKD.shape[2] <= FEW_SCORES
+    return heads * grid.places_GL.numel() * (grid.shared + grid.places_GL.shape[1]) <= FEW_SCORES
 
 
 def _softmax_products(

@@ -19,13 +19,13 @@ from transformers import (
     AutoTokenizer,
     BitsAndBytesConfig,
 )
-from transformers.activations import NewGELUActivation
 
 from labeltune.environment import libraries_are_here
 from labeltune.hub import cache_alone, config_path, hub_reachable, missing_part
 from labeltune.model import compiling
 from labeltune.model.attention import FP32_ATTENTION, OVERFLOWS_IN_FLOAT16, PACKED_ATTENTION
 from labeltune.model.files import resolve_path
+from labeltune.model.gelu import use_fast_gelu
 from labeltune.model.head import Head, head_modules, settle_head
 from labeltune.model.memory import keep_freed_memory, settle_memory
 from labeltune.recipe import ModelSettings
@@ -123,7 +123,7 @@ def load_base(settings: ModelSettings, labels: Sequence[str] = (), seed: int = 0
     model.eval().requires_grad_(False)
     model.config.use_cache = False
     _keep_packing(model)
-    _fuse_gelu(model)
+    use_fast_gelu(model)
     head = None
     if settings.head == "sequence":
         own_labels = [config.id2label[place] for place in sorted(config.id2label)]
@@ -183,14 +183,6 @@ def _keep_packing(model: Any) -> None:
     for module in model.modules():
         if hasattr(module, "support_avx512bf16_for_cpu"):
             module.support_avx512bf16_for_cpu = False
-
-
-def _fuse_gelu(model: Any) -> None:
-    """Put torch's own kernel where transformers spells out GELU's tanh form in eight: the same function, faster."""
-    for module in model.modules():
-        for name, child in module.named_children():
-            if isinstance(child, NewGELUActivation):
-                setattr(module, name, torch.nn.GELU(approximate="tanh"))
 
 
 def _choose_attention(settings: ModelSettings, config: Any, dtype: torch.dtype) -> tuple[str | None, tuple[str, ...]]:

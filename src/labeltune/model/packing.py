@@ -201,8 +201,8 @@ class Grid:
         self.back_T = torch.from_numpy(back_T[self.shared :]).to(device)
         self.answers_GL1 = torch.from_numpy(answers_GL)[..., None].to(device)
         """Which places of the grid are read: not padding, and of repeated tokens one each."""
-        self.waves: tuple[Any, ...] | None = None
-        """Kept by rotary embedding from one layer to the next: the cosines, and both waves laid out."""
+        self.turning: tuple[Any, ...] | None = None
+        """Kept by rotary embedding from one layer to the next: the cosines that it was given, and what it made of them."""
         self._rows: dict[tuple[str, int], torch.Tensor] = {}
 
     def rows_in(self, heads: int) -> torch.Tensor:

@@ -182,8 +182,9 @@ class _Passes:
             self.shapes = shapes_of(self.stepper, self.encoded, self.schedule, self.most_rows)
 
     def _try(self, step: int, passes: list[npt.NDArray[np.int64]]) -> _UnderWay:
-        self.stepper.classifier.model.train()
         classifier = self.stepper.classifier
+        if not classifier.model.training:
+            classifier.model.train()
         batches = [make_batch(classifier, self.encoded, rows, self.weights_K, self.shapes) for rows in passes]
         return _UnderWay(step, batches, self.stepper.take(batches), self.most_rows)
 
