@@ -96,6 +96,7 @@ def make_families(folder: Path, phi: Path) -> dict[str, Path]:
     }  # fmt: skip
     marks = {"cls_token_id": encoder.cls_token_id, "sep_token_id": encoder.sep_token_id}
     marks |= {"bos_token_id": None, "eos_token_id": None}
+    torch.manual_seed(0)
     models: dict[str, tuple[Any, Any]] = {
         "llama": (LlamaForCausalLM(LlamaConfig(**size | {"pad_token_id": None})), tokenizer),
         "bert": (BertModel(BertConfig(**size)), encoder),

@@ -16,6 +16,7 @@ from peft import PeftModel
 
 from labeltune.model import compiling
 from labeltune.model.dropout import Draws
+from labeltune.model.ends import columns_alone
 from labeltune.model.head import Head, label_logits, output_layers, padding_mask
 from labeltune.model.packing import Packing, pack, static_size, to_device
 from labeltune.prompt import LabelWords, Prompter
@@ -45,6 +46,8 @@ class Classifier:
     """Whether the model reads rows joined end to end; otherwise they are padded on the right."""
     answers_alone: bool = False
     """Whether the last layer gives its output at the answers alone."""
+    labels_alone: bool = False
+    """Whether the output layer can compute the label words' logits alone; for words of a single token."""
     head: Head | None = None
     """The classification head; None where the model answers in words."""
     draws: Draws | None = None
@@ -160,6 +163,13 @@ class Classifier:
             output = self.model(**model_inputs(inputs), use_cache=False)
         logits_AV: torch.Tensor = output.logits[0].float()
         return logits_AV
+
+    def label_logits(self, inputs: Inputs, places_A: torch.Tensor) -> torch.Tensor:
+        """`answer_logits` of the label words alone, (A, K); for words of a single token."""
+        if not self.labels_alone:
+            return self.answer_logits(inputs, places_A)[:, self.label_tokens_K]
+        with columns_alone(self.output_layers[0], self.label_tokens_K):
+            return self.answer_logits(inputs, places_A)
 
 
 def model_inputs(inputs: Inputs) -> dict[str, Any]:

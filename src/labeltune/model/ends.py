@@ -1,4 +1,4 @@
-"""What the first and the last decoder layer need not compute for every token.
+"""What the first and the last decoder layer need not compute for every token, nor the output layer for every word.
 
 What the first one reads is the same for equal tokens, wherever they stand. Of the last one's output only the answers
 are looked at, so that of all other tokens it computes keys and values.
@@ -6,11 +6,13 @@ are looked at, so that of all other tokens it computes keys and values.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import contextlib
+from collections.abc import Callable, Iterator
 from functools import partial
 from typing import Any
 
 import torch
+from torch.nn.functional import linear
 
 from labeltune.model.attention import Waves, answer, rotate
 from labeltune.model.branches import attention_of, given_to
@@ -18,7 +20,7 @@ from labeltune.model.fuse import FusedAttention
 from labeltune.model.linear import LinearGroup, own_weight
 from labeltune.model.packing import Packing
 
-# T packed tokens, U distinct ones, A answers, H heads, K key heads, D head size, E hidden size
+# T packed tokens, U distinct ones, A answers, H heads, K key heads, D head size, E hidden size, C columns of logits
 
 Undo = Callable[[], None]
 Product = Callable[[torch.Tensor], torch.Tensor]
@@ -143,3 +145,19 @@ def compute_equal_tokens_once(layer: Any, drops: bool) -> Undo | None:
         first.hook.remove()
 
     return undo
+
+
+@contextlib.contextmanager
+def columns_alone(output: Any, columns_C: torch.Tensor) -> Iterator[None]:
+    """Inside, a model's output layer computes these columns of its logits alone."""
+    original = output.forward
+
+    def forward(hidden: torch.Tensor) -> torch.Tensor:
+        bias = None if output.bias is None else output.bias[columns_C]
+        return linear(hidden, output.weight[columns_C], bias)
+
+    output.forward = forward
+    try:
+        yield
+    finally:
+        output.forward = original

@@ -42,7 +42,7 @@ class _SigmoidGelu(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, d_out: torch.Tensor) -> torch.Tensor:
         x, sigmoid = ctx.saved_tensors
-        through_sigmoid = torch.ops.aten.sigmoid_backward(_cubic(x, LINEAR, 3 * CUBIC), sigmoid)
+        through_sigmoid: torch.Tensor = torch.ops.aten.sigmoid_backward(_cubic(x, LINEAR, 3 * CUBIC), sigmoid)
         return through_sigmoid.add_(sigmoid).mul_(d_out)
 
 

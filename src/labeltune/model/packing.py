@@ -202,7 +202,7 @@ class Grid:
         self.answers_GL1 = torch.from_numpy(answers_GL)[..., None].to(device)
         """Which places of the grid are read: not padding, and of repeated tokens one each."""
         self.turning: tuple[Any, ...] | None = None
-        """Kept by rotary embedding from one layer to the next: the cosines that it was given, and what it made of them."""
+        """Kept by rotary embedding from layer to layer: the cosines that it is given, and what it makes of them."""
         self._rows: dict[tuple[str, int], torch.Tensor] = {}
 
     def rows_in(self, heads: int) -> torch.Tensor:

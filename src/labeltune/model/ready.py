@@ -13,13 +13,13 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from labeltune.model.attention import FP32_ATTENTION, PACKED_ATTENTION
 from labeltune.model.branches import begin_mlps_early
-from labeltune.model.classifier import Classifier
+from labeltune.model.classifier import Classifier, Inputs
 from labeltune.model.dropout import Draws, seed_dropout
 from labeltune.model.ends import Undo, answer_alone, compute_equal_tokens_once
 from labeltune.model.fuse import TOLERANCE, fuse
 from labeltune.model.linear import groups_of
 
-# S rows of a small sample, V vocabulary
+# S rows of a small sample, V vocabulary, K labels
 
 LARGEST_ERROR = {torch.float32: 1e-3}
 HALF_ERROR = 0.1
@@ -48,7 +48,7 @@ def make_ready(classifier: Classifier) -> tuple[Classifier, list[str]]:
     if not error <= LARGEST_ERROR.get(classifier.compute_dtype, HALF_ERROR):
         return classifier, [f"rows are padded rather than packed: packing changes this model's output ({error:.2g})"]
     replaced = fuse(classifier.model, lambda: _sample_logits(packed))
-    packed = _equal_tokens_once(_answers_alone(packed))
+    packed = _labels_alone(_equal_tokens_once(_answers_alone(packed)))
     if packed.device.type == "cuda":
         packed = with_seeded_dropout(packed)
     fused = ", ".join(f"{count} {kind}s" for kind, count in replaced.items() if count)
@@ -83,6 +83,21 @@ def _equal_tokens_once(packed: Classifier) -> Classifier:
     if packed.device.type != "cpu" or not layers:
         return packed
     return _if_equal(packed, packed, lambda: compute_equal_tokens_once(layers[0], packed.has_dropout))
+
+
+def _labels_alone(packed: Classifier) -> Classifier:
+    """A classifier whose output layer computes the label words' logits alone, where training looks at no others."""
+    if packed.loss_over != "labels" or packed.head is not None or type(packed.output_layers[0]) is not torch.nn.Linear:
+        return packed
+    changed = replace(packed, labels_alone=True)
+    with torch.no_grad():
+        expected_SK = packed.label_logits(*_sample(packed))
+        try:
+            answer_SK = changed.label_logits(*_sample(packed))
+        except (RuntimeError, TypeError, IndexError):
+            return packed
+    equal = _relative_error(answer_SK, expected_SK) <= TOLERANCE.get(packed.compute_dtype, 1e-4)
+    return changed if equal else packed
 
 
 def _if_equal(packed: Classifier, changed: Classifier, change: Callable[[], Undo | None]) -> Classifier:
@@ -144,10 +159,15 @@ def _cannot_pack(classifier: Classifier) -> str | None:
 
 
 def _sample_logits(classifier: Classifier) -> torch.Tensor:
-    """Logits (S, V) at the ends of a few short rows that begin alike; each has tokens that come twice."""
+    """Logits (S, V) at the ends of the sample's rows."""
+    return classifier.answer_logits(*_sample(classifier))
+
+
+def _sample(classifier: Classifier) -> tuple[Inputs, torch.Tensor]:
+    """A few short rows that begin alike, and the places of their ends; each has tokens that come twice."""
     vocabulary = classifier.model.get_input_embeddings().num_embeddings
     random = np.random.default_rng(0)
     beginning = random.integers(0, vocabulary, 3)
     own = [random.integers(0, vocabulary, size) for size in (4, 9, 6)]
     rows = [np.concatenate([beginning, tokens, tokens[:2]]).astype(np.int32) for tokens in own]
-    return classifier.answer_logits(*classifier.lay_out(rows, [np.array([len(row) - 1]) for row in rows], share=True))
+    return classifier.lay_out(rows, [np.array([len(row) - 1]) for row in rows], share=True)
