@@ -6,7 +6,7 @@ Everything is decided on the device, without asking the host, so that a step can
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -24,7 +24,7 @@ from labeltune.train.schedule import Schedule
 
 MOST_OVERFLOWS = 20
 FIRST_LOSS_SCALE, STEPS_TO_GROW = 65536.0, 2000
-MOMENTS = ("step", "exp_avg", "exp_avg_sq")
+MOMENTS = ("exp_avg", "exp_avg_sq")
 
 
 class NotFiniteLossError(ValueError):
@@ -61,6 +61,27 @@ class StepResult:
         return cls(loss, norm if math.isfinite(norm) else None, bool(skipped), rate)
 
 
+class Whole:
+    """Parameters laid end to end in one tensor, so that the optimiser's work on all of them is a few kernels.
+
+    They become views of it, and their gradients views of its gradient.
+    """
+
+    def __init__(self, parameters: Mapping[str, torch.nn.Parameter]) -> None:
+        self.shapes = {name: parameter.shape for name, parameter in parameters.items()}
+        self.weights = torch.nn.Parameter(torch.cat([p.detach().flatten() for p in parameters.values()]))
+        self.gradients = self.weights.grad = torch.zeros_like(self.weights)
+        for name, weight in self.parts(self.weights).items():
+            parameters[name].data = weight
+        for name, gradient in self.parts(self.gradients).items():
+            parameters[name].grad = gradient
+
+    def parts(self, whole: torch.Tensor) -> dict[str, torch.Tensor]:
+        """What of a tensor like the whole belongs to each parameter, as views."""
+        pieces = whole.detach().split([shape.numel() for shape in self.shapes.values()])
+        return {name: piece.view(shape) for (name, shape), piece in zip(self.shapes.items(), pieces, strict=True)}
+
+
 class Optimizer:
     """AdamW over float32 weights with its learning-rate schedule and, in float16, its loss scale."""
 
@@ -68,20 +89,20 @@ class Optimizer:
         device = classifier.device
         self.parameters = trainable_parameters(classifier.model)
         self.groups = groups_of(classifier.model)
-        matrices = [p for p in self.parameters.values() if p.ndim >= 2]
-        vectors = [p for p in self.parameters.values() if p.ndim < 2]
+        matrices = {name: p for name, p in self.parameters.items() if p.ndim >= 2}
+        vectors = {name: p for name, p in self.parameters.items() if p.ndim < 2}
+        decays = [(Whole(ps), decay) for ps, decay in ((matrices, settings.weight_decay), (vectors, 0.0)) if ps]
+        self.wholes = [whole for whole, _ in decays]
         self.rates = learning_rates(settings, schedule).to(device)
         self.rate = self.rates[0].clone()
         self.adamw = torch.optim.AdamW(
-            [{"params": matrices, "weight_decay": settings.weight_decay}, {"params": vectors, "weight_decay": 0.0}],
+            [{"params": [whole.weights], "weight_decay": decay} for whole, decay in decays],
             lr=self.rate,
             betas=(settings.adam_beta1, settings.adam_beta2),
             eps=settings.adam_epsilon,
             fused=True,
             capturable=device.type == "cuda",
         )
-        for parameter in self.parameters.values():
-            parameter.grad = torch.zeros_like(parameter)
         self.scaling = classifier.compute_dtype == torch.float16
         self.limit = settings.max_grad_norm or math.inf
         self.smoothing = settings.label_smoothing_factor
@@ -117,8 +138,7 @@ class Optimizer:
 
         A loss that is not finite, or a gradient outside float16, halts for good: no later update changes a weight.
         """
-        gradients = [p.grad for p in self.parameters.values() if p.grad is not None]
-        counts = self.counts
+        gradients, counts = [whole.gradients for whole in self.wholes], self.counts
         if self.scaling:
             torch._foreach_div_(gradients, counts["loss_scale"])
         norm = torch.linalg.vector_norm(torch.stack(torch._foreach_norm(gradients)))
@@ -150,7 +170,7 @@ class Optimizer:
 
     def drop_gradients(self) -> None:
         """Gradients and loss to zero, as before the first micro-batch of a step."""
-        torch._foreach_zero_([p.grad for p in self.parameters.values() if p.grad is not None])
+        torch._foreach_zero_([whole.gradients for whole in self.wholes])
         self._loss.zero_()
 
     def _set_rate(self) -> None:
@@ -161,9 +181,10 @@ class Optimizer:
     def state(self) -> dict[str, torch.Tensor]:
         """All that resuming needs, as tensors by name."""
         tensors = {f"count.{name}": value for name, value in self.counts.items()}
-        for name, parameter in self.parameters.items():
-            moments = self.adamw.state.get(parameter, {})
-            tensors |= {f"adamw.{moment}.{name}": moments[moment] for moment in MOMENTS if moment in moments}
+        for whole in self.wholes:
+            for moment, value in self.adamw.state.get(whole.weights, {}).items():
+                parts = whole.parts(value) if value.ndim else dict.fromkeys(whole.shapes, value)
+                tensors |= {f"adamw.{moment}.{name}": part for name, part in parts.items()}
         return tensors
 
     def load_state(self, tensors: dict[str, torch.Tensor]) -> None:
@@ -171,13 +192,13 @@ class Optimizer:
         for name, value in self.counts.items():
             value.copy_(tensors[f"count.{name}"])
         self._set_rate()
-        for name, parameter in self.parameters.items():
-            moments = {moment: tensors.get(f"adamw.{moment}.{name}") for moment in MOMENTS}
-            if any(value is None for value in moments.values()):
-                continue  # a parameter that no step has touched yet
-            self.adamw.state[parameter] = {
-                moment: value.to(parameter.device) for moment, value in moments.items() if value is not None
-            }
+        for whole in self.wholes:
+            if not all(f"adamw.step.{name}" in tensors for name in whole.shapes):
+                continue  # no step has touched these yet
+            state = {"step": tensors[f"adamw.step.{next(iter(whole.shapes))}"]}
+            for moment in MOMENTS:
+                state[moment] = torch.cat([tensors[f"adamw.{moment}.{name}"].flatten() for name in whole.shapes])
+            self.adamw.state[whole.weights] = {key: value.to(whole.weights.device) for key, value in state.items()}
 
 
 def learning_rates(settings: TrainSettings, schedule: Schedule) -> torch.Tensor:
