@@ -4,6 +4,7 @@ import json
 import pytest
 import torch
 from safetensors.torch import save
+from torch.nn.functional import gelu
 from transformers import AutoModelForCausalLM, LlamaConfig, LlamaForCausalLM, PhiConfig
 from transformers.activations import NewGELUActivation
 
@@ -23,6 +24,7 @@ from labeltune.model.adapter import (
 from labeltune.model.attention import FP32_ATTENTION
 from labeltune.model.base import choose_device, choose_dtype, load_base, tokenizer_fingerprint
 from labeltune.model.files import begin_fingerprint
+from labeltune.model.gelu import TanhGelu
 from labeltune.recipe import AdapterSettings, ModelSettings
 from labeltune.recipes import load_recipe
 
@@ -48,8 +50,13 @@ def test_garbage_is_not_looked_for_until_a_base_is_loaded(tiny_model):
         assert not gc.isenabled()
         load(tiny_model)
         assert gc.isenabled()
+        assert gc.get_freeze_count()
+        gc.unfreeze()
+        load(tiny_model)
+        assert not gc.get_freeze_count()  # what is loaded later may turn into garbage
     finally:
         gc.enable()
+        gc.unfreeze()
 
 
 def save_adapter(folder, tiny_model):
@@ -252,6 +259,26 @@ def test_the_fused_gelu_changes_nothing_but_speed(tiny_model):
     assert not any(isinstance(module, NewGELUActivation) for module in fused.modules())
     ids = torch.arange(24)[None]
     assert torch.allclose(fused(input_ids=ids).logits, plain(input_ids=ids).logits, atol=1e-6)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float64])
+def test_gelu_and_its_gradient_are_about_as_exact_as_torchs_own(dtype):
+    x = torch.cat([torch.linspace(-12, 12, 4001), torch.tensor([0.0, 1e-6, -1e-6, 80.0, -80.0, 1e4, -1e4])]).to(dtype)
+    d_out = torch.linspace(-1, 2, len(x)).to(dtype)
+
+    def values_and_gradients(function, given):
+        given = given.detach().requires_grad_()
+        values = function(given)
+        return torch.stack([values, *torch.autograd.grad(values, given, d_out.to(given))]).double()
+
+    def own(given):
+        return gelu(given, approximate="tanh")
+
+    def largest_error(function):
+        return ((values_and_gradients(function, x) - exact).abs() / exact.abs().clamp_min(1)).amax(1)
+
+    exact = values_and_gradients(own, x.double())
+    assert (largest_error(TanhGelu()) <= 3 * largest_error(own)).all()
 
 
 @pytest.mark.parametrize(

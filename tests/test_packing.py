@@ -174,6 +174,37 @@ def test_places_that_are_read_twice_and_recomputed_activations_change_no_gradien
         torch.testing.assert_close(one, other, atol=1e-4, rtol=1e-3)
 
 
+@pytest.mark.parametrize("change", ["none", "trained", "centred"])
+def test_a_loss_over_labels_takes_their_logits_alone_where_that_changes_nothing(family, examples, change):
+    targets = ["q_proj", "lm_head"] if change == "trained" else ["q_proj", "v_proj"]
+    plain, ready = (
+        replace(tuned(family, AdapterSettings(r=4, target_modules=targets)), loss_over="labels") for _ in "12"
+    )
+    if change == "centred":  # as where a family does something with all logits before it returns them
+        for classifier in (plain, ready):
+            classifier.inner.register_forward_hook(
+                lambda _model, _inputs, output: (
+                    output | {"logits": output.logits - output.logits.mean(-1, keepdim=True)}
+                )
+            )
+    ready, _ = make_ready(ready)
+    assert ready.labels_alone == (change == "none")
+    widths, found = [], []
+    for classifier in (plain, ready):
+        batch = make_batch(classifier, classifier.prompter.encode_rows(examples[:9]), np.arange(9), [1.0] * 3)
+        note = lambda _layer, _inputs, output: widths.append(output.shape[-1])  # noqa: E731
+        with classifier.output_layers[0].register_forward_hook(note):
+            losses_B = row_losses(classifier, batch, smoothing=0.1)
+        parameters = list(trainable_parameters(classifier.model).values())
+        found.append((losses_B, *torch.autograd.grad(losses_B.mean(), parameters)))
+    assert widths == [classifier.model.config.vocab_size, 3 if change == "none" else classifier.model.config.vocab_size]
+    for one, other in zip(*found, strict=True):
+        torch.testing.assert_close(one, other, atol=1e-5, rtol=1e-3)
+    with torch.no_grad():  # scoring still asks for the whole vocabulary
+        prompts = [plain.prompter.encode_rows(examples).prompt(row) for row in range(4)]
+        torch.testing.assert_close(score_labels(ready, prompts), score_labels(plain, prompts), atol=1e-5, rtol=1e-5)
+
+
 def test_an_mlp_that_reads_what_attention_reads_may_begin_early_and_gives_the_same(family, examples):
     classifier, _ = make_ready(tuned(family, ALL))
     layers = classifier.inner.model.layers

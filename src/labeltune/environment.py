@@ -36,9 +36,13 @@ def prepare_libraries() -> None:
 
 
 def libraries_are_here() -> None:
-    """After everything heavy is imported."""
-    gc.freeze()
-    gc.enable()
+    """After everything heavy is imported: garbage is looked for again, but not among what came with the libraries.
+
+    At the end of a command, to look through that would take another second.
+    """
+    if not gc.isenabled():
+        gc.freeze()
+        gc.enable()
 
 
 def versions() -> dict[str, str | None]:
