@@ -55,12 +55,12 @@ def test_layers_of_several_kinds_are_cut_like_the_rest(tmp_path, tiny_model):
     tokenizer = AutoTokenizer.from_pretrained(tiny_model)
     config = Qwen2Config(
         vocab_size=len(tokenizer), hidden_size=32, intermediate_size=64, num_attention_heads=4, num_key_value_heads=2,
-        num_hidden_layers=8, max_position_embeddings=128,
+        num_hidden_layers=12, max_position_embeddings=128,
     )  # fmt: skip
-    folder = deeper(config, tiny_model, tmp_path / "qwen", layers=8)
-    assert len(AutoConfig.from_pretrained(folder).layer_types) == 8
+    folder = deeper(config, tiny_model, tmp_path / "qwen", layers=12)
+    assert len(AutoConfig.from_pretrained(folder).layer_types) == 12
     _, found = make_plan(tmp_path, folder, "adapter.target_modules=[q_proj, k_proj, v_proj, o_proj]")
-    assert found["layers"] == 8
+    assert found["layers"] == 12
 
 
 @pytest.mark.parametrize("family", ["phi", "bert"])

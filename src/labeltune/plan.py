@@ -50,7 +50,7 @@ from labeltune.train.capture import Stepper
 from labeltune.train.loop import first_pass_rows, into_passes, make_stepper, rows_by_step, shapes_of
 from labeltune.train.schedule import Schedule, make_schedule
 
-LAYERS = (2, 6)
+LAYERS = (4, 10)
 SAMPLED_STEPS, SEARCHED_STEPS = 24, 2000
 FEW_ROWS = 8
 MOST_REPEATS, ENOUGH_REPEATED_S = 7, 1.0
