@@ -2,9 +2,13 @@
 
 import json
 import os
+import pty
+import select
 import shutil
 import subprocess
 import sys
+import termios
+import time
 from pathlib import Path
 
 import pytest
@@ -249,6 +253,55 @@ def test_a_terminal_that_goes_away_does_not_stop_the_work(monkeypatch, stream):
     Terminal().say("nor this")
     with Terminal().bar("training", 3) as bar:
         bar.advance(3, "loss 0.1")
+
+
+def in_a_terminal(command):
+    """How a command ends, and what it writes, where someone is watching: in a terminal of 100 columns."""
+    ours, theirs = pty.openpty()
+    termios.tcsetwinsize(theirs, (40, 100))
+    environment = os.environ | {"TERM": "xterm", "OMP_NUM_THREADS": "1"}
+    child = subprocess.Popen(command, env=environment, stdout=theirs, stderr=theirs)
+    os.close(theirs)
+    shown, end_s = b"", time.monotonic() + 120
+    try:
+        while time.monotonic() < end_s:
+            if select.select([ours], [], [], 1.0)[0]:
+                piece = os.read(ours, 2**16)
+                shown += piece
+                if not piece:
+                    break
+    except OSError:  # how Linux says that the other end is closed
+        pass
+    finally:
+        os.close(ours)
+        if time.monotonic() >= end_s:
+            child.kill()
+    return child.wait(timeout=30), shown.decode(errors="replace")
+
+
+def test_a_run_shows_its_bars_in_a_terminal_and_comes_to_its_end(recipe_file, tmp_path):
+    words = ["run", recipe_file, "--out", tmp_path / "run", "--set", "train.max_steps=4"]
+    code, shown = in_a_terminal([sys.executable, "-m", "labeltune", *words])
+    assert code == 0
+    assert "/40 rows" in shown  # of the bar of four steps of ten rows
+    assert (tmp_path / "run" / "report.html").is_file()
+
+
+def test_what_others_print_while_a_bar_is_shown_is_seen_too():
+    program = """
+import sys
+from labeltune.terminal import Terminal
+with Terminal().bar("training", 3) as bar:
+    bar.advance(1, "loss 0.1")
+    print("a warning of a library", file=sys.stderr)
+    Terminal().say("a sentence of our own")
+    bar.advance(2, "loss 0.2")
+Terminal().say("the end")
+"""
+    code, shown = in_a_terminal([sys.executable, "-c", program])
+    assert code == 0
+    for text in ("training ", "loss 0.2", "a warning of a library", "a sentence of our own", "the end"):
+        assert text in shown
 
 
 def test_a_stream_whose_reader_is_gone_can_be_written_and_closed():

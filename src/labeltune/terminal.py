@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from typing import IO, TextIO, cast
 
 from rich.console import Console, RenderableType
+from rich.file_proxy import FileProxy
 from rich.progress import BarColumn, Progress, ProgressColumn, Task, TaskID, TextColumn, TimeRemainingColumn
 from rich.text import Text
 
@@ -29,11 +30,15 @@ class RowsPerSecond(ProgressColumn):
 
 
 class StandardError(io.TextIOBase):
-    """Standard error as it is at the moment, or nowhere: a terminal or pipe that goes away never stops the work."""
+    """Standard error as it is at the moment, or nowhere: a terminal or pipe that goes away never stops the work.
+
+    While a bar is shown rich has a stand-in there, which prints above the bar what others write. What it stands for is
+    written to instead: our own output, bar included, would come back to us for ever.
+    """
 
     @property
     def encoding(self) -> str:  # type: ignore[override]
-        return getattr(sys.stderr, "encoding", None) or "utf-8"
+        return getattr(_standard_error(), "encoding", None) or "utf-8"
 
     def isatty(self) -> bool:
         return bool(self._try(lambda out: out.isatty()))
@@ -46,13 +51,18 @@ class StandardError(io.TextIOBase):
         self._try(lambda out: out.flush())
 
     def _try(self, call: Callable[[TextIO], object]) -> object:
-        if sys.stderr is None:
+        out = _standard_error()
+        if out is None:
             return None
         try:
-            return call(sys.stderr)
+            return call(out)
         except (OSError, ValueError):  # gone, or closed
-            silence(sys.stderr)
+            silence(out)
             return None
+
+
+def _standard_error() -> TextIO | None:
+    return cast(TextIO, sys.stderr.rich_proxied_file) if isinstance(sys.stderr, FileProxy) else sys.stderr
 
 
 def printable(text: str) -> str:
