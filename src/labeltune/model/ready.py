@@ -19,7 +19,7 @@ from labeltune.model.ends import Undo, answer_alone, compute_equal_tokens_once
 from labeltune.model.fuse import TOLERANCE, fuse
 from labeltune.model.linear import groups_of
 
-# S rows of a small sample, V vocabulary, K labels
+# S rows of a small sample, V vocabulary
 
 LARGEST_ERROR = {torch.float32: 1e-3}
 HALF_ERROR = 0.1
@@ -90,29 +90,36 @@ def _labels_alone(packed: Classifier) -> Classifier:
     if packed.loss_over != "labels" or packed.head is not None or type(packed.output_layers[0]) is not torch.nn.Linear:
         return packed
     changed = replace(packed, labels_alone=True)
-    with torch.no_grad():
-        expected_SK = packed.label_logits(*_sample(packed))
-        try:
-            answer_SK = changed.label_logits(*_sample(packed))
-        except (RuntimeError, TypeError, IndexError):
-            return packed
-    equal = _relative_error(answer_SK, expected_SK) <= TOLERANCE.get(packed.compute_dtype, 1e-4)
-    return changed if equal else packed
+    return _if_equal(packed, changed, lambda: _leave, lambda classifier: classifier.label_logits(*_sample(classifier)))
 
 
-def _if_equal(packed: Classifier, changed: Classifier, change: Callable[[], Undo | None]) -> Classifier:
-    """The changed classifier if a sample's logits are the same; otherwise its layers are put back as they were."""
+def _leave() -> None:
+    """Undoes a change that touches no layer."""
+
+
+def _if_equal(
+    packed: Classifier,
+    changed: Classifier,
+    change: Callable[[], Undo | None],
+    logits_of: Callable[[Classifier], torch.Tensor] | None = None,
+) -> Classifier:
+    """The changed classifier if a sample's logits are the same; otherwise its layers are put back as they were.
+
+    Args:
+        logits_of: the logits that count, (S, V) of the whole vocabulary if left out.
+    """
+    logits_of = logits_of or _sample_logits
     with torch.no_grad():
-        expected_SV = _sample_logits(packed)
+        expected = logits_of(packed)
         undo = change()
         if undo is None:
             return packed
         try:
-            answer_SV = _sample_logits(changed)
+            answer = logits_of(changed)
         except (RuntimeError, TypeError, AttributeError, IndexError, KeyError):
             undo()
             return packed
-    if _relative_error(answer_SV, expected_SV) <= TOLERANCE.get(packed.compute_dtype, 1e-4):
+    if _relative_error(answer, expected) <= TOLERANCE.get(packed.compute_dtype, 1e-4):
         return changed
     undo()
     return packed
@@ -139,9 +146,9 @@ def _layers(packed: Classifier) -> list[Any]:
     return list(getattr(decoder, "layers", []))
 
 
-def _relative_error(answer_SV: torch.Tensor, expected_SV: torch.Tensor) -> float:
+def _relative_error(answer: torch.Tensor, expected: torch.Tensor) -> float:
     """Norm of the difference over the norm of what was expected."""
-    return float((answer_SV - expected_SV).norm() / expected_SV.norm())
+    return float((answer - expected).norm() / expected.norm())
 
 
 def _cannot_pack(classifier: Classifier) -> str | None:
