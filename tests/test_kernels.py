@@ -4,10 +4,11 @@ import numpy as np
 import pytest
 import torch
 
-from labeltune.model.attention import answer, attend, attend_in_grid, rotate_and_attend
+from labeltune.model.attention import answer, attend, rotate_and_attend
 from labeltune.model.dropout import Dropping
 from labeltune.model.fuse import gated_silu
 from labeltune.model.packing import Packing, pack
+from tiny import attend_in_grid
 
 pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="the kernels run on a GPU alone")
 
@@ -84,17 +85,20 @@ def test_attention_of_a_few_places_of_which_one_is_read_twice(dtype, heads, size
     for packing in packings():
         tokens = len(packing.layout)
         places = torch.tensor([tokens // 2, 0, tokens // 3, tokens // 2])
-        counts = ((3, heads[0]), (tokens, heads[1]), (tokens, heads[1]))
-        inputs = [randn(count, h, size, dtype=dtype) for count, h in counts]
+        inputs = [randn(3, heads[0], size, dtype=dtype), randn(tokens, 2 * heads[1], size, dtype=dtype)]
+        angles = torch.rand(1, tokens, size // 8 * 2, device="cuda").repeat(1, 1, 2) * 6
+        waves = (angles.cos().to(dtype), angles.sin().to(dtype))
 
-        def output(q, k, v, packing):
-            return answer(q[[0, 1, 2, 0]], k, v, packing, 0.1)
+        def output(q, kv, waves, packing):
+            return answer(q[[0, 1, 2, 0]], kv, waves, packing, 0.1)
 
         there = packing.answering(places.cuda())
         at_home = Packing(packing.layout, torch.device("cpu")).answering(places)
-        answers = gradients(lambda *qkv, p=there: output(*qkv, p), inputs)
+        answers = gradients(lambda q, kv, w=waves, p=there: output(q, kv, w, p), inputs)
         alone = [tensor.detach().cpu().double().requires_grad_() for tensor in inputs]
-        assert_close(answers, gradients(lambda *qkv, p=at_home: output(*qkv, p), alone), dtype)
+        wide_waves = tuple(wave.cpu().double() for wave in waves)
+        expected = gradients(lambda q, kv, w=wide_waves, p=at_home: output(q, kv, w, p), alone)
+        assert_close(answers, expected, dtype)
 
 
 @DTYPES

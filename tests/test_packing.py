@@ -8,7 +8,7 @@ import torch
 from transformers import LlamaConfig, LlamaForCausalLM, MistralConfig, MistralForCausalLM
 
 from labeltune.model.adapter import add_adapter, trainable_parameters
-from labeltune.model.attention import attend_in_grid, rotate_and_attend
+from labeltune.model.attention import rotate_and_attend
 from labeltune.model.base import load_base
 from labeltune.model.branches import begin_mlps_early
 from labeltune.model.linear import LinearGroup
@@ -18,7 +18,7 @@ from labeltune.recipe import AdapterSettings, ModelSettings
 from labeltune.score.labels import score_labels
 from labeltune.train.batches import make_batch
 from labeltune.train.step import row_losses
-from tiny import ANSWERS, make_classifier
+from tiny import ANSWERS, attend_in_grid, make_classifier
 
 ALL = AdapterSettings(r=4, lora_alpha=6, target_modules="all-linear")
 SOME = AdapterSettings(r=4, target_modules=["q_proj", "v_proj"])
@@ -139,9 +139,7 @@ def test_the_first_layer_computes_equal_tokens_once_and_the_last_answers_alone(f
     assert last == [9, tokens, 9, 9, 9]
 
 
-@pytest.mark.parametrize(
-    "wrong", ["labeltune.model.ends.answer", "labeltune.model.ends.rotate", "labeltune.model.packing.Packing.distinct"]
-)
+@pytest.mark.parametrize("wrong", ["labeltune.model.ends.answer", "labeltune.model.packing.Packing.distinct"])
 def test_a_layer_that_computes_something_else_is_put_back(tiny_model, examples, monkeypatch, wrong):
     def zeros(x, *_):
         return torch.zeros_like(x)

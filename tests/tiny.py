@@ -23,6 +23,7 @@ from transformers import (
     PreTrainedTokenizerFast,
 )
 
+from labeltune.model.attention import _AttendInGrid
 from labeltune.model.base import load_base
 from labeltune.model.classifier import Classifier
 from labeltune.prompt import Prompter
@@ -33,6 +34,12 @@ THINGS = ("ball", "kite", "boat", "lamp", "coat", "chair")
 TEMPLATE = "The {first} is near the {second}. Answer with 0, 1 or 2."
 ANSWERS = {"red": "0", "green": "1", "blue": "2"}
 SHARED_DATA = Path(__file__).parents[2] / "shared" / "data"
+
+
+def attend_in_grid(q: torch.Tensor, k: torch.Tensor, v: torch.Tensor, grid: Any, scale: float) -> torch.Tensor:
+    """Attention as devices without a kernel of ours compute it."""
+    together, heads = torch.cat([q, k, v], dim=1), (q.shape[1], k.shape[1])
+    return _AttendInGrid.apply(together, None, heads, grid, scale)
 
 
 def make_rows(count: int, seed: int) -> list[dict[str, str]]:

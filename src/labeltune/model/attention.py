@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence, Sized
 from typing import Any
 
 import torch
@@ -10,21 +11,20 @@ from transformers import AttentionInterface, AttentionMaskInterface
 from transformers.integrations.sdpa_attention import sdpa_attention_forward
 from transformers.masking_utils import sdpa_mask
 
+from labeltune.model import native
 from labeltune.model.linear import apply
+from labeltune.model.native import Waves
 from labeltune.model.packing import Grid, Packing
 
 # T packed tokens, P of them shared, G groups, L tokens of the longest group, H heads, K key heads, D head size
-
-Waves = tuple[torch.Tensor, torch.Tensor]
-"""Cosines and sines of rotary embedding, each (1, T, R) as transformers gives them: R numbers of a head are turned."""
 
 Turning = tuple[torch.Tensor, torch.Tensor, torch.Tensor]
 """What both halves of the turned numbers are multiplied by, and what they are when swapped: ahead, and in gradients."""
 
 PACKED_ATTENTION = "labeltune"
 FP32_ATTENTION = "labeltune_fp32"
-FEW_SCORES = 2**22
-"""So many products of queries and keys are kept in memory at once, 16 MiB of them."""
+LONGEST_ROW = 256
+"""Longer rows are left to torch's own attention on processors, whose products are faster there."""
 FEW_TOKENS = 512
 """Fewer are computed in smaller tiles on a GPU."""
 OVERFLOWS_IN_FLOAT16 = ("phi",)
@@ -91,10 +91,12 @@ def attend(
     Args:
         scale: factor of the product of queries and keys.
     """
+    output: torch.Tensor
     if q_THD.device.type == "cuda":
-        output: torch.Tensor = apply(_Attend, q_THD, k_TKD, v_TKD, packing, scale)
+        output = apply(_Attend, q_THD, k_TKD, v_TKD, packing, scale)
         return output
-    return attend_in_grid(q_THD, k_TKD, v_TKD, packing.grid, scale)
+    together_TND = torch.cat([q_THD, k_TKD, v_TKD], dim=1)
+    return _attend_on_processor(together_TND, None, (q_THD.shape[1], k_TKD.shape[1]), packing, scale)
 
 
 def rotate_and_attend(
@@ -112,38 +114,31 @@ def rotate_and_attend(
         qkv_TND: queries, keys and values side by side, N = H + 2 K; queries and keys are turned.
         heads: H and K.
     """
-    output: torch.Tensor
     if qkv_TND.device.type == "cuda":
-        output = apply(_RotateAndAttend, qkv_TND, waves[0][0], waves[1][0], heads, packing, scale)
-    else:
-        output = apply(_AttendInGrid, qkv_TND, waves, heads, packing.grid, scale)
-    return output
+        output: torch.Tensor = apply(_RotateAndAttend, qkv_TND, waves[0][0], waves[1][0], heads, packing, scale)
+        return output
+    return _attend_on_processor(qkv_TND, waves, heads, packing, scale)
 
 
-def attend_in_grid(
-    q_THD: torch.Tensor, k_TKD: torch.Tensor, v_TKD: torch.Tensor, grid: Grid, scale: float
-) -> torch.Tensor:
-    """The same from torch's own attention, on devices without a kernel of ours."""
-    together_TND = torch.cat([q_THD, k_TKD, v_TKD], dim=1)
-    output: torch.Tensor = apply(_AttendInGrid, together_TND, None, (q_THD.shape[1], k_TKD.shape[1]), grid, scale)
-    return output
+def answer(q_AHD: torch.Tensor, kv_TND: torch.Tensor, waves: Waves, packing: Packing, scale: float) -> torch.Tensor:
+    """`rotate_and_attend` of the answers alone, (A, H, D). A place that is read twice is there twice.
 
-
-def rotate(x_TND: torch.Tensor, waves: Waves, turning: int) -> torch.Tensor:
-    """Rotary position embedding of the first `turning` heads; the others as they are."""
-    output: torch.Tensor = apply(_Rotate, x_TND, waves, turning)
-    return output
-
-
-def answer(
-    q_AHD: torch.Tensor, k_TKD: torch.Tensor, v_TKD: torch.Tensor, packing: Packing, scale: float
-) -> torch.Tensor:
-    """`attend` of the answers alone, (A, H, D). A place that is read twice is there twice."""
+    Args:
+        kv_TND: keys and values of all tokens side by side, N = 2 K.
+        waves: of all tokens.
+    """
     places_A = packing.answers_A
     assert places_A is not None
+    (_, heads, size), kv_heads = q_AHD.shape, kv_TND.shape[1] // 2
+    output: torch.Tensor
+    if _kernels_take(kv_TND, packing):
+        output = apply(_AttendRows, kv_TND, q_AHD, waves, (heads, kv_heads), packing.answering_rows, scale)
+        return output
+    at_answers = (waves[0].index_select(1, places_A), waves[1].index_select(1, places_A))
+    q_AHD = apply(_Rotate, q_AHD, at_answers, heads)
+    k_TKD, v_TKD = apply(_Rotate, kv_TND, waves, kv_heads).split([kv_heads] * 2, 1)
     if q_AHD.device.type == "cuda":
-        tokens, (heads, size) = len(k_TKD), q_AHD.shape[1:]
-        q_THD = spread_out(q_AHD.flatten(1), places_A, tokens).view(tokens, heads, size)
+        q_THD = spread_out(q_AHD.flatten(1), places_A, len(k_TKD)).view(-1, heads, size)
         return attend(q_THD, k_TKD, v_TKD, packing, scale).index_select(0, places_A)
     tokens_T, ends_T = torch.arange(len(k_TKD), device=k_TKD.device), packing.ends_T
     seen_AT = (tokens_T <= places_A[:, None]) & (places_A[:, None] < ends_T)
@@ -152,6 +147,27 @@ def answer(
     k_HTD, v_HTD = (_for_all_heads(tensor, len(q_HAD)) for tensor in (k_KTD, v_KTD))
     out_1HAD = scaled_dot_product_attention(q_HAD[None], k_HTD[None], v_HTD[None], attn_mask=seen_AT, scale=scale)
     return out_1HAD[0].transpose(0, 1).to(q_AHD.dtype)
+
+
+def reads_rows_alone(device: torch.device, rows: Sequence[Sized]) -> bool:
+    """Whether attention over these rows reads each of them alone, however much they share, by the kernels for
+    processors; not where rows are long."""
+    return device.type == "cpu" and max(map(len, rows)) <= LONGEST_ROW and native.library() is not None
+
+
+def _kernels_take(given: torch.Tensor, packing: Packing) -> bool:
+    return given.dtype != torch.float64 and reads_rows_alone(given.device, packing.layout.paths)
+
+
+def _attend_on_processor(
+    qkv_TND: torch.Tensor, waves: Waves | None, heads: tuple[int, int], packing: Packing, scale: float
+) -> torch.Tensor:
+    output: torch.Tensor
+    if _kernels_take(qkv_TND, packing):
+        output = apply(_AttendRows, qkv_TND, None, waves, heads, packing.rows, scale)
+    else:
+        output = apply(_AttendInGrid, qkv_TND, waves, heads, packing.grid, scale)
+    return output
 
 
 def spread_out(picked_AH: torch.Tensor, places_A: torch.Tensor, tokens: int) -> torch.Tensor:
@@ -190,12 +206,40 @@ def _rotated(x_TND: torch.Tensor, waves: Waves, turning: int, backward: bool) ->
     return turned
 
 
+class _AttendRows(torch.autograd.Function):
+    """Attention by the kernels for processors; half precision is widened, as in the grid."""
+
+    @staticmethod
+    def forward(  # noqa: PLR0913, PLR0917
+        ctx: Any,
+        together: torch.Tensor,
+        queries: torch.Tensor | None,
+        waves: Waves | None,
+        heads: tuple[int, int],
+        rows: native.Rows,
+        scale: float,
+    ) -> torch.Tensor:
+        """`together` holds keys and values and, where they are not given apart, queries before them."""
+        wide = together.float().contiguous()
+        apart = None if queries is None else queries.float().contiguous()
+        ctx.rows, ctx.heads = rows, rows.heads(waves, heads, together.shape[2], scale)
+        out, denominators = native.attend(rows, ctx.heads, wide, apart)
+        ctx.save_for_backward(wide, apart, denominators)
+        return out.to(together.dtype)
+
+    @staticmethod
+    def backward(ctx: Any, d_out: torch.Tensor) -> tuple[torch.Tensor | None, ...]:
+        together, queries, denominators = ctx.saved_tensors
+        gradients = native.attend_backward(ctx.rows, ctx.heads, together, queries, denominators, d_out.float())
+        d_together, d_queries = (None if gradient is None else gradient.to(d_out.dtype) for gradient in gradients)
+        return d_together, d_queries, None, None, None, None
+
+
 class _AttendInGrid(torch.autograd.Function):
     """Attention on groups laid out as padded rows, behind the shared tokens; after a rotation, if any.
 
-    Half precision is widened, since processors compute softmax in float32 faster. Where no pass of the shared tokens is
-    needed and rows are short, the gradient is written out; elsewhere it comes from a graph of its own inside. Either
-    way gradients are gathered from the grid, where autograd would scatter them into zeros.
+    Half precision is widened, since processors compute softmax in float32 faster. The gradient comes from a graph of
+    its own inside, and is gathered from the grid, where autograd would scatter it into zeros.
     """
 
     @staticmethod
@@ -208,19 +252,13 @@ class _AttendInGrid(torch.autograd.Function):
         scale: float,
     ) -> torch.Tensor:
         wide = qkv.to(torch.promote_types(qkv.dtype, torch.float32))
-        laid_NGLD = _rows_of(wide, grid.rows_in(wide.shape[1]), grid.places_GL.shape)
-        if rotation is not None:
-            _turn(laid_NGLD[: sum(heads)], _laid_turning(rotation, grid)[1], backward=False)
-        ctx.rotation, ctx.heads, ctx.grid, ctx.scale = rotation, heads, grid, scale
-        ctx.written_out = not grid.shared and _are_few(heads[0], grid)
-        if ctx.written_out:
-            weights_BLL, out_BLD = _softmax_products(_heads_apart(laid_NGLD, heads), grid, scale)
-            ctx.save_for_backward(laid_NGLD, weights_BLL)
-            return _rows_back(out_BLD.view(heads[0], *laid_NGLD.shape[1:]), grid).to(qkv.dtype)
         prefix_N1PD = wide[: grid.shared].transpose(0, 1)[:, None].clone()
-        if rotation is not None:
-            _turn(prefix_N1PD[: sum(heads)], _laid_turning(rotation, grid)[0], backward=False)
+        laid_NGLD = _rows_of(wide, grid.rows_in(wide.shape[1]), grid.places_GL.shape)
         inputs = (prefix_N1PD, laid_NGLD)
+        if rotation is not None:
+            for part, turning in zip(inputs, _laid_turning(rotation, grid), strict=True):
+                _turn(part[: sum(heads)], turning, backward=False)
+        ctx.rotation, ctx.heads, ctx.grid = rotation, heads, grid
         with torch.set_grad_enabled(ctx.needs_input_grad[0]):
             for given in inputs:
                 given.requires_grad_(ctx.needs_input_grad[0])
@@ -232,24 +270,17 @@ class _AttendInGrid(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, d_out: torch.Tensor) -> tuple[torch.Tensor | None, ...]:
         grid: Grid = ctx.grid
+        inputs, outputs = ctx.inside
         d_wide = d_out.to(torch.promote_types(d_out.dtype, torch.float32))
         d_HGLD = _rows_of(d_wide, grid.rows_in(ctx.heads[0]), grid.places_GL.shape).mul_(grid.answers_GL1)
-        d_prefix = None
-        if ctx.written_out:
-            laid_NGLD, weights_BLL = ctx.saved_tensors
-            d_laid = _softmax_products_back(d_HGLD, laid_NGLD, weights_BLL, ctx.heads, ctx.scale)
-        else:
-            inputs, outputs = ctx.inside
-            d_H1PD = d_wide[: grid.shared].transpose(0, 1)[:, None]
-            d_prefix, d_laid = torch.autograd.grad(outputs, inputs, (d_H1PD, d_HGLD))
+        d_H1PD = d_wide[: grid.shared].transpose(0, 1)[:, None]
+        d_prefix_N1PD, d_laid_NGLD = torch.autograd.grad(outputs, inputs, (d_H1PD, d_HGLD))
         if ctx.rotation is not None:
-            for part, turning in zip((d_prefix, d_laid), _laid_turning(ctx.rotation, grid), strict=True):
-                if part is not None:
-                    _turn(part[: sum(ctx.heads)], turning, backward=True)
-        d_qkv = _rows_back(d_laid, grid)
-        d_qkv[: grid.repeated] = d_laid[:, :, : grid.repeated].sum(1).transpose(0, 1)
-        if d_prefix is not None:
-            d_qkv = torch.cat([d_prefix[:, 0].transpose(0, 1), d_qkv])
+            for part, turning in zip((d_prefix_N1PD, d_laid_NGLD), _laid_turning(ctx.rotation, grid), strict=True):
+                _turn(part[: sum(ctx.heads)], turning, backward=True)
+        d_back_TND = _rows_back(d_laid_NGLD, grid)
+        d_back_TND[: grid.repeated] = d_laid_NGLD[:, :, : grid.repeated].sum(1).transpose(0, 1)
+        d_qkv = torch.cat([d_prefix_N1PD[:, 0].transpose(0, 1), d_back_TND])
         return d_qkv.to(d_out.dtype), None, None, None, None
 
 
@@ -302,49 +333,10 @@ def _attend_groups(
         v_HGLD = torch.cat([v_H1PD.expand(-1, groups, -1, -1), v_HGLD], dim=2)
     if not laid_NGLD.numel():
         return out_H1PD, q_HGLD
-    if _are_few(heads[0], grid):
-        return out_H1PD, _softmax_products((q_HGLD, k_HGLD, v_HGLD), grid, scale)[1].view(q_HGLD.shape)
     mask = None if grid.plain_causal else grid.mask_GLK
     return out_H1PD, scaled_dot_product_attention(
         q_HGLD, k_HGLD, v_HGLD, attn_mask=mask, is_causal=mask is None, scale=scale
     )
-
-
-def _are_few(heads: int, grid: Grid) -> bool:
-    """Whether all scores are kept in memory at once: torch's own attention takes half as long again for so few."""
-    return heads * grid.places_GL.numel() * (grid.shared + grid.places_GL.shape[1]) <= FEW_SCORES
-
-
-def _softmax_products(
-    qkv: tuple[torch.Tensor, torch.Tensor, torch.Tensor], grid: Grid, scale: float
-) -> tuple[torch.Tensor, torch.Tensor]:
-    """Attention weights (B, L, K) and outputs (B, L, D) of B = H * G heads of groups; given are (H, G, L or K, D)."""
-    q_BLD, k_BKD, v_BKD = (tensor.flatten(0, 1) for tensor in qkv)
-    hidden_GLK = grid.hidden_GLK.to(q_BLD.dtype)
-    hidden_BLK = hidden_GLK if grid.plain_causal else hidden_GLK.repeat(qkv[0].shape[0], 1, 1)
-    weights_BLK = torch.baddbmm(hidden_BLK, q_BLD, k_BKD.transpose(1, 2), alpha=scale).softmax(-1)
-    return weights_BLK, torch.bmm(weights_BLK, v_BKD)
-
-
-def _softmax_products_back(
-    d_out_HGLD: torch.Tensor, laid_NGLD: torch.Tensor, weights_BLL: torch.Tensor, heads: tuple[int, int], scale: float
-) -> torch.Tensor:
-    """Gradient of queries, keys and values side by side, (N, G, L, D)."""
-    q_BLD, k_BLD, v_BLD = (tensor.flatten(0, 1) for tensor in _heads_apart(laid_NGLD, heads))
-    d_out_BLD, d_laid_NGLD = d_out_HGLD.flatten(0, 1), torch.empty_like(laid_NGLD)
-    d_parts = d_laid_NGLD.split([heads[0], heads[1], heads[1]])
-    alone = heads[0] == heads[1]
-    dq_BLD, dk_BLD, dv_BLD = (d_part.flatten(0, 1) if alone else torch.empty_like(q_BLD) for d_part in d_parts)
-    d_weights_BLL = torch.bmm(d_out_BLD, v_BLD.transpose(1, 2))
-    d_scores_BLL = torch.ops.aten._softmax_backward_data(d_weights_BLL, weights_BLL, -1, weights_BLL.dtype).mul_(scale)
-    torch.bmm(d_scores_BLL, k_BLD, out=dq_BLD)
-    torch.bmm(d_scores_BLL.transpose(1, 2), q_BLD, out=dk_BLD)
-    torch.bmm(weights_BLL.transpose(1, 2), d_out_BLD, out=dv_BLD)
-    if not alone:
-        d_parts[0].copy_(dq_BLD.view_as(d_parts[0]))
-        for d_part, d_BLD in zip(d_parts[1:], (dk_BLD, dv_BLD), strict=True):
-            torch.sum(d_BLD.view(heads[1], -1, *d_part.shape[1:]), 1, out=d_part)
-    return d_laid_NGLD
 
 
 def _heads_apart(

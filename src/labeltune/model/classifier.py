@@ -15,10 +15,11 @@ import torch
 from peft import PeftModel
 
 from labeltune.model import compiling
+from labeltune.model.attention import reads_rows_alone
 from labeltune.model.dropout import Draws
 from labeltune.model.ends import columns_alone
 from labeltune.model.head import Head, label_logits, output_layers, padding_mask
-from labeltune.model.packing import Packing, pack, static_size, to_device
+from labeltune.model.packing import WORTH_SHARING, Packing, pack, static_size, to_device
 from labeltune.prompt import LabelWords, Prompter
 from labeltune.recipe import TrainSettings
 
@@ -122,7 +123,7 @@ class Classifier:
             the inputs, and the places (A,) of all positions one after another.
         """
         if self.packed:
-            layout = pack(sequences, share)
+            layout = pack(sequences, share, 1 if reads_rows_alone(self.device, sequences) else WORTH_SHARING)
             places = [path[wanted] for path, wanted in zip(layout.paths, positions, strict=True)]
             if size_for is None and self.builds_kernels_by_shape:
                 size_for = static_size

@@ -14,7 +14,7 @@ from typing import Any
 import torch
 from torch.nn.functional import linear
 
-from labeltune.model.attention import Waves, answer, rotate
+from labeltune.model.attention import answer
 from labeltune.model.branches import attention_of, given_to
 from labeltune.model.fuse import FusedAttention
 from labeltune.model.linear import LinearGroup, own_weight
@@ -38,18 +38,16 @@ class LastLayer:
         packing: Packing | None = options.get("packing")
         if packing is None or packing.answers_A is None:
             return self.original(hidden_states, *args, **options)
-        waves, places_A = options["position_embeddings"], packing.answers_A
-        kv_TND = self.attention.keys_and_values(self.layer.input_layernorm(hidden_states), waves)
-        at_answers = tuple(wave_1TR.index_select(1, places_A) for wave_1TR in waves)
-        options |= {"position_embeddings": at_answers, "kv_TND": kv_TND}
-        return self.original(hidden_states.index_select(1, places_A), *args, **options)
+        kv_TND = self.attention.keys_and_values(self.layer.input_layernorm(hidden_states))
+        at_answers = hidden_states.index_select(1, packing.answers_A)
+        return self.original(at_answers, *args, **options, kv_TND=kv_TND)
 
 
 class LastAttention:
     """A fused attention whose queries are a product of their own."""
 
     def __init__(self, fused: FusedAttention) -> None:
-        self.original, self.size, self.heads = fused.original, fused.size, fused.heads
+        self.original, self.size = fused.original, fused.size
         self.scale = float(fused.module.scaling)
         together, output = fused.groups
         query, *others = together.layers
@@ -58,10 +56,10 @@ class LastAttention:
         workspace = together.frozen.workspace
         self.groups = (LinearGroup([query], workspace), LinearGroup(others, workspace), output)
 
-    def keys_and_values(self, hidden_1TE: torch.Tensor, waves: Waves) -> torch.Tensor:
-        """(T, 2 K, D), the keys turned."""
-        kv_TND = self.groups[1](hidden_1TE)[0].unflatten(1, (-1, self.size))
-        return rotate(kv_TND, waves, self.heads[1])
+    def keys_and_values(self, hidden_1TE: torch.Tensor) -> torch.Tensor:
+        """(T, 2 K, D), the keys not turned yet."""
+        kv_TND: torch.Tensor = self.groups[1](hidden_1TE)[0].unflatten(1, (-1, self.size))
+        return kv_TND
 
     def __call__(
         self, hidden_states: torch.Tensor, kv_TND: torch.Tensor | None = None, **options: Any
@@ -70,11 +68,8 @@ class LastAttention:
         if kv_TND is None:
             result: tuple[torch.Tensor, None] = self.original(hidden_states, **options)
             return result
-        packing: Packing = options["packing"]
         q_AHD = self.groups[0](hidden_states)[0].unflatten(1, (-1, self.size))
-        q_AHD = rotate(q_AHD, options["position_embeddings"], self.heads[0])
-        k_TKD, v_TKD = kv_TND.split([self.heads[1]] * 2, 1)
-        out_AHD = answer(q_AHD, k_TKD, v_TKD, packing, self.scale)
+        out_AHD = answer(q_AHD, kv_TND, options["position_embeddings"], options["packing"], self.scale)
         return self.groups[2](out_AHD.flatten(1)[None]), None
 
 

@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-import math
 from typing import Any
 
 import torch
 from torch.nn.functional import gelu
 from transformers.activations import GELUTanh, NewGELUActivation
 
+from labeltune.model import native
 from labeltune.model.linear import apply
-
-LINEAR = 2 * math.sqrt(2 / math.pi)
-CUBIC = 0.044715 * LINEAR
 
 
 class TanhGelu(torch.nn.Module):
@@ -20,35 +17,24 @@ class TanhGelu(torch.nn.Module):
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """Any shape to the same."""
-        if x.device.type == "cpu" and x.dtype == torch.float32:
-            result: torch.Tensor = apply(_SigmoidGelu, x)
+        if x.device.type == "cpu" and x.dtype == torch.float32 and native.library() is not None:
+            result: torch.Tensor = apply(_Gelu, x)
             return result
         return gelu(x, approximate="tanh")
 
 
-class _SigmoidGelu(torch.autograd.Function):
-    """The same as x sigmoid(2 sqrt(2 / pi) (x + 0.044715 x^3)).
-
-    Processors take a third of tanh's time for it. The backward pass, which for torch's own GELU computes tanh once
-    more, reads the sigmoid from memory.
-    """
+class _Gelu(torch.autograd.Function):
+    """By the kernels for processors."""
 
     @staticmethod
     def forward(ctx: Any, x: torch.Tensor) -> torch.Tensor:
-        sigmoid = _cubic(x, LINEAR, CUBIC).sigmoid_()
-        ctx.save_for_backward(x, sigmoid)
-        return x * sigmoid
+        ctx.save_for_backward(x)
+        return native.gelu(x)
 
     @staticmethod
-    def backward(ctx: Any, d_out: torch.Tensor) -> torch.Tensor:
-        x, sigmoid = ctx.saved_tensors
-        through_sigmoid: torch.Tensor = torch.ops.aten.sigmoid_backward(_cubic(x, LINEAR, 3 * CUBIC), sigmoid)
-        return through_sigmoid.add_(sigmoid).mul_(d_out)
-
-
-def _cubic(x: torch.Tensor, linear: float, cubic: float) -> torch.Tensor:
-    """linear x + cubic x^3."""
-    return (x * linear).addcmul_(x * x, x, value=cubic)
+    def backward(ctx: Any, d_y: torch.Tensor) -> torch.Tensor:
+        (x,) = ctx.saved_tensors
+        return native.gelu_backward(x, d_y)
 
 
 def use_fast_gelu(model: torch.nn.Module) -> None:

@@ -12,12 +12,15 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
+from labeltune.model.native import Rows
+
 # B rows, T packed tokens, G groups (rows, or rows that begin alike), P shared tokens, L tokens of the longest group
 
 Ints = npt.NDArray[np.int64]
 
 WORTH_SHARING = 10
-"""Tokens beyond the first P that two rows must have in common: groups stay small, and so does what attention reads."""
+"""Tokens beyond the first P that two rows must have in common where attention reads a whole group of rows for each of
+them: so groups stay small."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,13 +42,18 @@ class Layout:
     """P: the tokens at the front that all rows begin with."""
     paths: tuple[Ints, ...]
     """For each row, in the caller's order, the packed places of its tokens."""
+    known_B: Ints
+    """For each row, so many tokens at its beginning stand there for another row that has them too."""
 
     def __len__(self) -> int:
         return len(self.token_ids_T)
 
 
-def pack(sequences: Sequence[npt.NDArray[np.int32]], share: bool) -> Layout:
-    """Join sequences; with `share`, every common beginning is stored once.
+def pack(sequences: Sequence[npt.NDArray[np.int32]], share: bool, worth: int = WORTH_SHARING) -> Layout:
+    """Join sequences; with `share`, common beginnings are stored once.
+
+    Args:
+        worth: tokens beyond the first P that two rows must have in common to share them; 1 for all that can be shared.
 
     >>> layout = pack([np.array([7, 8, 1]), np.array([7, 8, 2, 3])], share=True)
     >>> layout.token_ids_T.tolist(), layout.positions_T.tolist(), layout.ends_T.tolist(), layout.shared
@@ -62,11 +70,12 @@ def pack(sequences: Sequence[npt.NDArray[np.int32]], share: bool) -> Layout:
     ends = np.empty(sum(len(sequence) for sequence in sequences), dtype=np.int64)
     groups: list[int] = []
     paths: list[Ints] = [np.zeros(0, dtype=np.int64)] * len(sequences)
+    known_B = np.zeros(len(sequences), dtype=np.int64)
     path, previous, size = paths[0], np.zeros(0, dtype=np.int32), 0
     for row in order:
         sequence = sequences[row]
         known = common_prefix(previous, sequence) if share else 0
-        if known < shared + WORTH_SHARING and known < min(len(previous), len(sequence)):
+        if known < shared + worth and known < min(len(previous), len(sequence)):
             known = shared
         ends[path[known:]] = size  # nothing behind this place continues the row before
         if known <= shared and len(sequence) > shared:
@@ -75,7 +84,7 @@ def pack(sequences: Sequence[npt.NDArray[np.int32]], share: bool) -> Layout:
         path = np.concatenate([path[:known], np.arange(size, size + new)])
         tokens.append(sequence[known:])
         positions.append(np.arange(known, len(sequence)))
-        paths[row], previous, size = path, sequence, size + new
+        paths[row], known_B[row], previous, size = path, known, sequence, size + new
     ends[path] = size
     return Layout(
         token_ids_T=np.concatenate(tokens).astype(np.int64),
@@ -84,6 +93,7 @@ def pack(sequences: Sequence[npt.NDArray[np.int32]], share: bool) -> Layout:
         group_starts_G=np.array(groups, dtype=np.int64),
         shared=shared,
         paths=tuple(paths),
+        known_B=known_B,
     )
 
 
@@ -136,6 +146,7 @@ class Packing:
         """The same, read at these places alone."""
         twin = copy.copy(self)
         twin.answers_A = places_A
+        twin.__dict__.pop("answering_rows", None)
         return twin
 
     @cached_property
@@ -162,6 +173,17 @@ class Packing:
     def starts_T(self) -> torch.Tensor:
         """Where each token's group begins; 0 for the shared tokens."""
         return self.ints_4T[3]
+
+    @cached_property
+    def rows(self) -> Rows:
+        """The rows, and each token asking, as the kernels for processors read them."""
+        return Rows(self.layout)
+
+    @cached_property
+    def answering_rows(self) -> Rows:
+        """The same with the answers asking."""
+        assert self.answers_A is not None
+        return Rows(self.layout, self.answers_A.numpy())
 
     @cached_property
     def grid(self) -> Grid:
@@ -232,14 +254,6 @@ class Grid:
         prefix_GLP = places_GL[:, :, None] < ends_T[: self.shared][None, None]
         return torch.from_numpy(np.concatenate([prefix_GLP, seen_GLL], axis=2)).to(self.places_GL.device)
 
-    @cached_property
-    def hidden_GLK(self) -> torch.Tensor:
-        """The mask to be added to scores; of one group for all where causality is all there is."""
-        length, device = self.places_GL.shape[1], self.places_GL.device
-        if self.plain_causal:
-            return torch.full((1, length, length), -torch.inf, device=device).triu(1)
-        return torch.zeros(self.mask_GLK.shape, device=device).masked_fill_(~self.mask_GLK, -torch.inf)
-
 
 def to_device(values: npt.NDArray[Any], device: torch.device) -> torch.Tensor:
     """The same numbers as a tensor. A GPU fetches them from pinned memory when it comes to it; otherwise the host would
@@ -278,6 +292,7 @@ def padded(layout: Layout, size: int) -> Layout:
         group_starts_G=starts if continues else np.append(starts, len(layout)),
         shared=layout.shared,
         paths=layout.paths,
+        known_B=layout.known_B,
     )
 
 

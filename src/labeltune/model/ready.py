@@ -11,6 +11,7 @@ import torch
 from bitsandbytes.nn import Linear4bit
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
+from labeltune.model import native
 from labeltune.model.attention import FP32_ATTENTION, PACKED_ATTENTION
 from labeltune.model.branches import begin_mlps_early
 from labeltune.model.classifier import Classifier, Inputs
@@ -54,6 +55,8 @@ def make_ready(classifier: Classifier) -> tuple[Classifier, list[str]]:
     fused = ", ".join(f"{count} {kind}s" for kind, count in replaced.items() if count)
     beside = _branches_side_by_side(packed)
     notes = [f"rows are packed; fused: {fused or 'nothing'}"]
+    if packed.device.type == "cpu" and native.library() is None:
+        notes.append("no kernels are compiled for this processor, so it takes longer; `labeltune doctor` says more")
     return packed, notes + ([f"{beside} layers compute MLP and attention side by side"] if beside else [])
 
 

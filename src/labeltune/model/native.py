@@ -1,0 +1,228 @@
+"""Kernels in C for processors: attention over rows with shared beginnings, and GELU.
+
+Installing compiles them where there is a C compiler; elsewhere torch's own operations do the work.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import hashlib
+from collections.abc import Sequence
+from ctypes import byref
+from functools import cache
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+
+if TYPE_CHECKING:
+    from labeltune.model.packing import Layout
+
+# B rows, T packed tokens, Q queries, H heads, K key heads, N = H + 2 K or 2 K, D head size, R numbers that are turned
+
+Ints = npt.NDArray[np.int64]
+Waves = tuple[torch.Tensor, torch.Tensor]
+"""Cosines and sines of rotary embedding, each (1, T, R) as transformers gives them: R numbers of a head are turned."""
+
+SOURCE = Path(__file__).with_name("native.c")
+FLOAT_BYTES = 4
+BUILDS = {"AVX512": ("x86-64-v4", "x86-64-v3"), "AVX2": ("x86-64-v3",)}
+"""What to look for by what torch finds in the processor; `any` on other processors."""
+
+
+@cache
+def library() -> ctypes.CDLL | None:
+    """The compiled kernels; None where none fit this source and this processor."""
+    version = hashlib.sha256(SOURCE.read_bytes()).hexdigest()[:12]
+    for build in BUILDS.get(torch.backends.cpu.get_cpu_capability(), ("any",)):
+        path = SOURCE.with_name(f"native-{version}-{build}.so")
+        if path.is_file():
+            return _opened(path)
+    return None
+
+
+def _opened(path: Path) -> ctypes.CDLL | None:
+    try:
+        found = ctypes.CDLL(str(path))
+    except OSError:  # made for another system, or without OpenMP's library
+        return None
+    pointer, count = ctypes.c_void_p, ctypes.c_int64
+    found.gelu.argtypes = [pointer, pointer, count]
+    found.gelu_backward.argtypes = [pointer, pointer, pointer, count]
+    found.attend.argtypes = [pointer, pointer, pointer, count, pointer, pointer]
+    found.attend_backward.argtypes = [pointer, pointer, pointer, count, pointer, pointer, pointer, pointer]
+    return found
+
+
+def gelu(x: torch.Tensor) -> torch.Tensor:
+    """GELU's tanh form of float32 numbers."""
+    x, y = x.contiguous(), torch.empty(x.shape)
+    _kernels().gelu(x.data_ptr(), y.data_ptr(), x.numel())
+    return y
+
+
+def gelu_backward(x: torch.Tensor, d_y: torch.Tensor) -> torch.Tensor:
+    """Its gradient, given what it was given and the gradient of what it gave."""
+    x, d_y, d_x = x.contiguous(), d_y.contiguous(), torch.empty(x.shape)
+    _kernels().gelu_backward(x.data_ptr(), d_y.data_ptr(), d_x.data_ptr(), x.numel())
+    return d_x
+
+
+def _kernels() -> ctypes.CDLL:
+    found = library()
+    assert found is not None, "whoever calls a kernel has asked for the library before"
+    return found
+
+
+class _Rows(ctypes.Structure):
+    _fields_ = (
+        ("rows", ctypes.c_int32),
+        ("longest", ctypes.c_int32),
+        *((name, ctypes.c_void_p) for name in ("starts", "tokens", "known", "asked", "places", "seen")),
+    )
+
+
+class _Heads(ctypes.Structure):
+    _fields_ = (
+        *((name, ctypes.c_int32) for name in ("heads", "kv_heads", "size", "turned")),
+        ("scale", ctypes.c_float),
+        ("cosines", ctypes.c_void_p),
+        ("sines", ctypes.c_void_p),
+    )
+
+
+class _Parts(ctypes.Structure):
+    _fields_ = (
+        *((name, ctypes.c_void_p) for name in ("q", "k", "v")),
+        ("q_step", ctypes.c_int64),
+        ("kv_step", ctypes.c_int64),
+    )
+
+
+class Rows:
+    """Rows of tokens, and the queries that each asks."""
+
+    def __init__(self, layout: Layout, asking: Ints | None = None) -> None:
+        """
+        Args:
+            layout: where the rows' tokens stand among T.
+            asking: which tokens ask a query, (Q,), each for itself and what it continues; all T if left out.
+        """
+        in_place = np.argsort([path[-1] for path in layout.paths], kind="stable")  # neighbours stay with one thread
+        paths, known_B = [layout.paths[row] for row in in_place], layout.known_B[in_place]
+        lengths_B = np.array([len(path) for path in paths])
+        owner_T = np.full(len(layout), len(known_B))
+        for row, path in enumerate(paths):
+            owner_T[path[known_B[row] :]] = row
+        places_Q = np.flatnonzero(owner_T < len(known_B)) if asking is None else np.arange(len(asking))
+        tokens_Q = places_Q if asking is None else asking
+        seen_Q = layout.positions_T[tokens_Q] + 1
+        order = np.lexsort((seen_Q, owner_T[tokens_Q]))
+        asked_B = np.bincount(owner_T[tokens_Q], minlength=len(known_B))
+        self.longest = int(max(lengths_B.max(), asked_B.max()))
+        self.known = int(known_B.sum())
+        """Tokens at the rows' beginnings that belong to other rows, each counted for each of them."""
+        self.everywhere = bool((owner_T < len(known_B)).all())
+        """Whether each of the T tokens is in a row."""
+        self._arrays = {
+            "starts": np.append(0, lengths_B.cumsum()),
+            "tokens": np.concatenate(paths),
+            "known": np.append(0, known_B.cumsum()),
+            "asked": np.append(0, asked_B.cumsum()),
+            "places": places_Q[order],
+            "seen": seen_Q[order],
+        }
+        self._arrays = {name: array.astype(np.int32) for name, array in self._arrays.items()}
+        pointers = {name: array.ctypes.data for name, array in self._arrays.items()}
+        self.struct = _Rows(rows=len(known_B), longest=self.longest, **pointers)
+        self._heads: Heads | None = None
+
+    def heads(self, waves: Waves | None, *rest: Any) -> Heads:
+        """`Heads` of this; kept from layer to layer, which are all given the same waves."""
+        if self._heads is None or self._heads.given[0] is not waves or self._heads.given[1:] != rest:
+            self._heads = Heads(waves, *rest)
+        return self._heads
+
+    def room(self, shape: Sequence[int]) -> torch.Tensor:
+        """For outputs or gradients: zeros where tokens are in no row, whatever is in memory otherwise."""
+        return torch.empty(shape) if self.everywhere else torch.zeros(shape)
+
+
+class Heads:
+    """What is done to queries and keys before they are multiplied, and to their products."""
+
+    def __init__(self, waves: Waves | None, heads: tuple[int, int], size: int, scale: float) -> None:
+        """
+        Args:
+            waves: cosines and sines of rotary embedding, each (1, T, R); None for no rotation.
+            heads: H and K.
+            size: D.
+            scale: factor of the products.
+        """
+        self.given = (waves, heads, size, scale)
+        none = torch.empty(1, 1, 0)
+        self._waves_TR = [wave_1TR[0].float().contiguous() for wave_1TR in waves or (none, none)]
+        cos_TR, sin_TR = self._waves_TR
+        self.struct = _Heads(*heads, size, cos_TR.shape[1], scale, cos_TR.data_ptr(), sin_TR.data_ptr())
+
+
+def attend(
+    rows: Rows, heads: Heads, together_TND: torch.Tensor, queries_QHD: torch.Tensor | None
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """Softmax attention after rotary embedding, in float32.
+
+    Args:
+        together_TND: keys and values and, where they are not given apart, queries before them; contiguous.
+        queries_QHD: contiguous too.
+
+    Returns:
+        outputs (Q, H, D), zeros for tokens in no row, and the logarithms of the softmax's denominators (H, Q), for the
+        gradient.
+
+    Raises:
+        MemoryError: its buffers do not fit.
+    """
+    (_, (count, _), size, _), queries = heads.given, len(together_TND if queries_QHD is None else queries_QHD)
+    out_QHD, denominators_HQ = rows.room((queries, count, size)), torch.empty(count, queries)
+    given = (byref(rows.struct), byref(heads.struct), byref(_parts(heads, together_TND, queries_QHD)), queries)
+    if _kernels().attend(*given, out_QHD.data_ptr(), denominators_HQ.data_ptr()):
+        raise MemoryError("no memory for attention's buffers")
+    return out_QHD, denominators_HQ
+
+
+def attend_backward(
+    rows: Rows,
+    heads: Heads,
+    together_TND: torch.Tensor,
+    queries_QHD: torch.Tensor | None,
+    denominators_HQ: torch.Tensor,
+    d_out_QHD: torch.Tensor,
+) -> tuple[torch.Tensor, torch.Tensor | None]:
+    """Gradients of what is together and of queries given apart, zeros for tokens in no row.
+
+    Raises:
+        MemoryError: its buffers do not fit.
+    """
+    d_out_QHD, queries = d_out_QHD.contiguous(), denominators_HQ.shape[1]
+    d_together_TND = rows.room(together_TND.shape)
+    d_queries_QHD = None if queries_QHD is None else torch.empty(queries_QHD.shape)
+    inherited = torch.empty(rows.known, 2 * heads.given[1][1], together_TND.shape[2])
+    given = (byref(rows.struct), byref(heads.struct), byref(_parts(heads, together_TND, queries_QHD)), queries)
+    d_parts = _parts(heads, d_together_TND, d_queries_QHD)
+    more = (denominators_HQ.data_ptr(), d_out_QHD.data_ptr(), byref(d_parts), inherited.data_ptr())
+    if _kernels().attend_backward(*given, *more):
+        raise MemoryError("no memory for attention's buffers")
+    return d_together_TND, d_queries_QHD
+
+
+def _parts(heads: Heads, together_TND: torch.Tensor, queries_QHD: torch.Tensor | None) -> _Parts:
+    _, (count, kv_count), size, _ = heads.given
+    together, own = together_TND.data_ptr(), count * size
+    kv_step = 2 * kv_count * size
+    if queries_QHD is None:
+        q, k, q_step, kv_step = together, together + own * FLOAT_BYTES, own + kv_step, own + kv_step
+    else:
+        q, k, q_step = queries_QHD.data_ptr(), together, own
+    return _Parts(q, k, k + kv_count * size * FLOAT_BYTES, q_step, kv_step)
