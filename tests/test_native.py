@@ -31,7 +31,7 @@ def test_installing_compiled_the_kernels_for_this_processor():
 def packings(worth):
     """Rows that share nothing; rows of a tree, one of them twice and one the beginning of all; the same padded."""
     random = np.random.default_rng(0)
-    plain = [random.integers(0, 9, size).astype(np.int32) for size in (5, 70, 33, 1, 16)]
+    plain = [random.integers(0, 9, size).astype(np.int32) for size in (5, 300, 33, 1, 16)]
     rows = [np.append([7, 7, 7], random.integers(0, 2, size)).astype(np.int32) for size in (30, 40, 9, 2, 17, 33)]
     tree = [*rows, rows[1].copy(), rows[0][:3]]
     for sequences, share, size in ((plain, False, None), (tree, True, None), (tree, True, 256)):

@@ -23,8 +23,9 @@ Turning = tuple[torch.Tensor, torch.Tensor, torch.Tensor]
 
 PACKED_ATTENTION = "labeltune"
 FP32_ATTENTION = "labeltune_fp32"
-LONGEST_ROW = 256
-"""Longer rows are left to torch's own attention on processors, whose products are faster there."""
+LONGEST_ROW = 512
+"""Longer rows are left to torch's own attention on processors: the kernels' buffers grow with the square of a row. Up
+to here they take some two thirds of its time."""
 FEW_TOKENS = 512
 """Fewer are computed in smaller tiles on a GPU."""
 OVERFLOWS_IN_FLOAT16 = ("phi",)
