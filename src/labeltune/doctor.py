@@ -38,10 +38,7 @@ def diagnose() -> dict[str, Any]:
         if smallest < PHI2_LEAN_MIB:
             advice.append(f"{smallest} MiB of GPU memory are tight for Phi-2 even in NF4; choose a smaller base")
     if native.library() is None and not found["gpus"]:
-        advice.append(
-            "no kernels are compiled for this processor, so tuning takes a third longer: install a C compiler (gcc), "
-            "then labeltune again"
-        )
+        advice.append(native.MISSING)
     broken = _broken_bitsandbytes()
     if broken:
         advice.append(f"quantization nf4 and int8 are impossible: bitsandbytes does not work ({broken})")

@@ -139,7 +139,7 @@ static void multiply(const float *a, int64_t a_down, int64_t a_right, const floa
 
 static inline int at_most_tile(int left) { return left < TILE ? left : TILE; }
 
-/* A row's keys, turned, as (tokens, size) where `plain` is given, and as (size, tokens); its values likewise. */
+/* A row's keys, turned, as (tokens, size) and as (size, tokens); its values in those of both forms that are given. */
 static void lay_out(const Rows *rows, const Heads *heads, const Parts *of, int row, int kv_head, float *plain_k,
                     float *columns_k, float *plain_v, float *columns_v) {
     int length = rows->starts[row + 1] - rows->starts[row], size = heads->size;
@@ -156,13 +156,13 @@ static void lay_out(const Rows *rows, const Heads *heads, const Parts *of, int r
 }
 
 /* Each thread keeps its buffer from call to call: to take it and give it back would scatter what the caller allocates.
-   Filled with zeros when it is new; whoever uses it makes sure of what must be zero. */
+   What lies in it is of no meaning, and what the padding of sizes makes of that is never read. */
 static float *buffer_of(int64_t count) {
     static _Thread_local float *buffer;
     static _Thread_local int64_t room;
     if (room < count) {
         free(buffer);
-        buffer = calloc(count, sizeof(float));
+        buffer = malloc(count * sizeof(float));
         room = buffer ? count : 0;
     }
     return buffer;

@@ -27,6 +27,10 @@ Waves = tuple[torch.Tensor, torch.Tensor]
 """Cosines and sines of rotary embedding, each (1, T, R) as transformers gives them: R numbers of a head are turned."""
 
 SOURCE = Path(__file__).with_name("native.c")
+MISSING = (
+    "no kernels are compiled for this processor, so tuning on it takes longer: install a C compiler (gcc), then "
+    "labeltune again"
+)
 FLOAT_BYTES = 4
 BUILDS = {"AVX512": ("x86-64-v4", "x86-64-v3"), "AVX2": ("x86-64-v3",)}
 """What to look for by what torch finds in the processor; `any` on other processors."""
@@ -110,8 +114,7 @@ class Rows:
             layout: where the rows' tokens stand among T.
             asking: which tokens ask a query, (Q,), each for itself and what it continues; all T if left out.
         """
-        in_place = np.argsort([path[-1] for path in layout.paths], kind="stable")  # neighbours stay with one thread
-        paths, known_B = [layout.paths[row] for row in in_place], layout.known_B[in_place]
+        paths, known_B = layout.paths, layout.known_B
         lengths_B = np.array([len(path) for path in paths])
         owner_T = np.full(len(layout), len(known_B))
         for row, path in enumerate(paths):
@@ -121,12 +124,11 @@ class Rows:
         seen_Q = layout.positions_T[tokens_Q] + 1
         order = np.lexsort((seen_Q, owner_T[tokens_Q]))
         asked_B = np.bincount(owner_T[tokens_Q], minlength=len(known_B))
-        self.longest = int(max(lengths_B.max(), asked_B.max()))
         self.known = int(known_B.sum())
         """Tokens at the rows' beginnings that belong to other rows, each counted for each of them."""
         self.everywhere = bool((owner_T < len(known_B)).all())
         """Whether each of the T tokens is in a row."""
-        self._arrays = {
+        arrays = {
             "starts": np.append(0, lengths_B.cumsum()),
             "tokens": np.concatenate(paths),
             "known": np.append(0, known_B.cumsum()),
@@ -134,9 +136,10 @@ class Rows:
             "places": places_Q[order],
             "seen": seen_Q[order],
         }
-        self._arrays = {name: array.astype(np.int32) for name, array in self._arrays.items()}
+        self._arrays = {name: array.astype(np.int32) for name, array in arrays.items()}
         pointers = {name: array.ctypes.data for name, array in self._arrays.items()}
-        self.struct = _Rows(rows=len(known_B), longest=self.longest, **pointers)
+        longest = int(max(lengths_B.max(), asked_B.max()))
+        self.struct = _Rows(rows=len(known_B), longest=longest, **pointers)
         self._heads: Heads | None = None
 
     def heads(self, waves: Waves | None, *rest: Any) -> Heads:

@@ -12,11 +12,9 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from labeltune.model.native import Rows
+from labeltune.model.native import Ints, Rows
 
 # B rows, T packed tokens, G groups (rows, or rows that begin alike), P shared tokens, L tokens of the longest group
-
-Ints = npt.NDArray[np.int64]
 
 WORTH_SHARING = 10
 """Tokens beyond the first P that two rows must have in common where attention reads a whole group of rows for each of

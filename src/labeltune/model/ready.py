@@ -56,7 +56,7 @@ def make_ready(classifier: Classifier) -> tuple[Classifier, list[str]]:
     beside = _branches_side_by_side(packed)
     notes = [f"rows are packed; fused: {fused or 'nothing'}"]
     if packed.device.type == "cpu" and native.library() is None:
-        notes.append("no kernels are compiled for this processor, so it takes longer; `labeltune doctor` says more")
+        notes.append(native.MISSING)
     return packed, notes + ([f"{beside} layers compute MLP and attention side by side"] if beside else [])
 
 
