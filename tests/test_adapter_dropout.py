@@ -63,7 +63,7 @@ def test_the_adapter_drops_in_training_alone(tiny_model, played_kernels, seeded)
     assert torch.equal(logits(classifier), logits(plain))
 
 
-def test_equal_tokens_are_dropped_apart(tiny_model):
+def test_equal_tokens_are_dropped_apart(tiny_model, torchs_own_products):
     classifier = make_packed(tiny_model, seeded=False)
     attention, given = classifier.inner.model.layers[0].self_attn, []
     group = attention.forward.groups[0]
@@ -83,7 +83,7 @@ def test_every_group_drops_as_the_formula_says_and_so_does_its_gradient(tiny_mod
     for group in tuned:
         x = torch.randn(6, group.frozen.modules[0].in_features, requires_grad=True)
         group(x)
-        dropping = group._dropping(group.updates)
+        dropping = group.dropping(group.updates)
         answer = group(x)
         dropped = drop(x, dropping)
         parts = []

@@ -116,7 +116,9 @@ def test_packed_and_fused_gives_the_losses_and_gradients_of_transformers_and_pef
         torch.testing.assert_close(one, other, atol=1e-6, rtol=1e-3)
 
 
-def test_the_first_layer_computes_equal_tokens_once_and_the_last_answers_alone(family, examples, monkeypatch):
+def test_the_first_layer_computes_equal_tokens_once_and_the_last_answers_alone(
+    family, examples, monkeypatch, torchs_own_products
+):
     classifier, _ = make_ready(tuned(family, ALL))
     batch = make_batch(classifier, classifier.prompter.encode_rows(examples[:9]), np.arange(9), [1.0] * 3)
     ids_T = batch.inputs.layout.token_ids_T
@@ -203,7 +205,9 @@ def test_a_loss_over_labels_takes_their_logits_alone_where_that_changes_nothing(
         torch.testing.assert_close(score_labels(ready, prompts), score_labels(plain, prompts), atol=1e-5, rtol=1e-5)
 
 
-def test_an_mlp_that_reads_what_attention_reads_may_begin_early_and_gives_the_same(family, examples):
+def test_an_mlp_that_reads_what_attention_reads_may_begin_early_and_gives_the_same(
+    family, examples, torchs_own_products
+):
     classifier, _ = make_ready(tuned(family, ALL))
     layers = classifier.inner.model.layers
     encoded = classifier.prompter.encode_rows(examples[:9])
@@ -224,7 +228,7 @@ def test_an_mlp_that_reads_what_attention_reads_may_begin_early_and_gives_the_sa
     assert len(calls) == (1 if begun else 0), "nothing is computed twice"
 
 
-def test_an_mlp_that_is_called_with_something_else_computes_that(tiny_model, examples):
+def test_an_mlp_that_is_called_with_something_else_computes_that(tiny_model, examples, torchs_own_products):
     classifier, _ = make_ready(tuned(tiny_model, ALL))
     mlp = classifier.inner.model.layers[0].mlp
     encoded = classifier.prompter.encode_rows(examples[:4])

@@ -132,7 +132,7 @@ def answer(q_AHD: torch.Tensor, kv_TND: torch.Tensor, waves: Waves, packing: Pac
     assert places_A is not None
     (_, heads, size), kv_heads = q_AHD.shape, kv_TND.shape[1] // 2
     output: torch.Tensor
-    if _kernels_take(kv_TND, packing):
+    if kernels_take(kv_TND, packing):
         output = apply(_AttendRows, kv_TND, q_AHD, waves, (heads, kv_heads), packing.answering_rows, scale)
         return output
     at_answers = (waves[0].index_select(1, places_A), waves[1].index_select(1, places_A))
@@ -156,7 +156,8 @@ def reads_rows_alone(device: torch.device, rows: Sequence[Sized]) -> bool:
     return device.type == "cpu" and max(map(len, rows)) <= LONGEST_ROW and native.library() is not None
 
 
-def _kernels_take(given: torch.Tensor, packing: Packing) -> bool:
+def kernels_take(given: torch.Tensor, packing: Packing) -> bool:
+    """Whether attention on what is given is computed by the kernels for processors."""
     return given.dtype != torch.float64 and reads_rows_alone(given.device, packing.layout.paths)
 
 
@@ -164,7 +165,7 @@ def _attend_on_processor(
     qkv_TND: torch.Tensor, waves: Waves | None, heads: tuple[int, int], packing: Packing, scale: float
 ) -> torch.Tensor:
     output: torch.Tensor
-    if _kernels_take(qkv_TND, packing):
+    if kernels_take(qkv_TND, packing):
         output = apply(_AttendRows, qkv_TND, None, waves, heads, packing.rows, scale)
     else:
         output = apply(_AttendInGrid, qkv_TND, waves, heads, packing.grid, scale)

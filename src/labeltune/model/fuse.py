@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
 from torch.nn.functional import rms_norm, silu
 
+from labeltune.model import native
 from labeltune.model.attention import rotate_and_attend
 from labeltune.model.linear import LinearGroup, Workspace, apply, is_plain_linear
 from labeltune.model.packing import Packing
@@ -20,11 +21,12 @@ TOLERANCE = {torch.float32: 1e-4, torch.bfloat16: 3e-2, torch.float16: 1e-2}
 Run = Callable[[], Any]
 
 
-def fuse(model: Any, run: Run) -> dict[str, int]:
-    """Put stand-ins into a model's attention, gated layers, norms and LoRA layers, where they compute the same.
+def fuse(model: Any, layers: Sequence[Any], run: Run) -> dict[str, int]:
+    """Put stand-ins into a model's attention, gated layers, norms and linear layers, where they compute the same.
 
     Args:
         model: a causal language model, with a LoRA adapter or without, in evaluation mode.
+        layers: its decoder layers.
         run: runs the model over a few packed rows.
 
     Returns:
@@ -40,15 +42,24 @@ def fuse(model: Any, run: Run) -> dict[str, int]:
             module.forward = stand_in
             grouped |= {id(layer) for group in getattr(stand_in, "groups", ()) for layer in group.layers}
         replaced[kind] = len(equal)
-    lora = [m for m in model.modules() if hasattr(m, "lora_A") and is_plain_linear(m) and id(m) not in grouped]
-    for layer in lora:
-        layer.forward = LoraLayer(layer, workspace)
-    replaced["LoRA layer"] = len(lora)
+    lora = [m for m in model.modules() if hasattr(m, "lora_A") and is_plain_linear(m)]
+    frozen = [m for layer in layers for m in layer.modules() if type(m) is torch.nn.Linear and _is_for_kernels(m)]
+    grouped |= {id(layer.base_layer) for layer in lora}
+    for kind, linears in (("LoRA layer", lora), ("linear layer", frozen)):
+        alone: list[Any] = [layer for layer in linears if id(layer) not in grouped]
+        for layer in alone:
+            layer.forward = LinearLayer(layer, workspace)
+        replaced[kind] = len(alone)
     return replaced
 
 
-class LoraLayer:
-    """A LoRA layer on its own, as one function with one backward pass."""
+def _is_for_kernels(layer: torch.nn.Linear) -> bool:
+    """Whether a layer without LoRA is computed faster by kernels of ours, which leave its weights as they are."""
+    return native.multiplies(layer.weight) and not any(weight.requires_grad for weight in layer.parameters())
+
+
+class LinearLayer:
+    """A linear layer on its own, with LoRA or without, as one function with one backward pass."""
 
     def __init__(self, layer: Any, workspace: Workspace) -> None:
         self.groups = (LinearGroup([layer], workspace),)

@@ -1,17 +1,24 @@
-/* Attention over rows with shared beginnings, and GELU in its tanh form, in float32 on processors; with their gradients.
+/* Attention over rows with shared beginnings, GELU in its tanh form, and matrix products, in float32 on processors.
 
    Attention holds a row's keys and values of one head in a small piece of memory, where a processor's caches keep them,
-   and all that is done with them happens there: rotary embedding, scores, softmax, and the gradients of all three. */
+   and all that is done with them happens there: rotary embedding, scores, softmax, and the gradients of all three.
+
+   Products are computed in panels of a few columns. A panel of the second matrix is laid out where a processor's first
+   cache keeps it, and all rows of the first pass by (Goto and van de Geijn 2008, doi 10.1145/1356052.1356053). */
 
 #include <math.h>
+#include <omp.h>
 #include <stdint.h>
 #include <stdlib.h>
 #include <string.h>
 
 #define LANES 8
-#define TILE 4
+#define TILE 4 /* divides LANES */
+#define TALLEST 6
 /* loops over so many numbers need no rest that is done one by one; what lies beyond n counts nothing */
 #define PADDED(n) (((n) + 2 * LANES - 1) / (2 * LANES) * (2 * LANES))
+
+#define INLINED static inline __attribute__((always_inline)) /* so that constant sizes are known inside */
 
 typedef float Lanes __attribute__((vector_size(LANES * sizeof(float)), aligned(sizeof(float))));
 
@@ -64,12 +71,18 @@ static inline float exponential(float x) {
 #define CUBIC 0.0713548162726009f
 #define CHUNK 4096
 
+static inline float gelu_value(float x) { return x / (1.0f + exponential(-x * (LINEAR + CUBIC * x * x))); }
+
+static inline float gelu_slope(float x) {
+    float square = x * x, sigmoid = 1.0f / (1.0f + exponential(-x * (LINEAR + CUBIC * square)));
+    return sigmoid + x * sigmoid * (1.0f - sigmoid) * (LINEAR + 3 * CUBIC * square);
+}
+
 void gelu(const float *restrict x, float *restrict y, int64_t count) {
 #pragma omp parallel for schedule(static)
     for (int64_t start = 0; start < count; start += CHUNK) {
         int64_t end = start + CHUNK < count ? start + CHUNK : count;
-        for (int64_t i = start; i < end; i++)
-            y[i] = x[i] / (1.0f + exponential(-x[i] * (LINEAR + CUBIC * x[i] * x[i])));
+        for (int64_t i = start; i < end; i++) y[i] = gelu_value(x[i]);
     }
 }
 
@@ -77,12 +90,7 @@ void gelu_backward(const float *restrict x, const float *restrict d_y, float *re
 #pragma omp parallel for schedule(static)
     for (int64_t start = 0; start < count; start += CHUNK) {
         int64_t end = start + CHUNK < count ? start + CHUNK : count;
-        for (int64_t i = start; i < end; i++) {
-            float square = x[i] * x[i];
-            float sigmoid = 1.0f / (1.0f + exponential(-x[i] * (LINEAR + CUBIC * square)));
-            float d_z = x[i] * sigmoid * (1.0f - sigmoid);
-            d_x[i] = d_y[i] * (sigmoid + d_z * (LINEAR + 3 * CUBIC * square));
-        }
+        for (int64_t i = start; i < end; i++) d_x[i] = d_y[i] * gelu_slope(x[i]);
     }
 }
 
@@ -104,16 +112,13 @@ static inline void turn_back(const Heads *heads, int64_t token, const float *res
     for (int i = 2 * half; i < heads->size; i++) d_x[i] = d_y[i];
 }
 
-/* c (height, width) = [c +] a b, for at most TILE rows and a width that PADDED gives; a is (height, depth), or its
+/* c (height, width) = [c +] a b, for at most TALLEST rows and a width that PADDED gives; a is (height, depth), or its
    transpose where a_down is 1. */
-static inline __attribute__((always_inline)) void multiply_tile(
+INLINED void multiply_tile(
     const float *a, int64_t a_down, int64_t a_right, const float *b, int64_t b_step, float *c, int64_t c_step,
     int height, int depth, int width, int add) {
     for (int j = 0; j < width; j += 2 * LANES) {
-        Lanes sums[TILE][2];
-        for (int i = 0; i < height; i++)
-            for (int side = 0; side < 2; side++)
-                sums[i][side] = add ? *(const Lanes *)(c + i * c_step + j + side * LANES) : (Lanes){0};
+        Lanes sums[TALLEST][2] = {0};
         for (int l = 0; l < depth; l++) {
             Lanes left = *(const Lanes *)(b + l * b_step + j), right = *(const Lanes *)(b + l * b_step + j + LANES);
             for (int i = 0; i < height; i++) {
@@ -123,13 +128,18 @@ static inline __attribute__((always_inline)) void multiply_tile(
             }
         }
         for (int i = 0; i < height; i++)
-            for (int side = 0; side < 2; side++) *(Lanes *)(c + i * c_step + j + side * LANES) = sums[i][side];
+            for (int side = 0; side < 2; side++) { /* c is read last: the sums need not wait for it */
+                Lanes *to = (Lanes *)(c + i * c_step + j + side * LANES);
+                *to = add ? *to + sums[i][side] : sums[i][side];
+            }
     }
 }
 
 static void multiply(const float *a, int64_t a_down, int64_t a_right, const float *b, int64_t b_step, float *c,
                      int64_t c_step, int height, int depth, int width, int add) {
     switch (height) { /* so that each height is a loop that the compiler unrolls */
+        case 6: multiply_tile(a, a_down, a_right, b, b_step, c, c_step, 6, depth, width, add); break;
+        case 5: multiply_tile(a, a_down, a_right, b, b_step, c, c_step, 5, depth, width, add); break;
         case 4: multiply_tile(a, a_down, a_right, b, b_step, c, c_step, 4, depth, width, add); break;
         case 3: multiply_tile(a, a_down, a_right, b, b_step, c, c_step, 3, depth, width, add); break;
         case 2: multiply_tile(a, a_down, a_right, b, b_step, c, c_step, 2, depth, width, add); break;
@@ -138,6 +148,210 @@ static void multiply(const float *a, int64_t a_down, int64_t a_right, const floa
 }
 
 static inline int at_most_tile(int left) { return left < TILE ? left : TILE; }
+
+/* c (height, width) = a b, to which `bias` (width) and what c holds may be added. Numbers of b's rows or of its columns lie
+   side by side; those of c's rows do where there is a bias or GELU. */
+typedef struct {
+    float *c;
+    const float *a, *b, *bias;
+    float *gelu_of;        /* GELU of c is written there, or */
+    const float *gelu_at;  /* c is multiplied with GELU's slope there; both are laid out as c is */
+    int64_t height, width, depth;
+    int64_t c_down, c_right, a_down, a_right, b_down, b_right; /* numbers from one row to the next, from one column to the next */
+    int add;               /* whether c holds something already */
+} Product;
+
+#define PANEL (2 * LANES)
+#define DEPTH 256
+
+static inline int64_t smaller(int64_t one, int64_t other) { return one < other ? one : other; }
+
+/* (height, width) from one piece of memory to another. */
+INLINED void copy(int height, int width, const float *restrict from, int64_t from_down, int64_t from_right,
+                  float *restrict to, int64_t to_down, int64_t to_right) {
+    for (int i = 0; i < height; i++) {
+        float *restrict to_row = to + i * to_down;
+        const float *restrict from_row = from + i * from_down;
+        if (width == PANEL && from_right == 1 && to_right == 1)
+            for (int side = 0; side < PANEL; side += LANES) *(Lanes *)(to_row + side) = *(const Lanes *)(from_row + side);
+        else
+            for (int j = 0; j < width; j++) to_row[j * to_right] = from_row[j * from_right];
+    }
+}
+
+/* Rows k to k + depth of `width` columns of b as (depth, PANEL), the rest zeros. */
+INLINED void lay_out_panel(const Product *of, int64_t column, int64_t k, int width, int depth, float *restrict panel) {
+    const float *b = of->b + k * of->b_down + column * of->b_right;
+    if (width < PANEL) memset(panel, 0, depth * PANEL * sizeof(float));
+    if (of->b_right == 1) {
+        copy(depth, width, b, of->b_down, 1, panel, PANEL, 1);
+        return;
+    }
+    int whole = depth / LANES * LANES;
+    for (int l = 0; l < whole; l += LANES) /* in blocks, so that every piece of memory is read and written once */
+        for (int j = 0; j < width; j++)
+            for (int lane = 0; lane < LANES; lane++) panel[(l + lane) * PANEL + j] = b[j * of->b_right + l + lane];
+    for (int l = whole; l < depth; l++)
+        for (int j = 0; j < width; j++) panel[l * PANEL + j] = b[j * of->b_right + l];
+}
+
+/* GELU of a tile of c, or c times its slope, when it is computed. On its own, so that compilers see loops of unknown length,
+   which they turn into vectors. */
+static __attribute__((noinline)) void finish_tile(const Product *of, int64_t row, int64_t column, int height, int width) {
+    for (int64_t i = row; i < row + height; i++) {
+        float *restrict c = of->c + i * of->c_down + column;
+        const float *restrict x = of->gelu_at + i * of->c_down + column;
+        float *restrict y = of->gelu_of + i * of->c_down + column;
+        if (of->gelu_of)
+            for (int j = 0; j < width; j++) y[j] = gelu_value(c[j]);
+        else
+            for (int j = 0; j < width; j++) c[j] *= gelu_slope(x[j]);
+    }
+}
+
+/* `width` columns of c's rows from `top` to `bottom`. */
+INLINED void multiply_panel(const Product *of, int64_t column, int64_t top, int64_t bottom, int width) {
+    float panel[DEPTH * PANEL] __attribute__((aligned(64))), at_edge[TALLEST * PANEL];
+    int finishes = of->gelu_of || of->gelu_at;
+    for (int64_t k = 0; k < of->depth; k += DEPTH) {
+        int depth = (int)smaller(DEPTH, of->depth - k);
+        lay_out_panel(of, column, k, width, depth, panel);
+        for (int64_t i = top; i < bottom; i += TALLEST) {
+            int height = (int)smaller(TALLEST, bottom - i), add = k > 0 || of->add || of->bias;
+            float *c = of->c + i * of->c_down + column * of->c_right;
+            if (!k && of->bias)
+                for (int row = 0; row < height; row++)
+                    for (int j = 0; j < width; j++)
+                        c[row * of->c_down + j] = of->bias[column + j] + (of->add ? c[row * of->c_down + j] : 0.0f);
+            const float *a = of->a + i * of->a_down + k * of->a_right;
+            if (width == PANEL && height == TALLEST && of->c_right == 1) {
+                multiply_tile(a, of->a_down, of->a_right, panel, PANEL, c, of->c_down, TALLEST, depth, PANEL, add);
+            } else {
+                if (add) copy(height, width, c, of->c_down, of->c_right, at_edge, PANEL, 1);
+                multiply(a, of->a_down, of->a_right, panel, PANEL, at_edge, PANEL, height, depth, PANEL, add);
+                copy(height, width, at_edge, PANEL, 1, c, of->c_down, of->c_right);
+            }
+            if (finishes && k + DEPTH >= of->depth) finish_tile(of, i, column, height, width);
+        }
+    }
+}
+
+/* One product, shared out among the threads that come here; they do not wait for each other. Each number is computed by
+   one thread, in an order that does not depend on how many there are. */
+static void multiply_together(const Product *of) {
+    int64_t panels = (of->width + PANEL - 1) / PANEL, threads = omp_get_num_threads();
+    int64_t parts = (threads + panels - 1) / panels; /* where panels are few, each is for several threads */
+    int64_t rows = ((of->height + parts - 1) / parts + TALLEST - 1) / TALLEST * TALLEST;
+#pragma omp for schedule(guided) nowait
+    for (int64_t task = 0; task < panels * parts; task++) {
+        int64_t column = task / parts * PANEL, top = task % parts * rows, bottom = smaller(top + rows, of->height);
+        if (column + PANEL <= of->width)
+            multiply_panel(of, column, top, bottom, PANEL);
+        else
+            multiply_panel(of, column, top, bottom, (int)(of->width - column));
+    }
+}
+
+/* One layer's LoRA update: its B matrix (outputs, rank), and where its outputs and ranks begin among the group's. */
+typedef struct {
+    const float *b;
+    int64_t outputs, rank, column, first_rank;
+} Update;
+
+/* Linear layers that read the same input: one frozen matrix (outputs, inputs), A matrices (ranks, inputs). */
+typedef struct {
+    const float *weight, *bias, *a;
+    int64_t inputs, outputs, ranks;
+    int64_t count;
+    const Update *updates;
+} Group;
+
+/* y = [y +] x W^T + bias + u B^T with u = updated A^T, for `rows` rows. */
+typedef struct {
+    const Group *group;
+    int64_t rows;
+    const float *x, *updated; /* what the updates read differs from x under dropout */
+    float *y, *u, *gelu_of;
+    int64_t add;
+} Ahead;
+
+/* The gradients: du = dy B, dx = dy W + du A, dA = du^T updated, dB = dy^T u. */
+typedef struct {
+    const Group *group;
+    int64_t rows;
+    const float *dy, *updated, *u, *gelu_at;
+    float *dx, *du; /* dx NULL where it is of no use */
+    float *d_weights; /* dA, then each dB */
+    int64_t through; /* whether dx gets the updates' part */
+} Back;
+
+void compute_ahead(const Ahead *passes, int64_t count) {
+#pragma omp parallel
+    {
+        for (const Ahead *pass = passes; pass < passes + count; pass++) {
+            const Group *of = pass->group;
+            multiply_together(&(Product){.c = pass->y, .a = pass->x, .b = of->weight, .bias = of->bias,
+                                         .gelu_of = of->count ? NULL : pass->gelu_of, .height = pass->rows,
+                                         .width = of->outputs, .depth = of->inputs, .c_down = of->outputs, .c_right = 1,
+                                         .a_down = of->inputs, .a_right = 1, .b_down = 1, .b_right = of->inputs,
+                                         .add = (int)pass->add});
+            if (of->count)
+                multiply_together(&(Product){.c = pass->u, .a = pass->updated, .b = of->a, .height = pass->rows,
+                                             .width = of->ranks, .depth = of->inputs, .c_down = of->ranks, .c_right = 1,
+                                             .a_down = of->inputs, .a_right = 1, .b_down = 1, .b_right = of->inputs});
+        }
+#pragma omp barrier
+        for (const Ahead *pass = passes; pass < passes + count; pass++)
+            for (const Update *update = pass->group->updates; update < pass->group->updates + pass->group->count; update++)
+                multiply_together(&(Product){.c = pass->y + update->column, .a = pass->u + update->first_rank,
+                                             .b = update->b, .gelu_of = pass->gelu_of ? pass->gelu_of + update->column : NULL,
+                                             .height = pass->rows, .width = update->outputs, .depth = update->rank,
+                                             .c_down = pass->group->outputs, .c_right = 1, .a_down = pass->group->ranks, .a_right = 1,
+                                             .b_down = 1, .b_right = update->rank, .add = 1});
+    }
+}
+
+void compute_back(const Back *passes, int64_t count) {
+#pragma omp parallel
+    {
+        for (const Back *pass = passes; pass < passes + count; pass++) {
+            const Group *of = pass->group;
+            if (pass->dx)
+                multiply_together(&(Product){.c = pass->dx, .a = pass->dy, .b = of->weight,
+                                             .gelu_at = of->count && pass->through ? NULL : pass->gelu_at,
+                                             .height = pass->rows, .width = of->inputs, .depth = of->outputs,
+                                             .c_down = of->inputs, .c_right = 1, .a_down = of->outputs, .a_right = 1,
+                                             .b_down = of->inputs, .b_right = 1});
+            for (const Update *update = of->updates; update < of->updates + of->count; update++)
+                multiply_together(&(Product){.c = pass->du + update->first_rank, .a = pass->dy + update->column,
+                                             .b = update->b, .height = pass->rows, .width = update->rank,
+                                             .depth = update->outputs, .c_down = of->ranks, .c_right = 1, .a_down = of->outputs,
+                                             .a_right = 1, .b_down = update->rank, .b_right = 1});
+        }
+#pragma omp barrier
+        for (const Back *pass = passes; pass < passes + count; pass++) {
+            const Group *of = pass->group;
+            float *db = pass->d_weights + of->ranks * of->inputs;
+            if (!of->count) continue;
+            if (pass->dx && pass->through)
+                multiply_together(&(Product){.c = pass->dx, .a = pass->du, .b = of->a, .gelu_at = pass->gelu_at,
+                                             .height = pass->rows, .width = of->inputs, .depth = of->ranks,
+                                             .c_down = of->inputs, .c_right = 1, .a_down = of->ranks, .a_right = 1,
+                                             .b_down = of->inputs, .b_right = 1, .add = 1});
+            multiply_together(&(Product){.c = pass->d_weights, .a = pass->du, .b = pass->updated, .height = of->ranks,
+                                         .width = of->inputs, .depth = pass->rows, .c_down = of->inputs, .c_right = 1, .a_down = 1,
+                                         .a_right = of->ranks, .b_down = of->inputs, .b_right = 1});
+            for (const Update *update = of->updates; update < of->updates + of->count; update++) {
+                /* as its transpose: dy is read along its rows */
+                multiply_together(&(Product){.c = db, .a = pass->u + update->first_rank, .b = pass->dy + update->column,
+                                             .height = update->rank, .width = update->outputs, .depth = pass->rows,
+                                             .c_down = 1, .c_right = update->rank, .a_down = 1, .a_right = of->ranks,
+                                             .b_down = of->outputs, .b_right = 1});
+                db += update->outputs * update->rank;
+            }
+        }
+    }
+}
 
 /* A row's keys, turned, as (tokens, size) and as (size, tokens); its values in those of both forms that are given. */
 static void lay_out(const Rows *rows, const Heads *heads, const Parts *of, int row, int kv_head, float *plain_k,
@@ -319,4 +533,258 @@ int attend_backward(const Rows *rows, const Heads *heads, const Parts *of, int64
                 }
     }
     return failed;
+}
+
+/* Layer norm of `count` rows, and each row's mean and one over its deviation. */
+static void normalize(const float *restrict x, int64_t count, int64_t size, const float *weight, const float *bias,
+                      float epsilon, float *restrict h, float *restrict means, float *restrict scales) {
+#pragma omp parallel for schedule(static)
+    for (int64_t row = 0; row < count; row++) {
+        const float *from = x + row * size;
+        float *to = h + row * size, sum = 0.0f, squares = 0.0f;
+#pragma omp simd reduction(+ : sum)
+        for (int64_t i = 0; i < size; i++) sum += from[i];
+        float mean = sum / size;
+#pragma omp simd reduction(+ : squares)
+        for (int64_t i = 0; i < size; i++) squares += (from[i] - mean) * (from[i] - mean);
+        float scale = 1.0f / sqrtf(squares / size + epsilon);
+        for (int64_t i = 0; i < size; i++) to[i] = (from[i] - mean) * scale * weight[i] + bias[i];
+        means[row] = mean;
+        scales[row] = scale;
+    }
+}
+
+/* The gradient of what was normalized, plus `more` where that is given. */
+static void normalize_back(const float *restrict x, const float *restrict d_h, int64_t count, int64_t size,
+                           const float *weight, const float *means, const float *scales, const float *more,
+                           float *restrict d_x) {
+#pragma omp parallel for schedule(static)
+    for (int64_t row = 0; row < count; row++) {
+        const float *from = x + row * size, *d_from = d_h + row * size;
+        float *to = d_x + row * size, mean = means[row], scale = scales[row], sum = 0.0f, along = 0.0f;
+#pragma omp simd reduction(+ : sum, along)
+        for (int64_t i = 0; i < size; i++) {
+            float d = d_from[i] * weight[i];
+            sum += d;
+            along += d * (from[i] - mean) * scale;
+        }
+        sum /= size;
+        along /= size;
+        for (int64_t i = 0; i < size; i++) {
+            float plus = more ? more[row * size + i] : 0.0f;
+            to[i] = (d_from[i] * weight[i] - sum - (from[i] - mean) * scale * along) * scale + plus;
+        }
+    }
+}
+
+/* The rows at these places; all `count` as they are where none are named. */
+static void gather(const float *restrict from, const int64_t *places, int64_t count, int64_t size, float *restrict to) {
+#pragma omp parallel for schedule(static)
+    for (int64_t row = 0; row < count; row++)
+        memcpy(to + row * size, from + (places ? places[row] : row) * size, size * sizeof(float));
+}
+
+/* Adds each row to the one at its place; of each place in the order of rows. */
+static void scatter(const float *restrict from, const int64_t *places, int64_t count, int64_t size, float *restrict to) {
+#pragma omp parallel for schedule(static)
+    for (int64_t start = 0; start < size; start += PANEL)
+        for (int64_t row = 0; row < count; row++)
+            for (int64_t i = start; i < smaller(start + PANEL, size); i++) to[places[row] * size + i] += from[row * size + i];
+}
+
+/* x + attention(norm(x)) + down(GELU(up(norm(x)))) */
+typedef struct {
+    /* queries, keys and values or, where queries have a group of their own, keys and values; otherwise `query` is NULL */
+    const Group *together, *output, *up, *down, *query;
+    const float *weight, *bias; /* the norm's */
+    float epsilon;
+} Layer;
+
+/* A layer's work on x (tokens, hidden). */
+typedef struct {
+    const Layer *layer;
+    const Rows *rows;
+    const Heads *heads;
+    int64_t tokens;
+    int64_t distinct, asked;       /* 0 where all tokens are computed, and all are answered */
+    const int64_t *first, *which;  /* (distinct) where each distinct one is first, (tokens) which of them each is */
+    const int64_t *asking;         /* (asked) whose output is wanted */
+    int64_t everywhere;            /* whether each token is in a row */
+    const float *x;
+} Pass;
+
+/* What the gradient needs of the work ahead. */
+typedef struct {
+    float *x, *h, *means, *scales, *together, *queries, *denominators, *attended, *up, *act;
+    float *u[5]; /* of together, output, up, down, query */
+} Kept;
+
+static float *take(float **room, int64_t count) {
+    float *taken = *room;
+    *room += PADDED(count);
+    return taken;
+}
+
+static int64_t computed(const Pass *pass) { return pass->distinct ? pass->distinct : pass->tokens; }
+static int64_t answered(const Pass *pass) { return pass->asked ? pass->asked : pass->tokens; }
+static int64_t in_mlp(const Pass *pass) { return pass->distinct ? pass->distinct : answered(pass); }
+
+/* Numbers that `kept` takes; they begin at `room`. */
+static int64_t lay_out_kept(const Pass *pass, float *room, Kept *kept) {
+    const Layer *of = pass->layer;
+    float *begin = room;
+    int64_t hidden = of->together->inputs, heads = pass->heads->heads;
+    kept->x = pass->distinct ? take(&room, computed(pass) * hidden) : NULL;
+    kept->h = take(&room, computed(pass) * hidden);
+    kept->means = take(&room, computed(pass));
+    kept->scales = take(&room, computed(pass));
+    kept->together = take(&room, pass->tokens * of->together->outputs);
+    kept->queries = of->query ? take(&room, answered(pass) * of->query->outputs) : NULL;
+    kept->denominators = take(&room, heads * answered(pass));
+    kept->attended = take(&room, answered(pass) * of->output->inputs);
+    kept->up = take(&room, in_mlp(pass) * of->up->outputs);
+    kept->act = of->down->count ? take(&room, in_mlp(pass) * of->up->outputs) : NULL;
+    kept->u[0] = take(&room, computed(pass) * of->together->ranks);
+    kept->u[1] = take(&room, answered(pass) * of->output->ranks);
+    kept->u[2] = take(&room, in_mlp(pass) * of->up->ranks);
+    kept->u[3] = take(&room, in_mlp(pass) * of->down->ranks);
+    kept->u[4] = of->query ? take(&room, answered(pass) * of->query->ranks) : NULL;
+    return room - begin;
+}
+
+static Parts parts_of(const Pass *pass, float *together, float *queries) {
+    const Heads *heads = pass->heads;
+    int64_t own = (int64_t)heads->heads * heads->size, each = (int64_t)heads->kv_heads * heads->size;
+    if (queries) return (Parts){queries, together, together + each, own, 2 * each};
+    return (Parts){together, together + own, together + own + each, own + 2 * each, own + 2 * each};
+}
+
+/* Numbers of memory that a pass keeps, and that it needs besides: ahead and back. */
+void layer_room(const Pass *pass, int64_t *room) {
+    const Layer *of = pass->layer;
+    Kept kept;
+    int64_t hidden = of->together->inputs, most = PADDED(pass->tokens * of->together->outputs);
+    int64_t width = PADDED(in_mlp(pass) * of->up->outputs), rows = PADDED(pass->tokens * hidden);
+    int64_t known = pass->rows->known[pass->rows->rows];
+    room[0] = lay_out_kept(pass, NULL, &kept);
+    room[1] = most + width + 2 * rows;
+    room[2] = 2 * most + width + 5 * rows + PADDED(answered(pass) * of->output->inputs) +
+              (of->query ? PADDED(answered(pass) * of->query->outputs) : 0) +
+              PADDED(known * 2 * pass->heads->kv_heads * pass->heads->size) +
+              PADDED(computed(pass) * of->together->ranks) + PADDED(answered(pass) * of->output->ranks) +
+              PADDED(in_mlp(pass) * of->up->ranks) + PADDED(in_mlp(pass) * of->down->ranks) +
+              (of->query ? PADDED(answered(pass) * of->query->ranks) : 0);
+}
+
+/* y (answered, hidden). Returns 0, or 1 where memory ran out. */
+int layer_ahead(const Pass *pass, float *y, float *kept_room, float *room) {
+    const Layer *of = pass->layer;
+    int64_t hidden = of->together->inputs, computing = computed(pass), answering = answered(pass), mlp = in_mlp(pass);
+    Kept kept;
+    lay_out_kept(pass, kept_room, &kept);
+    const float *x = pass->x;
+    if (pass->distinct) {
+        gather(pass->x, pass->first, computing, hidden, kept.x);
+        x = kept.x;
+    }
+    normalize(x, computing, hidden, of->weight, of->bias, of->epsilon, kept.h, kept.means, kept.scales);
+    const float *h = kept.h;
+    if (pass->asked) {
+        float *at_answers = take(&room, answering * hidden);
+        gather(kept.h, pass->asking, answering, hidden, at_answers);
+        h = at_answers;
+    }
+    float *together = pass->distinct ? take(&room, computing * of->together->outputs) : kept.together;
+    float *act = kept.act ? kept.act : take(&room, mlp * of->up->outputs);
+    compute_ahead((Ahead[]){{of->together, computing, kept.h, kept.h, together, kept.u[0], NULL, 0},
+                            {of->up, mlp, h, h, kept.up, kept.u[2], act, 0},
+                            {of->query, answering, h, h, kept.queries, kept.u[4], NULL, 0}},
+                  of->query ? 3 : 2);
+    if (pass->distinct) gather(together, pass->which, pass->tokens, of->together->outputs, kept.together);
+    if (!pass->everywhere) memset(kept.attended, 0, answering * of->output->inputs * sizeof(float));
+    Parts parts = parts_of(pass, kept.together, kept.queries);
+    if (attend(pass->rows, pass->heads, &parts, answering, kept.attended, kept.denominators)) return 1;
+    gather(pass->x, pass->asking, answering, hidden, y);
+    compute_ahead(&(Ahead){of->output, answering, kept.attended, kept.attended, y, kept.u[1], NULL, 1}, 1);
+    if (!pass->distinct) {
+        compute_ahead(&(Ahead){of->down, mlp, act, act, y, kept.u[3], NULL, 1}, 1);
+        return 0;
+    }
+    float *once = take(&room, mlp * hidden);
+    compute_ahead(&(Ahead){of->down, mlp, act, act, once, kept.u[3], NULL, 0}, 1);
+#pragma omp parallel for schedule(static)
+    for (int64_t token = 0; token < pass->tokens; token++)
+        for (int64_t i = 0; i < hidden; i++) y[token * hidden + i] += once[pass->which[token] * hidden + i];
+    return 0;
+}
+
+/* The gradients of A and B matrices, in the order of Kept's groups; and of x, where d_x is not NULL.
+   Returns 0, or 1 where memory ran out. */
+int layer_back(const Pass *pass, const float *d_y, float *kept_room, float *d_x, float *d_weights, float *room) {
+    const Layer *of = pass->layer;
+    const Group *groups[5] = {of->together, of->output, of->up, of->down, of->query};
+    int64_t hidden = of->together->inputs, computing = computed(pass), answering = answered(pass), mlp = in_mlp(pass);
+    int64_t work[5] = {computing, answering, mlp, mlp, answering}, known = pass->rows->known[pass->rows->rows];
+    Kept kept;
+    lay_out_kept(pass, kept_room, &kept);
+    float *du[5], *dw[5];
+    for (int g = 0; g < 5 && groups[g]; g++) {
+        du[g] = take(&room, work[g] * groups[g]->ranks);
+        dw[g] = d_weights;
+        d_weights += groups[g]->ranks * groups[g]->inputs;
+        for (int64_t i = 0; i < groups[g]->count; i++)
+            d_weights += groups[g]->updates[i].outputs * groups[g]->updates[i].rank;
+    }
+    int through_mlp = d_x || of->up->count || of->down->count;
+    const float *d_mlp = d_y;
+    if (pass->distinct && through_mlp) {
+        float *sums = take(&room, mlp * hidden);
+        memset(sums, 0, mlp * hidden * sizeof(float));
+        scatter(d_y, pass->which, pass->tokens, hidden, sums);
+        d_mlp = sums;
+    }
+    float *d_attended = take(&room, answering * of->output->inputs), *d_up = take(&room, mlp * of->up->outputs);
+    compute_back((Back[]){{of->output, answering, d_y, kept.attended, kept.u[1], NULL, d_attended, du[1], dw[1], 1},
+                          {of->down, mlp, d_mlp, kept.act, kept.u[3], kept.up, d_up, du[3], dw[3], 1}},
+                 through_mlp ? 2 : 1);
+
+    float *d_together = take(&room, pass->tokens * of->together->outputs);
+    float *d_queries = of->query ? take(&room, answering * of->query->outputs) : NULL;
+    float *inherited = take(&room, known * 2 * pass->heads->kv_heads * pass->heads->size);
+    if (!pass->everywhere) memset(d_together, 0, pass->tokens * of->together->outputs * sizeof(float));
+    Parts parts = parts_of(pass, kept.together, kept.queries), d_parts = parts_of(pass, d_together, d_queries);
+    if (attend_backward(pass->rows, pass->heads, &parts, answering, kept.denominators, d_attended, &d_parts, inherited))
+        return 1;
+    if (pass->distinct) {
+        float *sums = take(&room, computing * of->together->outputs);
+        memset(sums, 0, computing * of->together->outputs * sizeof(float));
+        scatter(d_together, pass->which, pass->tokens, of->together->outputs, sums);
+        d_together = sums;
+    }
+
+    const float *h = kept.h;
+    if (pass->asked) {
+        float *at_answers = take(&room, answering * hidden);
+        gather(kept.h, pass->asking, answering, hidden, at_answers);
+        h = at_answers;
+    }
+    float *d_h = d_x ? take(&room, computing * hidden) : NULL, *d_h_mlp = d_x ? take(&room, mlp * hidden) : NULL;
+    float *d_h_query = d_x && of->query ? take(&room, answering * hidden) : NULL;
+    Back backs[3] = {{of->together, computing, d_together, kept.h, kept.u[0], NULL, d_h, du[0], dw[0], 1}};
+    int count = 1;
+    if (through_mlp) backs[count++] = (Back){of->up, mlp, d_up, h, kept.u[2], NULL, d_h_mlp, du[2], dw[2], 1};
+    if (of->query)
+        backs[count++] = (Back){of->query, answering, d_queries, h, kept.u[4], NULL, d_h_query, du[4], dw[4], 1};
+    compute_back(backs, count);
+    if (!d_x) return 0;
+    if (pass->asked) {
+        scatter(d_h_mlp, pass->asking, answering, hidden, d_h);
+        scatter(d_h_query, pass->asking, answering, hidden, d_h);
+    } else {
+#pragma omp parallel for schedule(static)
+        for (int64_t i = 0; i < computing * hidden; i++) d_h[i] += d_h_mlp[i];
+    }
+    normalize_back(pass->x, d_h, computing, hidden, of->weight, kept.means, kept.scales, pass->asked ? NULL : d_y, d_x);
+    if (pass->asked) scatter(d_y, pass->asking, answering, hidden, d_x);
+    return 0;
 }

@@ -1,4 +1,4 @@
-"""Kernels in C for processors: attention over rows with shared beginnings, and GELU.
+"""Kernels in C for processors: attention over rows with shared beginnings, GELU, and matrix products.
 
 Installing compiles them where there is a C compiler; elsewhere torch's own operations do the work.
 """
@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from labeltune.model.packing import Layout
 
 # B rows, T packed tokens, Q queries, H heads, K key heads, N = H + 2 K or 2 K, D head size, R numbers that are turned
+# I inputs of a group of linear layers, O outputs of one of them, r its rank, R all ranks
 
 Ints = npt.NDArray[np.int64]
 Waves = tuple[torch.Tensor, torch.Tensor]
@@ -31,6 +32,7 @@ MISSING = (
     "no kernels are compiled for this processor, so tuning on it takes longer: install a C compiler (gcc), then "
     "labeltune again"
 )
+NO_ROOM = "no memory for attention's buffers"
 FLOAT_BYTES = 4
 BUILDS = {"AVX512": ("x86-64-v4", "x86-64-v3"), "AVX2": ("x86-64-v3",)}
 """What to look for by what torch finds in the processor; `any` on other processors."""
@@ -55,6 +57,11 @@ def _opened(path: Path) -> ctypes.CDLL | None:
     pointer, count = ctypes.c_void_p, ctypes.c_int64
     found.gelu.argtypes = [pointer, pointer, count]
     found.gelu_backward.argtypes = [pointer, pointer, pointer, count]
+    found.compute_ahead.argtypes = [pointer, count]
+    found.compute_back.argtypes = [pointer, count]
+    found.layer_room.argtypes = [pointer, pointer]
+    found.layer_ahead.argtypes = [pointer] * 4
+    found.layer_back.argtypes = [pointer] * 6
     found.attend.argtypes = [pointer, pointer, pointer, count, pointer, pointer]
     found.attend_backward.argtypes = [pointer, pointer, pointer, count, pointer, pointer, pointer, pointer]
     return found
@@ -72,6 +79,198 @@ def gelu_backward(x: torch.Tensor, d_y: torch.Tensor) -> torch.Tensor:
     x, d_y, d_x = x.contiguous(), d_y.contiguous(), torch.empty(x.shape)
     _kernels().gelu_backward(x.data_ptr(), d_y.data_ptr(), d_x.data_ptr(), x.numel())
     return d_x
+
+
+class _Update(ctypes.Structure):
+    _fields_ = (
+        ("b", ctypes.c_void_p),
+        *((name, ctypes.c_int64) for name in ("outputs", "rank", "column", "first_rank")),
+    )
+
+
+class _Group(ctypes.Structure):
+    _fields_ = (
+        *((name, ctypes.c_void_p) for name in ("weight", "bias", "a")),
+        *((name, ctypes.c_int64) for name in ("inputs", "outputs", "ranks", "count")),
+        ("updates", ctypes.c_void_p),
+    )
+
+
+class _Ahead(ctypes.Structure):
+    _fields_ = (
+        ("group", ctypes.c_void_p),
+        ("rows", ctypes.c_int64),
+        *((name, ctypes.c_void_p) for name in ("x", "updated", "y", "u", "gelu_of")),
+        ("add", ctypes.c_int64),
+    )
+
+
+class _Back(ctypes.Structure):
+    _fields_ = (
+        ("group", ctypes.c_void_p),
+        ("rows", ctypes.c_int64),
+        *((name, ctypes.c_void_p) for name in ("dy", "updated", "u", "gelu_at", "dx", "du", "d_weights")),
+        ("through", ctypes.c_int64),
+    )
+
+
+class Group:
+    """Linear layers that read the same input, with their LoRA updates, as the kernels are told of them."""
+
+    def __init__(
+        self, inputs: int, outputs: int, a_RI: torch.Tensor | None, updates: Sequence[tuple[torch.Tensor, int, int]]
+    ) -> None:
+        """
+        Args:
+            a_RI: the updates' A matrices, one below the other; None where there are none.
+            updates: of each its B matrix, and where its outputs and its ranks begin.
+        """
+        self._kept = (a_RI, updates)
+        told = [_Update(b_Or.data_ptr(), *b_Or.shape, column, rank) for b_Or, column, rank in updates]
+        self._updates = (_Update * len(told))(*told)
+        a, ranks = (None, 0) if a_RI is None else (a_RI.data_ptr(), len(a_RI))
+        self._struct = _Group(None, None, a, inputs, outputs, ranks, len(told), ctypes.addressof(self._updates))
+
+    def at(self, weight_NI: torch.Tensor, bias_N: torch.Tensor | None) -> int:
+        """Where this is told, with the frozen weights as they are now."""
+        self._frozen = (weight_NI, bias_N)  # until they are told of others: a bias may have been joined for this once
+        self._struct.weight, self._struct.bias = address(weight_NI), address(bias_N)
+        return ctypes.addressof(self._struct)
+
+
+def address(tensor: torch.Tensor | None) -> int | None:
+    """Where a tensor's numbers begin."""
+    return None if tensor is None else tensor.data_ptr()
+
+
+def linear(
+    group: int, x_TI: torch.Tensor, updated_TI: torch.Tensor | None, y_TN: torch.Tensor, u_TR: torch.Tensor | None
+) -> None:
+    """Outputs of a group of linear layers. All tensors are contiguous.
+
+    Args:
+        group: what `Group.at` says.
+        updated_TI: what the updates read, which differs from x under dropout.
+        y_TN: where the outputs are written.
+        u_TR: where goes what the updates' A matrices give, which the gradient needs.
+    """
+    tensors = (x_TI, updated_TI, y_TN, u_TR)
+    _kernels().compute_ahead(byref(_Ahead(group, len(x_TI), *(address(tensor) for tensor in tensors))), 1)
+
+
+def linear_backward(  # noqa: PLR0913, PLR0917
+    group: int,
+    dy_TN: torch.Tensor,
+    updated_TI: torch.Tensor | None,
+    u_TR: torch.Tensor | None,
+    dx_TI: torch.Tensor | None,
+    du_TR: torch.Tensor | None,
+    d_weights: torch.Tensor | None,
+    through: bool,
+) -> None:
+    """Gradients of the same.
+
+    Args:
+        dx_TI: where that of the input is written; None where none is asked for.
+        du_TR: where that of u is written.
+        d_weights: where those of the updates' matrices are written one after another, all A before all B.
+        through: whether the updates' part is added to dx.
+    """
+    tensors = (dy_TN, updated_TI, u_TR, None, dx_TI, du_TR, d_weights)
+    _kernels().compute_back(byref(_Back(group, len(dy_TN), *(address(tensor) for tensor in tensors), through)), 1)
+
+
+class _Layer(ctypes.Structure):
+    _fields_ = (
+        *((name, ctypes.c_void_p) for name in ("together", "output", "up", "down", "query", "weight", "bias")),
+        ("epsilon", ctypes.c_float),
+    )
+
+
+class _Pass(ctypes.Structure):
+    _fields_ = (
+        *((name, ctypes.c_void_p) for name in ("layer", "rows", "heads")),
+        *((name, ctypes.c_int64) for name in ("tokens", "distinct", "asked")),
+        *((name, ctypes.c_void_p) for name in ("first", "which", "asking")),
+        ("everywhere", ctypes.c_int64),
+        ("x", ctypes.c_void_p),
+    )
+
+
+class LayerPass:
+    """The work of a layer whose attention and MLP read the same, on one packing."""
+
+    def __init__(
+        self,
+        groups: Sequence[int | None],
+        norm: torch.nn.LayerNorm,
+        rows: Rows,
+        heads: Heads,
+        distinct: tuple[torch.Tensor, torch.Tensor] | None,
+        asking_A: torch.Tensor | None,
+    ) -> None:
+        """
+        Args:
+            groups: where the kernels are told of keys and values (with queries before them, unless these have a group
+                of their own), output, the MLP's two, and queries; `Group.at` says where.
+            distinct: places of U distinct tokens, (U,), and which of them each token is, (T,), to compute all but
+                attention once for equal tokens.
+            asking_A: the places of the tokens whose output is wanted.
+        """
+        self.asked = None if asking_A is None else len(asking_A)
+        weights = (address(norm.weight), address(norm.bias))
+        self._layer = _Layer(*groups, *weights, norm.eps)
+        first_U, which_T = distinct or (None, None)
+        self._kept = (rows, heads, first_U, which_T, asking_A)
+        self._struct = _Pass(
+            *(ctypes.addressof(struct) for struct in (self._layer, rows.struct, heads.struct)),
+            *(0, 0 if first_U is None else len(first_U), self.asked or 0),
+            *(address(places) for places in (first_U, which_T, asking_A)),
+            rows.everywhere,
+        )
+
+    def _told(self, x_TE: torch.Tensor) -> tuple[_Pass, ctypes.Array[ctypes.c_int64]]:
+        """What the kernels are told, and the numbers of memory that they need."""
+        self._struct.x, self._struct.tokens = x_TE.data_ptr(), len(x_TE)
+        room = (ctypes.c_int64 * 3)()
+        _kernels().layer_room(byref(self._struct), room)
+        return self._struct, room
+
+    def ahead(self, x_TE: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """The layer's output (T, E), or (A, E), and what its gradient needs.
+
+        Raises:
+            MemoryError: its buffers do not fit.
+        """
+        told, (kept, besides, _) = self._told(x_TE)
+        y_QE = x_TE.new_empty(len(x_TE) if self.asked is None else self.asked, x_TE.shape[1])
+        kept_room, room = torch.empty(kept), torch.empty(besides)
+        if _kernels().layer_ahead(byref(told), *(tensor.data_ptr() for tensor in (y_QE, kept_room, room))):
+            raise MemoryError(NO_ROOM)
+        return y_QE, kept_room
+
+    def back(
+        self, x_TE: torch.Tensor, kept_room: torch.Tensor, dy_QE: torch.Tensor, dx_TE: torch.Tensor | None, weights: int
+    ) -> torch.Tensor:
+        """The gradients of the updates' matrices, `weights` numbers one after another; that of x is written to dx.
+
+        Raises:
+            MemoryError: its buffers do not fit.
+        """
+        told, (_, _, needed) = self._told(x_TE)
+        d_weights, room = torch.empty(weights), torch.empty(needed)
+        tensors = (dy_QE, kept_room, dx_TE, d_weights, room)
+        if _kernels().layer_back(byref(told), *(address(tensor) for tensor in tensors)):
+            raise MemoryError(NO_ROOM)
+        return d_weights
+
+
+def multiplies(x: torch.Tensor) -> bool:
+    """Whether products with this are for the kernels, which are made for the registers of AVX2; with others torch's own
+    do the work."""
+    if x.device.type != "cpu" or x.dtype != torch.float32 or library() is None:
+        return False
+    return torch.backends.cpu.get_cpu_capability() == "AVX2"
 
 
 def _kernels() -> ctypes.CDLL:
@@ -191,7 +390,7 @@ def attend(
     out_QHD, denominators_HQ = rows.room((queries, count, size)), torch.empty(count, queries)
     given = (byref(rows.struct), byref(heads.struct), byref(_parts(heads, together_TND, queries_QHD)), queries)
     if _kernels().attend(*given, out_QHD.data_ptr(), denominators_HQ.data_ptr()):
-        raise MemoryError("no memory for attention's buffers")
+        raise MemoryError(NO_ROOM)
     return out_QHD, denominators_HQ
 
 
@@ -216,7 +415,7 @@ def attend_backward(
     d_parts = _parts(heads, d_together_TND, d_queries_QHD)
     more = (denominators_HQ.data_ptr(), d_out_QHD.data_ptr(), byref(d_parts), inherited.data_ptr())
     if _kernels().attend_backward(*given, *more):
-        raise MemoryError("no memory for attention's buffers")
+        raise MemoryError(NO_ROOM)
     return d_together_TND, d_queries_QHD
 
 

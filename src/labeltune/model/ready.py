@@ -19,6 +19,7 @@ from labeltune.model.dropout import Draws, seed_dropout
 from labeltune.model.ends import Undo, answer_alone, compute_equal_tokens_once
 from labeltune.model.fuse import TOLERANCE, fuse
 from labeltune.model.linear import groups_of
+from labeltune.model.parallel import compute_in_parallel
 
 # S rows of a small sample, V vocabulary
 
@@ -48,8 +49,8 @@ def make_ready(classifier: Classifier) -> tuple[Classifier, list[str]]:
     error = _relative_error(answer_SV, expected_SV)
     if not error <= LARGEST_ERROR.get(classifier.compute_dtype, HALF_ERROR):
         return classifier, [f"rows are padded rather than packed: packing changes this model's output ({error:.2g})"]
-    replaced = fuse(classifier.model, lambda: _sample_logits(packed))
-    packed = _labels_alone(_equal_tokens_once(_answers_alone(packed)))
+    replaced = fuse(classifier.model, _layers(packed), lambda: _sample_logits(packed))
+    packed = _layers_whole(_labels_alone(_equal_tokens_once(_answers_alone(packed))))
     if packed.device.type == "cuda":
         packed = with_seeded_dropout(packed)
     fused = ", ".join(f"{count} {kind}s" for kind, count in replaced.items() if count)
@@ -86,6 +87,22 @@ def _equal_tokens_once(packed: Classifier) -> Classifier:
     if packed.device.type != "cpu" or not layers:
         return packed
     return _if_equal(packed, packed, lambda: compute_equal_tokens_once(layers[0], packed.has_dropout))
+
+
+def _layers_whole(packed: Classifier) -> Classifier:
+    """On processors, let layers whose attention and MLP read the same be one function each."""
+    layers = _layers(packed)
+
+    def change() -> Undo | None:
+        changed = compute_in_parallel(layers)
+
+        def undo() -> None:
+            for parallel in changed:
+                parallel.layer.forward = parallel.original
+
+        return undo if changed else None
+
+    return _if_equal(packed, packed, change)
 
 
 def _labels_alone(packed: Classifier) -> Classifier:
