@@ -163,6 +163,7 @@ typedef struct {
 
 #define PANEL (2 * LANES)
 #define DEPTH 256
+#define BLOCK 480
 
 static inline int64_t smaller(int64_t one, int64_t other) { return one < other ? one : other; }
 
@@ -179,6 +180,25 @@ INLINED void copy(int height, int width, const float *restrict from, int64_t fro
     }
 }
 
+/* LANES rows of as many numbers to a panel, as columns. */
+INLINED void transpose(const float *from, int64_t from_down, float *to) {
+#if defined(__has_builtin) && __has_builtin(__builtin_shufflevector)
+    Lanes rows[LANES], mixed[LANES];
+    for (int i = 0; i < LANES; i++) rows[i] = *(const Lanes *)(from + i * from_down);
+    for (int round = 1; round < LANES; round *= 2) { /* as one shuffles two halves of a pack of cards: three times */
+        for (int i = 0; i < LANES / 2; i++) {
+            mixed[2 * i] = __builtin_shufflevector(rows[i], rows[i + LANES / 2], 0, 8, 1, 9, 2, 10, 3, 11);
+            mixed[2 * i + 1] = __builtin_shufflevector(rows[i], rows[i + LANES / 2], 4, 12, 5, 13, 6, 14, 7, 15);
+        }
+        memcpy(rows, mixed, sizeof(rows));
+    }
+    for (int i = 0; i < LANES; i++) *(Lanes *)(to + i * PANEL) = rows[i];
+#else
+    for (int i = 0; i < LANES; i++)
+        for (int j = 0; j < LANES; j++) to[j * PANEL + i] = from[i * from_down + j];
+#endif
+}
+
 /* Rows k to k + depth of `width` columns of b as (depth, PANEL), the rest zeros. */
 INLINED void lay_out_panel(const Product *of, int64_t column, int64_t k, int width, int depth, float *restrict panel) {
     const float *b = of->b + k * of->b_down + column * of->b_right;
@@ -188,9 +208,12 @@ INLINED void lay_out_panel(const Product *of, int64_t column, int64_t k, int wid
         return;
     }
     int whole = depth / LANES * LANES;
-    for (int l = 0; l < whole; l += LANES) /* in blocks, so that every piece of memory is read and written once */
-        for (int j = 0; j < width; j++)
+    for (int l = 0; l < whole; l += LANES) { /* in blocks, so that every piece of memory is read and written once */
+        int j = 0;
+        for (; j + LANES <= width; j += LANES) transpose(b + j * of->b_right + l, of->b_right, panel + l * PANEL + j);
+        for (; j < width; j++)
             for (int lane = 0; lane < LANES; lane++) panel[(l + lane) * PANEL + j] = b[j * of->b_right + l + lane];
+    }
     for (int l = whole; l < depth; l++)
         for (int j = 0; j < width; j++) panel[l * PANEL + j] = b[j * of->b_right + l];
 }
@@ -209,6 +232,19 @@ static __attribute__((noinline)) void finish_tile(const Product *of, int64_t row
     }
 }
 
+/* Puts the bias into a tile of c, or adds it to what is there. */
+INLINED void begin_with_bias(const float *bias, int add, float *c, int64_t c_down, int height, int width) {
+    for (int i = 0; i < height; i++, c += c_down) {
+        if (width == PANEL)
+            for (int side = 0; side < PANEL; side += LANES) {
+                Lanes *to = (Lanes *)(c + side), more = *(const Lanes *)(bias + side);
+                *to = add ? *to + more : more;
+            }
+        else
+            for (int j = 0; j < width; j++) c[j] = add ? c[j] + bias[j] : bias[j];
+    }
+}
+
 /* `width` columns of c's rows from `top` to `bottom`. */
 INLINED void multiply_panel(const Product *of, int64_t column, int64_t top, int64_t bottom, int width) {
     float panel[DEPTH * PANEL] __attribute__((aligned(64))), at_edge[TALLEST * PANEL];
@@ -219,10 +255,7 @@ INLINED void multiply_panel(const Product *of, int64_t column, int64_t top, int6
         for (int64_t i = top; i < bottom; i += TALLEST) {
             int height = (int)smaller(TALLEST, bottom - i), add = k > 0 || of->add || of->bias;
             float *c = of->c + i * of->c_down + column * of->c_right;
-            if (!k && of->bias)
-                for (int row = 0; row < height; row++)
-                    for (int j = 0; j < width; j++)
-                        c[row * of->c_down + j] = of->bias[column + j] + (of->add ? c[row * of->c_down + j] : 0.0f);
+            if (!k && of->bias) begin_with_bias(of->bias + column, of->add, c, of->c_down, height, width);
             const float *a = of->a + i * of->a_down + k * of->a_right;
             if (width == PANEL && height == TALLEST && of->c_right == 1) {
                 multiply_tile(a, of->a_down, of->a_right, panel, PANEL, c, of->c_down, TALLEST, depth, PANEL, add);
@@ -236,15 +269,27 @@ INLINED void multiply_panel(const Product *of, int64_t column, int64_t top, int6
     }
 }
 
+/* Whether products here take less time than Intel's library, which torch multiplies with. */
+int multiplies_faster(void) {
+#if defined(__AVX2__) && !defined(__AVX512F__)
+    __builtin_cpu_init();
+    return __builtin_cpu_is("amd") != 0;
+#else
+    return 0;
+#endif
+}
+
 /* One product, shared out among the threads that come here; they do not wait for each other. Each number is computed by
    one thread, in an order that does not depend on how many there are. */
 static void multiply_together(const Product *of) {
     int64_t panels = (of->width + PANEL - 1) / PANEL, threads = omp_get_num_threads();
-    int64_t parts = (threads + panels - 1) / panels; /* where panels are few, each is for several threads */
+    /* where panels are few, each is for several threads; rows of a block stay in a processor's second cache */
+    int64_t parts = (threads + panels - 1) / panels, blocks = (of->height + BLOCK - 1) / BLOCK;
+    if (parts < blocks) parts = blocks;
     int64_t rows = ((of->height + parts - 1) / parts + TALLEST - 1) / TALLEST * TALLEST;
 #pragma omp for schedule(guided) nowait
     for (int64_t task = 0; task < panels * parts; task++) {
-        int64_t column = task / parts * PANEL, top = task % parts * rows, bottom = smaller(top + rows, of->height);
+        int64_t column = task % panels * PANEL, top = task / panels * rows, bottom = smaller(top + rows, of->height);
         if (column + PANEL <= of->width)
             multiply_panel(of, column, top, bottom, PANEL);
         else

@@ -90,11 +90,13 @@ def _equal_tokens_once(packed: Classifier) -> Classifier:
 
 
 def _layers_whole(packed: Classifier) -> Classifier:
-    """On processors, let layers whose attention and MLP read the same be one function each."""
-    layers = _layers(packed)
+    """On processors, let layers whose attention and MLP read the same be one function each, if that leaves logits as
+    they are."""
+    if packed.device.type != "cpu":
+        return packed
 
     def change() -> Undo | None:
-        changed = compute_in_parallel(layers)
+        changed = compute_in_parallel(_layers(packed))
 
         def undo() -> None:
             for parallel in changed:
