@@ -149,15 +149,16 @@ static void multiply(const float *a, int64_t a_down, int64_t a_right, const floa
 
 static inline int at_most_tile(int left) { return left < TILE ? left : TILE; }
 
-/* c (height, width) = a b, to which `bias` (width) and what c holds may be added. Numbers of b's rows or of its columns lie
-   side by side; those of c's rows do where there is a bias or GELU. */
+/* c (height, width) = a b, to which `bias` (width) and what c holds may be added. Numbers of b's rows or of its columns
+   lie side by side; those of c's rows do where there is a bias or GELU. */
 typedef struct {
     float *c;
     const float *a, *b, *bias;
     float *gelu_of;        /* GELU of c is written there, or */
     const float *gelu_at;  /* c is multiplied with GELU's slope there; both are laid out as c is */
     int64_t height, width, depth;
-    int64_t c_down, c_right, a_down, a_right, b_down, b_right; /* numbers from one row to the next, from one column to the next */
+    /* numbers from one row to the next, from one column to the next */
+    int64_t c_down, c_right, a_down, a_right, b_down, b_right;
     int add;               /* whether c holds something already */
 } Product;
 
@@ -174,7 +175,8 @@ INLINED void copy(int height, int width, const float *restrict from, int64_t fro
         float *restrict to_row = to + i * to_down;
         const float *restrict from_row = from + i * from_down;
         if (width == PANEL && from_right == 1 && to_right == 1)
-            for (int side = 0; side < PANEL; side += LANES) *(Lanes *)(to_row + side) = *(const Lanes *)(from_row + side);
+            for (int side = 0; side < PANEL; side += LANES)
+                *(Lanes *)(to_row + side) = *(const Lanes *)(from_row + side);
         else
             for (int j = 0; j < width; j++) to_row[j * to_right] = from_row[j * from_right];
     }
@@ -218,9 +220,10 @@ INLINED void lay_out_panel(const Product *of, int64_t column, int64_t k, int wid
         for (int j = 0; j < width; j++) panel[l * PANEL + j] = b[j * of->b_right + l];
 }
 
-/* GELU of a tile of c, or c times its slope, when it is computed. On its own, so that compilers see loops of unknown length,
-   which they turn into vectors. */
-static __attribute__((noinline)) void finish_tile(const Product *of, int64_t row, int64_t column, int height, int width) {
+/* GELU of a tile of c, or c times its slope, when it is computed. On its own, so that compilers see loops of unknown
+   length, which they turn into vectors. */
+static __attribute__((noinline)) void finish_tile(const Product *of, int64_t row, int64_t column, int height,
+                                                  int width) {
     for (int64_t i = row; i < row + height; i++) {
         float *restrict c = of->c + i * of->c_down + column;
         const float *restrict x = of->gelu_at + i * of->c_down + column;
@@ -330,29 +333,39 @@ typedef struct {
     int64_t through; /* whether dx gets the updates' part */
 } Back;
 
+/* c = [c +] a B for `height` rows of a, B being (outputs, inputs), or c = [c +] a B^T where `transposed` is 1 */
+static Product by_rows(const float *a, int64_t a_down, int64_t height, const float *b, int64_t outputs, int64_t inputs,
+                       int transposed, float *c, int64_t c_down, int add) {
+    return (Product){.c = c, .a = a, .b = b, .height = height, .width = transposed ? outputs : inputs,
+                     .depth = transposed ? inputs : outputs, .c_down = c_down, .c_right = 1, .a_down = a_down,
+                     .a_right = 1, .b_down = transposed ? 1 : inputs, .b_right = transposed ? inputs : 1, .add = add};
+}
+
 void compute_ahead(const Ahead *passes, int64_t count) {
 #pragma omp parallel
     {
         for (const Ahead *pass = passes; pass < passes + count; pass++) {
             const Group *of = pass->group;
-            multiply_together(&(Product){.c = pass->y, .a = pass->x, .b = of->weight, .bias = of->bias,
-                                         .gelu_of = of->count ? NULL : pass->gelu_of, .height = pass->rows,
-                                         .width = of->outputs, .depth = of->inputs, .c_down = of->outputs, .c_right = 1,
-                                         .a_down = of->inputs, .a_right = 1, .b_down = 1, .b_right = of->inputs,
-                                         .add = (int)pass->add});
-            if (of->count)
-                multiply_together(&(Product){.c = pass->u, .a = pass->updated, .b = of->a, .height = pass->rows,
-                                             .width = of->ranks, .depth = of->inputs, .c_down = of->ranks, .c_right = 1,
-                                             .a_down = of->inputs, .a_right = 1, .b_down = 1, .b_right = of->inputs});
+            Product whole = by_rows(pass->x, of->inputs, pass->rows, of->weight, of->outputs, of->inputs, 1, pass->y,
+                                    of->outputs, (int)pass->add);
+            whole.bias = of->bias;
+            whole.gelu_of = of->count ? NULL : pass->gelu_of;
+            multiply_together(&whole);
+            if (!of->count) continue;
+            Product inner = by_rows(pass->updated, of->inputs, pass->rows, of->a, of->ranks, of->inputs, 1, pass->u,
+                                    of->ranks, 0);
+            multiply_together(&inner);
         }
 #pragma omp barrier
         for (const Ahead *pass = passes; pass < passes + count; pass++)
-            for (const Update *update = pass->group->updates; update < pass->group->updates + pass->group->count; update++)
-                multiply_together(&(Product){.c = pass->y + update->column, .a = pass->u + update->first_rank,
-                                             .b = update->b, .gelu_of = pass->gelu_of ? pass->gelu_of + update->column : NULL,
-                                             .height = pass->rows, .width = update->outputs, .depth = update->rank,
-                                             .c_down = pass->group->outputs, .c_right = 1, .a_down = pass->group->ranks, .a_right = 1,
-                                             .b_down = 1, .b_right = update->rank, .add = 1});
+            for (int64_t i = 0; i < pass->group->count; i++) {
+                const Group *of = pass->group;
+                const Update *update = of->updates + i;
+                Product outer = by_rows(pass->u + update->first_rank, of->ranks, pass->rows, update->b,
+                                        update->outputs, update->rank, 1, pass->y + update->column, of->outputs, 1);
+                outer.gelu_of = pass->gelu_of ? pass->gelu_of + update->column : NULL;
+                multiply_together(&outer);
+            }
     }
 }
 
@@ -361,36 +374,38 @@ void compute_back(const Back *passes, int64_t count) {
     {
         for (const Back *pass = passes; pass < passes + count; pass++) {
             const Group *of = pass->group;
-            if (pass->dx)
-                multiply_together(&(Product){.c = pass->dx, .a = pass->dy, .b = of->weight,
-                                             .gelu_at = of->count && pass->through ? NULL : pass->gelu_at,
-                                             .height = pass->rows, .width = of->inputs, .depth = of->outputs,
-                                             .c_down = of->inputs, .c_right = 1, .a_down = of->outputs, .a_right = 1,
-                                             .b_down = of->inputs, .b_right = 1});
-            for (const Update *update = of->updates; update < of->updates + of->count; update++)
-                multiply_together(&(Product){.c = pass->du + update->first_rank, .a = pass->dy + update->column,
-                                             .b = update->b, .height = pass->rows, .width = update->rank,
-                                             .depth = update->outputs, .c_down = of->ranks, .c_right = 1, .a_down = of->outputs,
-                                             .a_right = 1, .b_down = update->rank, .b_right = 1});
+            if (pass->dx) {
+                Product whole = by_rows(pass->dy, of->outputs, pass->rows, of->weight, of->outputs, of->inputs, 0,
+                                        pass->dx, of->inputs, 0);
+                whole.gelu_at = of->count && pass->through ? NULL : pass->gelu_at;
+                multiply_together(&whole);
+            }
+            for (const Update *update = of->updates; update < of->updates + of->count; update++) {
+                Product inner = by_rows(pass->dy + update->column, of->outputs, pass->rows, update->b, update->outputs,
+                                        update->rank, 0, pass->du + update->first_rank, of->ranks, 0);
+                multiply_together(&inner);
+            }
         }
 #pragma omp barrier
         for (const Back *pass = passes; pass < passes + count; pass++) {
             const Group *of = pass->group;
             float *db = pass->d_weights + of->ranks * of->inputs;
             if (!of->count) continue;
-            if (pass->dx && pass->through)
-                multiply_together(&(Product){.c = pass->dx, .a = pass->du, .b = of->a, .gelu_at = pass->gelu_at,
-                                             .height = pass->rows, .width = of->inputs, .depth = of->ranks,
-                                             .c_down = of->inputs, .c_right = 1, .a_down = of->ranks, .a_right = 1,
-                                             .b_down = of->inputs, .b_right = 1, .add = 1});
+            if (pass->dx && pass->through) {
+                Product outer = by_rows(pass->du, of->ranks, pass->rows, of->a, of->ranks, of->inputs, 0, pass->dx,
+                                        of->inputs, 1);
+                outer.gelu_at = pass->gelu_at;
+                multiply_together(&outer);
+            }
             multiply_together(&(Product){.c = pass->d_weights, .a = pass->du, .b = pass->updated, .height = of->ranks,
-                                         .width = of->inputs, .depth = pass->rows, .c_down = of->inputs, .c_right = 1, .a_down = 1,
-                                         .a_right = of->ranks, .b_down = of->inputs, .b_right = 1});
+                                         .width = of->inputs, .depth = pass->rows, .c_down = of->inputs, .c_right = 1,
+                                         .a_down = 1, .a_right = of->ranks, .b_down = of->inputs, .b_right = 1});
             for (const Update *update = of->updates; update < of->updates + of->count; update++) {
-                /* as its transpose: dy is read along its rows */
-                multiply_together(&(Product){.c = db, .a = pass->u + update->first_rank, .b = pass->dy + update->column,
-                                             .height = update->rank, .width = update->outputs, .depth = pass->rows,
-                                             .c_down = 1, .c_right = update->rank, .a_down = 1, .a_right = of->ranks,
+                /* as its transpose: so dy is read along its rows */
+                multiply_together(&(Product){.c = db, .a = pass->u + update->first_rank,
+                                             .b = pass->dy + update->column, .height = update->rank,
+                                             .width = update->outputs, .depth = pass->rows, .c_down = 1,
+                                             .c_right = update->rank, .a_down = 1, .a_right = of->ranks,
                                              .b_down = of->outputs, .b_right = 1});
                 db += update->outputs * update->rank;
             }
@@ -630,17 +645,20 @@ static void gather(const float *restrict from, const int64_t *places, int64_t co
 }
 
 /* Adds each row to the one at its place; of each place in the order of rows. */
-static void scatter(const float *restrict from, const int64_t *places, int64_t count, int64_t size, float *restrict to) {
+static void scatter(const float *restrict from, const int64_t *places, int64_t count, int64_t size,
+                    float *restrict to) {
 #pragma omp parallel for schedule(static)
     for (int64_t start = 0; start < size; start += PANEL)
         for (int64_t row = 0; row < count; row++)
-            for (int64_t i = start; i < smaller(start + PANEL, size); i++) to[places[row] * size + i] += from[row * size + i];
+            for (int64_t i = start; i < smaller(start + PANEL, size); i++)
+                to[places[row] * size + i] += from[row * size + i];
 }
 
 /* x + attention(norm(x)) + down(GELU(up(norm(x)))) */
 typedef struct {
-    /* queries, keys and values or, where queries have a group of their own, keys and values; otherwise `query` is NULL */
-    const Group *together, *output, *up, *down, *query;
+    const Group *together; /* queries, keys and values; keys and values where queries have a group of their own */
+    const Group *output, *up, *down;
+    const Group *query; /* or NULL */
     const float *weight, *bias; /* the norm's */
     float epsilon;
 } Layer;
@@ -817,7 +835,8 @@ int layer_back(const Pass *pass, const float *d_y, float *kept_room, float *d_x,
     float *d_h_query = d_x && of->query ? take(&room, answering * hidden) : NULL;
     Back backs[3] = {{of->together, computing, d_together, kept.h, kept.u[0], NULL, d_h, du[0], dw[0], 1}};
     int count = 1;
-    if (through_mlp) backs[count++] = (Back){of->up, mlp, d_up, h, kept.u[2], NULL, d_h_mlp, du[2], dw[2], 1};
+    if (through_mlp)
+        backs[count++] = (Back){of->up, mlp, d_up, h, kept.u[2], NULL, d_h_mlp, du[2], dw[2], 1};
     if (of->query)
         backs[count++] = (Back){of->query, answering, d_queries, h, kept.u[4], NULL, d_h_query, du[4], dw[4], 1};
     compute_back(backs, count);
