@@ -218,7 +218,33 @@ def test_a_layer_with_a_norm_of_its_own_is_left_to_its_modules(three_layers, mon
 
 
 @pytest.mark.usefixtures("products_by_kernels")
-def test_layers_that_compute_something_else_are_put_back(three_layers, examples, monkeypatch):
+def test_a_norm_without_a_bias_is_left_to_its_module(three_layers, monkeypatch):
+    real = PhiForCausalLM.__init__
+
+    def without_bias(model, config):
+        real(model, config)
+        for layer in model.model.layers[1:]:
+            layer.input_layernorm = torch.nn.LayerNorm(config.hidden_size, bias=False)
+
+    monkeypatch.setattr(PhiForCausalLM, "__init__", without_bias)
+    assert whole_layers(tuned(three_layers)) == [True, False, False]
+
+
+@pytest.mark.usefixtures("products_by_kernels")
+def test_biases_that_are_trained_get_their_gradients(three_layers, examples, monkeypatch):
+    found = []
+    for by_kernels in (True, False):
+        monkeypatch.setattr(native, "multiplies", lambda x, answer=by_kernels: answer)
+        classifier = tuned(three_layers, bias="lora_only", target_modules=["q_proj"])
+        assert whole_layers(classifier) == [False] * 3
+        found.append(losses_and_gradients(classifier, examples))
+    assert len(found[0]) == 1 + 3 * 3
+    for one, other in zip(*found, strict=True):
+        torch.testing.assert_close(one, other, atol=1e-4, rtol=1e-4)
+
+
+@pytest.mark.usefixtures("products_by_kernels")
+def test_layers_that_compute_something_else_are_put_back(three_layers, monkeypatch):
     real = native.LayerPass.ahead
     monkeypatch.setattr(native.LayerPass, "ahead", lambda work, x: (real(work, x)[0] * 2, real(work, x)[1]))
     assert whole_layers(tuned(three_layers)) == [False] * 3

@@ -393,13 +393,15 @@ class LinearGroup:
             return None
         return Dropping(rate) if self.draws is None else Dropping(rate, self.draws.state, self.key)
 
-    def told(self, updates: Updates | None) -> int:
-        """Where the kernels for processors are told of the group with these updates and its weights as they are now."""
+    def told(self, updates: Updates | None) -> native.Group:
+        """The group as the kernels for processors know it, with these updates and its weights as they are now."""
         if self._told is None or self._told[0] is not updates:
             places = [] if updates is None else list(updates.places())
             inputs, outputs = self.frozen.modules[0].in_features, sum(self.frozen.sizes)
             self._told = (updates, native.Group(inputs, outputs, None if updates is None else updates.a_RI, places))
-        return self._told[1].at(self.frozen.matrix(torch.float32), self.frozen.bias())
+        group = self._told[1]
+        group.tell(self.frozen.matrix(torch.float32), self.frozen.bias())
+        return group
 
     def active_updates(self, dtype: torch.dtype) -> Updates | None:
         """The active updates, as their weights are now."""

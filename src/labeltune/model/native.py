@@ -131,11 +131,16 @@ class Group:
         a, ranks = (None, 0) if a_RI is None else (a_RI.data_ptr(), len(a_RI))
         self._struct = _Group(None, None, a, inputs, outputs, ranks, len(told), ctypes.addressof(self._updates))
 
-    def at(self, weight_NI: torch.Tensor, bias_N: torch.Tensor | None) -> int:
-        """Where this is told, with the frozen weights as they are now."""
+    @property
+    def address(self) -> int:
+        """Where the kernels find it, for as long as it is held."""
+        return ctypes.addressof(self._struct)
+
+    def tell(self, weight_NI: torch.Tensor, bias_N: torch.Tensor | None) -> None:
+        """Tell the kernels of the frozen weights as they are now."""
+        weight_NI = weight_NI.contiguous()
         self._frozen = (weight_NI, bias_N)  # until they are told of others: a bias may have been joined for this once
         self._struct.weight, self._struct.bias = address(weight_NI), address(bias_N)
-        return ctypes.addressof(self._struct)
 
 
 def address(tensor: torch.Tensor | None) -> int | None:
@@ -144,22 +149,21 @@ def address(tensor: torch.Tensor | None) -> int | None:
 
 
 def linear(
-    group: int, x_TI: torch.Tensor, updated_TI: torch.Tensor | None, y_TN: torch.Tensor, u_TR: torch.Tensor | None
+    group: Group, x_TI: torch.Tensor, updated_TI: torch.Tensor | None, y_TN: torch.Tensor, u_TR: torch.Tensor | None
 ) -> None:
     """Outputs of a group of linear layers. All tensors are contiguous.
 
     Args:
-        group: what `Group.at` says.
         updated_TI: what the updates read, which differs from x under dropout.
         y_TN: where the outputs are written.
         u_TR: where goes what the updates' A matrices give, which the gradient needs.
     """
     tensors = (x_TI, updated_TI, y_TN, u_TR)
-    _kernels().compute_ahead(byref(_Ahead(group, len(x_TI), *(address(tensor) for tensor in tensors))), 1)
+    _kernels().compute_ahead(byref(_Ahead(group.address, len(x_TI), *(address(tensor) for tensor in tensors))), 1)
 
 
 def linear_backward(  # noqa: PLR0913, PLR0917
-    group: int,
+    group: Group,
     dy_TN: torch.Tensor,
     updated_TI: torch.Tensor | None,
     u_TR: torch.Tensor | None,
@@ -177,7 +181,9 @@ def linear_backward(  # noqa: PLR0913, PLR0917
         through: whether the updates' part is added to dx.
     """
     tensors = (dy_TN, updated_TI, u_TR, None, dx_TI, du_TR, d_weights)
-    _kernels().compute_back(byref(_Back(group, len(dy_TN), *(address(tensor) for tensor in tensors), through)), 1)
+    _kernels().compute_back(
+        byref(_Back(group.address, len(dy_TN), *(address(tensor) for tensor in tensors), through)), 1
+    )
 
 
 class _Layer(ctypes.Structure):
@@ -202,7 +208,7 @@ class LayerPass:
 
     def __init__(
         self,
-        groups: Sequence[int | None],
+        groups: Sequence[Group],
         norm: torch.nn.LayerNorm,
         rows: Rows,
         heads: Heads,
@@ -211,17 +217,18 @@ class LayerPass:
     ) -> None:
         """
         Args:
-            groups: where the kernels are told of keys and values (with queries before them, unless these have a group
-                of their own), output, the MLP's two, and queries; `Group.at` says where.
+            groups: keys and values, with queries before them unless these have a group of their own; output; the MLP's
+                two; and those queries.
             distinct: places of U distinct tokens, (U,), and which of them each token is, (T,), to compute all but
                 attention once for equal tokens.
             asking_A: the places of the tokens whose output is wanted.
         """
         self.asked = None if asking_A is None else len(asking_A)
         weights = (address(norm.weight), address(norm.bias))
-        self._layer = _Layer(*groups, *weights, norm.eps)
+        places = [group.address for group in groups] + [None] * (5 - len(groups))
+        self._layer = _Layer(*places, *weights, norm.eps)
         first_U, which_T = distinct or (None, None)
-        self._kept = (rows, heads, first_U, which_T, asking_A)
+        self._kept = (groups, norm, rows, heads, first_U, which_T, asking_A)
         self._struct = _Pass(
             *(ctypes.addressof(struct) for struct in (self._layer, rows.struct, heads.struct)),
             *(0, 0 if first_U is None else len(first_U), self.asked or 0),

@@ -62,8 +62,7 @@ class ParallelLayer:
         heads = rows.heads(waves, self.heads, self.size, self.scale)
         distinct = packing.distinct if self.is_first and not wants_gradient else None
         asking = packing.answers_A if self.is_last else None
-        padded = [*groups, None] if len(groups) == 4 else groups
-        return LayerPass(padded, self.layer.input_layernorm, rows, heads, distinct, asking)
+        return LayerPass(groups, self.layer.input_layernorm, rows, heads, distinct, asking)
 
 
 class _Parallel(torch.autograd.Function):
@@ -106,10 +105,11 @@ def _looks_parallel(layer: Any, attention: FusedAttention | LastAttention) -> bo
     groups = [group for part in (attention, *linears) for group in getattr(part, "groups", ())]
     if type(norm) is not torch.nn.LayerNorm or not isinstance(getattr(mlp, "activation_fn", None), TanhGelu):
         return False
-    if not all(hasattr(linear, "groups") for linear in linears):
+    if norm.weight is None or norm.bias is None or not all(hasattr(linear, "groups") for linear in linears):
         return False
     if not all(group.frozen.is_dense and native.multiplies(group.frozen.modules[0].weight) for group in groups):
         return False
-    trained = {id(w) for module in layer.modules() if hasattr(module, "lora_A") for w in module.parameters()}
+    lora = [part for module in layer.modules() if hasattr(module, "lora_A") for part in (module.lora_A, module.lora_B)]
+    trained = {id(w) for part in lora for w in part.parameters()}
     known = {id(w) for module in (norm, mlp, attention_of(layer)) for w in module.parameters()}
     return all(id(w) in (trained if w.requires_grad else known) for w in layer.parameters())
