@@ -88,7 +88,7 @@ class FrozenLinears:
             like.new_zeros(size) if bias is None else bias for bias, size in zip(biases, self.sizes, strict=True)
         ]
         whole = torch.cat(filled)
-        if not whole.requires_grad:
+        if not any(bias.requires_grad for bias in filled):
             with torch.inference_mode(False):
                 self._bias = whole.clone()
         return whole
