@@ -1,4 +1,5 @@
-/* Attention over rows with shared beginnings, GELU in its tanh form, and matrix products, in float32 on processors.
+/* Attention over rows with shared beginnings, GELU in its tanh form, linear layers, and decoder layers as a whole, in
+   float32 on processors.
 
    Attention holds a row's keys and values of one head in a small piece of memory, where a processor's caches keep them,
    and all that is done with them happens there: rotary embedding, scores, softmax, and the gradients of all three.
@@ -22,10 +23,14 @@
 
 typedef float Lanes __attribute__((vector_size(LANES * sizeof(float)), aligned(sizeof(float))));
 
+static inline int64_t smaller(int64_t one, int64_t other) { return one < other ? one : other; }
+
 /* Rows of tokens, and of each the queries that are asked. */
 typedef struct {
     int32_t rows;
     int32_t longest;       /* tokens or queries of one row, at most */
+    int32_t all;           /* tokens there are, padding included */
+    int32_t everywhere;    /* whether each of them is in a row */
     const int32_t *starts; /* (rows + 1) where each row begins among `tokens` */
     const int32_t *tokens; /* places of the rows' tokens among keys and values */
     const int32_t *known;  /* (rows + 1) the tokens at rows' beginnings that belong to others, counted up to each row */
@@ -47,6 +52,13 @@ typedef struct {
     float *q, *k, *v;
     int64_t q_step, kv_step; /* numbers from one query to the next, from one token to the next */
 } Parts;
+
+/* Of what lies together: keys and values and, where queries are not given apart, queries before them. */
+static Parts parts_of(const Heads *heads, float *together, float *queries) {
+    int64_t own = (int64_t)heads->heads * heads->size, each = (int64_t)heads->kv_heads * heads->size;
+    if (queries) return (Parts){queries, together, together + each, own, 2 * each};
+    return (Parts){together, together + own, together + own + each, own + 2 * each, own + 2 * each};
+}
 
 /* e^x as 2^n e^r, with |r| <= ln 2 / 2 and e^r by its series; not a number stays so */
 static inline float exponential(float x) {
@@ -147,8 +159,6 @@ static void multiply(const float *a, int64_t a_down, int64_t a_right, const floa
     }
 }
 
-static inline int at_most_tile(int left) { return left < TILE ? left : TILE; }
-
 /* c (height, width) = a b, to which `bias` (width) and what c holds may be added. Numbers of b's rows or of its columns
    lie side by side; those of c's rows do where there is a bias or GELU. */
 typedef struct {
@@ -165,8 +175,6 @@ typedef struct {
 #define PANEL (2 * LANES)
 #define DEPTH 256
 #define BLOCK 480
-
-static inline int64_t smaller(int64_t one, int64_t other) { return one < other ? one : other; }
 
 /* (height, width) from one piece of memory to another. */
 INLINED void copy(int height, int width, const float *restrict from, int64_t from_down, int64_t from_right,
@@ -442,10 +450,12 @@ static float *buffer_of(int64_t count) {
     return buffer;
 }
 
-/* Output (queries, heads, size), and the logarithm of each softmax's denominator (heads, queries).
-   Returns 0, or 1 where memory ran out. */
-int attend(const Rows *rows, const Heads *heads, const Parts *of, int64_t queries, float *restrict out,
+/* Output (asked, heads, size), zeros for tokens in no row, and the logarithm of each softmax's denominator (heads,
+   asked). Returns 0, or 1 where memory ran out. */
+int attend(const Rows *rows, const Heads *heads, float *together, float *queries, int64_t asked, float *restrict out,
            float *restrict denominators) {
+    Parts parts = parts_of(heads, together, queries), *of = &parts;
+    if (!rows->everywhere) memset(out, 0, asked * heads->heads * heads->size * sizeof(float));
     int group = heads->heads / heads->kv_heads, size = heads->size, failed = 0;
     int64_t longest = PADDED(rows->longest), wide = PADDED(size);
 #pragma omp parallel
@@ -465,7 +475,7 @@ int attend(const Rows *rows, const Heads *heads, const Parts *of, int64_t querie
                 lay_out(rows, heads, of, row, kv_head, k, columns, v, NULL);
                 for (int head = kv_head * group; head < (kv_head + 1) * group; head++)
                     for (int at = rows->asked[row]; at < rows->asked[row + 1]; at += TILE) {
-                        int height = at_most_tile(rows->asked[row + 1] - at);
+                        int height = (int)smaller(TILE, rows->asked[row + 1] - at);
                         const int32_t *places = rows->places + at, *seen = rows->seen + at;
                         int depth = seen[height - 1], width = PADDED(depth);
                         for (int i = 0; i < height; i++)
@@ -485,7 +495,7 @@ int attend(const Rows *rows, const Heads *heads, const Parts *of, int64_t querie
                                 row_scores[t] = t < seen[i] ? weight : 0.0f;
                                 sum += row_scores[t];
                             }
-                            denominators[head * queries + places[i]] = most * heads->scale + logf(sum);
+                            denominators[head * asked + places[i]] = most * heads->scale + logf(sum);
                             float share = 1.0f / sum;
                             for (int t = 0; t < width; t++) row_scores[t] *= share;
                         }
@@ -499,11 +509,15 @@ int attend(const Rows *rows, const Heads *heads, const Parts *of, int64_t querie
     return failed;
 }
 
-/* Gradients of queries, keys and values. `inherited` (known tokens of all rows, 2 kv_heads, size) is room for those of
-   tokens that belong to other rows. Returns 0, or 1 where memory ran out. */
-int attend_backward(const Rows *rows, const Heads *heads, const Parts *of, int64_t queries,
-                    const float *restrict denominators, const float *restrict d_out, const Parts *d_of,
-                    float *restrict inherited) {
+/* Gradients of what lies together, zeros for tokens in no row, and of queries given apart. `inherited` (known tokens of
+   all rows, 2 kv_heads, size) is room for those of tokens that belong to other rows. Returns 0, or 1 where memory ran
+   out. */
+int attend_backward(const Rows *rows, const Heads *heads, float *together, float *queries, int64_t asked,
+                    const float *restrict denominators, const float *restrict d_out, float *d_together,
+                    float *d_queries, float *restrict inherited) {
+    Parts parts = parts_of(heads, together, queries), d_parts = parts_of(heads, d_together, d_queries);
+    const Parts *of = &parts, *d_of = &d_parts;
+    if (!rows->everywhere) memset(d_together, 0, rows->all * d_of->kv_step * sizeof(float));
     int group = heads->heads / heads->kv_heads, size = heads->size, kv_heads = heads->kv_heads, failed = 0;
     int64_t longest = PADDED(rows->longest), wide = PADDED(size);
 #pragma omp parallel
@@ -530,7 +544,8 @@ int attend_backward(const Rows *rows, const Heads *heads, const Parts *of, int64
                 memset(d_v, 0, length * wide * sizeof(float));
                 for (int head = kv_head * group; head < (kv_head + 1) * group; head++) {
                     for (int at = 0; at < many; at += TILE) {
-                        int height = at_most_tile(many - at), depth = seen[at + height - 1], width = PADDED(depth);
+                        int height = (int)smaller(TILE, many - at);
+                        int depth = seen[at + height - 1], width = PADDED(depth);
                         for (int i = at; i < at + height; i++) {
                             turn(heads, tokens[seen[i] - 1], of->q + places[i] * of->q_step + (int64_t)head * size,
                                  q + i * wide);
@@ -543,7 +558,7 @@ int attend_backward(const Rows *rows, const Heads *heads, const Parts *of, int64
                                  height, size, width, 0);
                         for (int i = at; i < at + height; i++) {
                             float *row_weights = weights + i * longest, *row_d = d_scores + i * longest, mean = 0.0f;
-                            float denominator = denominators[head * queries + places[i]];
+                            float denominator = denominators[head * asked + places[i]];
 #pragma omp simd reduction(+ : mean)
                             for (int t = 0; t < width; t++) {
                                 float weight = exponential(row_weights[t] * heads->scale - denominator);
@@ -562,7 +577,7 @@ int attend_backward(const Rows *rows, const Heads *heads, const Parts *of, int64
                     }
                     for (int t = 0, first = 0; t < length; t += TILE) {
                         while (first < many && seen[first] <= t) first++; /* queries that see nothing from here on */
-                        int height = at_most_tile(length - t), depth = many - first;
+                        int height = (int)smaller(TILE, length - t), depth = many - first;
                         multiply(d_scores + first * longest + t, 1, longest, q + first * wide, wide, d_k + t * wide,
                                  wide, height, depth, wide, 1);
                         multiply(weights + first * longest + t, 1, longest, d_outs + first * wide, wide,
@@ -672,7 +687,6 @@ typedef struct {
     int64_t distinct, asked;       /* 0 where all tokens are computed, and all are answered */
     const int64_t *first, *which;  /* (distinct) where each distinct one is first, (tokens) which of them each is */
     const int64_t *asking;         /* (asked) whose output is wanted */
-    int64_t everywhere;            /* whether each token is in a row */
     const float *x;
 } Pass;
 
@@ -715,28 +729,57 @@ static int64_t lay_out_kept(const Pass *pass, float *room, Kept *kept) {
     return room - begin;
 }
 
-static Parts parts_of(const Pass *pass, float *together, float *queries) {
-    const Heads *heads = pass->heads;
-    int64_t own = (int64_t)heads->heads * heads->size, each = (int64_t)heads->kv_heads * heads->size;
-    if (queries) return (Parts){queries, together, together + each, own, 2 * each};
-    return (Parts){together, together + own, together + own + each, own + 2 * each, own + 2 * each};
+/* What the work ahead needs besides. */
+typedef struct {
+    float *at_answers, *together, *act, *once;
+} Besides;
+
+static int64_t lay_out_besides(const Pass *pass, float *room, Besides *besides) {
+    const Layer *of = pass->layer;
+    float *begin = room;
+    int64_t hidden = of->together->inputs;
+    besides->at_answers = pass->asked ? take(&room, answered(pass) * hidden) : NULL;
+    besides->together = pass->distinct ? take(&room, computed(pass) * of->together->outputs) : NULL;
+    besides->act = of->down->count ? NULL : take(&room, in_mlp(pass) * of->up->outputs);
+    besides->once = pass->distinct ? take(&room, in_mlp(pass) * hidden) : NULL;
+    return room - begin;
+}
+
+/* And what the gradient needs: gradients of what their names say, `once` and `together_once` where tokens are equal. */
+typedef struct {
+    float *u[5], *once, *attended, *up, *together, *queries, *inherited, *together_once, *at_answers;
+    float *h, *h_mlp, *h_query;
+} Gradients;
+
+static int64_t lay_out_gradients(const Pass *pass, float *room, Gradients *d) {
+    const Layer *of = pass->layer;
+    const Group *groups[5] = {of->together, of->output, of->up, of->down, of->query};
+    int64_t hidden = of->together->inputs, known = pass->rows->known[pass->rows->rows];
+    int64_t work[5] = {computed(pass), answered(pass), in_mlp(pass), in_mlp(pass), answered(pass)};
+    float *begin = room;
+    for (int g = 0; g < 5; g++) d->u[g] = groups[g] ? take(&room, work[g] * groups[g]->ranks) : NULL;
+    d->once = pass->distinct ? take(&room, in_mlp(pass) * hidden) : NULL;
+    d->attended = take(&room, answered(pass) * of->output->inputs);
+    d->up = take(&room, in_mlp(pass) * of->up->outputs);
+    d->together = take(&room, pass->tokens * of->together->outputs);
+    d->queries = of->query ? take(&room, answered(pass) * of->query->outputs) : NULL;
+    d->inherited = take(&room, known * 2 * pass->heads->kv_heads * pass->heads->size);
+    d->together_once = pass->distinct ? take(&room, computed(pass) * of->together->outputs) : NULL;
+    d->at_answers = pass->asked ? take(&room, answered(pass) * hidden) : NULL;
+    d->h = take(&room, computed(pass) * hidden);
+    d->h_mlp = take(&room, in_mlp(pass) * hidden);
+    d->h_query = of->query ? take(&room, answered(pass) * hidden) : NULL;
+    return room - begin;
 }
 
 /* Numbers of memory that a pass keeps, and that it needs besides: ahead and back. */
 void layer_room(const Pass *pass, int64_t *room) {
-    const Layer *of = pass->layer;
     Kept kept;
-    int64_t hidden = of->together->inputs, most = PADDED(pass->tokens * of->together->outputs);
-    int64_t width = PADDED(in_mlp(pass) * of->up->outputs), rows = PADDED(pass->tokens * hidden);
-    int64_t known = pass->rows->known[pass->rows->rows];
+    Besides besides;
+    Gradients gradients;
     room[0] = lay_out_kept(pass, NULL, &kept);
-    room[1] = most + width + 2 * rows;
-    room[2] = 2 * most + width + 5 * rows + PADDED(answered(pass) * of->output->inputs) +
-              (of->query ? PADDED(answered(pass) * of->query->outputs) : 0) +
-              PADDED(known * 2 * pass->heads->kv_heads * pass->heads->size) +
-              PADDED(computed(pass) * of->together->ranks) + PADDED(answered(pass) * of->output->ranks) +
-              PADDED(in_mlp(pass) * of->up->ranks) + PADDED(in_mlp(pass) * of->down->ranks) +
-              (of->query ? PADDED(answered(pass) * of->query->ranks) : 0);
+    room[1] = lay_out_besides(pass, NULL, &besides);
+    room[2] = lay_out_gradients(pass, NULL, &gradients);
 }
 
 /* y (answered, hidden). Returns 0, or 1 where memory ran out. */
@@ -744,40 +787,36 @@ int layer_ahead(const Pass *pass, float *y, float *kept_room, float *room) {
     const Layer *of = pass->layer;
     int64_t hidden = of->together->inputs, computing = computed(pass), answering = answered(pass), mlp = in_mlp(pass);
     Kept kept;
+    Besides besides;
     lay_out_kept(pass, kept_room, &kept);
+    lay_out_besides(pass, room, &besides);
     const float *x = pass->x;
     if (pass->distinct) {
         gather(pass->x, pass->first, computing, hidden, kept.x);
         x = kept.x;
     }
     normalize(x, computing, hidden, of->weight, of->bias, of->epsilon, kept.h, kept.means, kept.scales);
-    const float *h = kept.h;
-    if (pass->asked) {
-        float *at_answers = take(&room, answering * hidden);
-        gather(kept.h, pass->asking, answering, hidden, at_answers);
-        h = at_answers;
-    }
-    float *together = pass->distinct ? take(&room, computing * of->together->outputs) : kept.together;
-    float *act = kept.act ? kept.act : take(&room, mlp * of->up->outputs);
+    const float *h = pass->asked ? besides.at_answers : kept.h;
+    if (pass->asked) gather(kept.h, pass->asking, answering, hidden, besides.at_answers);
+    float *together = pass->distinct ? besides.together : kept.together;
+    float *act = kept.act ? kept.act : besides.act;
     compute_ahead((Ahead[]){{of->together, computing, kept.h, kept.h, together, kept.u[0], NULL, 0},
                             {of->up, mlp, h, h, kept.up, kept.u[2], act, 0},
                             {of->query, answering, h, h, kept.queries, kept.u[4], NULL, 0}},
                   of->query ? 3 : 2);
     if (pass->distinct) gather(together, pass->which, pass->tokens, of->together->outputs, kept.together);
-    if (!pass->everywhere) memset(kept.attended, 0, answering * of->output->inputs * sizeof(float));
-    Parts parts = parts_of(pass, kept.together, kept.queries);
-    if (attend(pass->rows, pass->heads, &parts, answering, kept.attended, kept.denominators)) return 1;
+    if (attend(pass->rows, pass->heads, kept.together, kept.queries, answering, kept.attended, kept.denominators))
+        return 1;
     gather(pass->x, pass->asking, answering, hidden, y);
     compute_ahead(&(Ahead){of->output, answering, kept.attended, kept.attended, y, kept.u[1], NULL, 1}, 1);
     if (!pass->distinct) {
         compute_ahead(&(Ahead){of->down, mlp, act, act, y, kept.u[3], NULL, 1}, 1);
         return 0;
     }
-    float *once = take(&room, mlp * hidden);
-    compute_ahead(&(Ahead){of->down, mlp, act, act, once, kept.u[3], NULL, 0}, 1);
+    compute_ahead(&(Ahead){of->down, mlp, act, act, besides.once, kept.u[3], NULL, 0}, 1);
 #pragma omp parallel for schedule(static)
     for (int64_t token = 0; token < pass->tokens; token++)
-        for (int64_t i = 0; i < hidden; i++) y[token * hidden + i] += once[pass->which[token] * hidden + i];
+        for (int64_t i = 0; i < hidden; i++) y[token * hidden + i] += besides.once[pass->which[token] * hidden + i];
     return 0;
 }
 
@@ -787,58 +826,44 @@ int layer_back(const Pass *pass, const float *d_y, float *kept_room, float *d_x,
     const Layer *of = pass->layer;
     const Group *groups[5] = {of->together, of->output, of->up, of->down, of->query};
     int64_t hidden = of->together->inputs, computing = computed(pass), answering = answered(pass), mlp = in_mlp(pass);
-    int64_t work[5] = {computing, answering, mlp, mlp, answering}, known = pass->rows->known[pass->rows->rows];
     Kept kept;
+    Gradients d;
     lay_out_kept(pass, kept_room, &kept);
-    float *du[5], *dw[5];
+    lay_out_gradients(pass, room, &d);
+    float *dw[5];
     for (int g = 0; g < 5 && groups[g]; g++) {
-        du[g] = take(&room, work[g] * groups[g]->ranks);
         dw[g] = d_weights;
         d_weights += groups[g]->ranks * groups[g]->inputs;
         for (int64_t i = 0; i < groups[g]->count; i++)
             d_weights += groups[g]->updates[i].outputs * groups[g]->updates[i].rank;
     }
     int through_mlp = d_x || of->up->count || of->down->count;
-    const float *d_mlp = d_y;
+    const float *d_mlp = pass->distinct ? d.once : d_y;
     if (pass->distinct && through_mlp) {
-        float *sums = take(&room, mlp * hidden);
-        memset(sums, 0, mlp * hidden * sizeof(float));
-        scatter(d_y, pass->which, pass->tokens, hidden, sums);
-        d_mlp = sums;
+        memset(d.once, 0, mlp * hidden * sizeof(float));
+        scatter(d_y, pass->which, pass->tokens, hidden, d.once);
     }
-    float *d_attended = take(&room, answering * of->output->inputs), *d_up = take(&room, mlp * of->up->outputs);
-    compute_back((Back[]){{of->output, answering, d_y, kept.attended, kept.u[1], NULL, d_attended, du[1], dw[1], 1},
-                          {of->down, mlp, d_mlp, kept.act, kept.u[3], kept.up, d_up, du[3], dw[3], 1}},
+    compute_back((Back[]){{of->output, answering, d_y, kept.attended, kept.u[1], NULL, d.attended, d.u[1], dw[1], 1},
+                          {of->down, mlp, d_mlp, kept.act, kept.u[3], kept.up, d.up, d.u[3], dw[3], 1}},
                  through_mlp ? 2 : 1);
 
-    float *d_together = take(&room, pass->tokens * of->together->outputs);
-    float *d_queries = of->query ? take(&room, answering * of->query->outputs) : NULL;
-    float *inherited = take(&room, known * 2 * pass->heads->kv_heads * pass->heads->size);
-    if (!pass->everywhere) memset(d_together, 0, pass->tokens * of->together->outputs * sizeof(float));
-    Parts parts = parts_of(pass, kept.together, kept.queries), d_parts = parts_of(pass, d_together, d_queries);
-    if (attend_backward(pass->rows, pass->heads, &parts, answering, kept.denominators, d_attended, &d_parts, inherited))
+    if (attend_backward(pass->rows, pass->heads, kept.together, kept.queries, answering, kept.denominators, d.attended,
+                        d.together, d.queries, d.inherited))
         return 1;
+    const float *d_together = pass->distinct ? d.together_once : d.together;
     if (pass->distinct) {
-        float *sums = take(&room, computing * of->together->outputs);
-        memset(sums, 0, computing * of->together->outputs * sizeof(float));
-        scatter(d_together, pass->which, pass->tokens, of->together->outputs, sums);
-        d_together = sums;
+        memset(d.together_once, 0, computing * of->together->outputs * sizeof(float));
+        scatter(d.together, pass->which, pass->tokens, of->together->outputs, d.together_once);
     }
 
-    const float *h = kept.h;
-    if (pass->asked) {
-        float *at_answers = take(&room, answering * hidden);
-        gather(kept.h, pass->asking, answering, hidden, at_answers);
-        h = at_answers;
-    }
-    float *d_h = d_x ? take(&room, computing * hidden) : NULL, *d_h_mlp = d_x ? take(&room, mlp * hidden) : NULL;
-    float *d_h_query = d_x && of->query ? take(&room, answering * hidden) : NULL;
-    Back backs[3] = {{of->together, computing, d_together, kept.h, kept.u[0], NULL, d_h, du[0], dw[0], 1}};
+    const float *h = pass->asked ? d.at_answers : kept.h;
+    if (pass->asked) gather(kept.h, pass->asking, answering, hidden, d.at_answers);
+    float *d_h = d_x ? d.h : NULL, *d_h_mlp = d_x ? d.h_mlp : NULL, *d_h_query = d_x ? d.h_query : NULL;
+    Back backs[3] = {{of->together, computing, d_together, kept.h, kept.u[0], NULL, d_h, d.u[0], dw[0], 1}};
     int count = 1;
-    if (through_mlp)
-        backs[count++] = (Back){of->up, mlp, d_up, h, kept.u[2], NULL, d_h_mlp, du[2], dw[2], 1};
+    if (through_mlp) backs[count++] = (Back){of->up, mlp, d.up, h, kept.u[2], NULL, d_h_mlp, d.u[2], dw[2], 1};
     if (of->query)
-        backs[count++] = (Back){of->query, answering, d_queries, h, kept.u[4], NULL, d_h_query, du[4], dw[4], 1};
+        backs[count++] = (Back){of->query, answering, d.queries, h, kept.u[4], NULL, d_h_query, d.u[4], dw[4], 1};
     compute_back(backs, count);
     if (!d_x) return 0;
     if (pass->asked) {

@@ -33,7 +33,6 @@ MISSING = (
     "labeltune again"
 )
 NO_ROOM = "no memory for attention's buffers"
-FLOAT_BYTES = 4
 BUILDS = {"AVX512": ("x86-64-v4", "x86-64-v3"), "AVX2": ("x86-64-v3",)}
 """What to look for by what torch finds in the processor; `any` on other processors."""
 
@@ -62,8 +61,8 @@ def _opened(path: Path) -> ctypes.CDLL | None:
     found.layer_room.argtypes = [pointer, pointer]
     found.layer_ahead.argtypes = [pointer] * 4
     found.layer_back.argtypes = [pointer] * 6
-    found.attend.argtypes = [pointer, pointer, pointer, count, pointer, pointer]
-    found.attend_backward.argtypes = [pointer, pointer, pointer, count, pointer, pointer, pointer, pointer]
+    found.attend.argtypes = [pointer] * 4 + [count] + [pointer] * 2
+    found.attend_backward.argtypes = [pointer] * 4 + [count] + [pointer] * 5
     return found
 
 
@@ -81,17 +80,22 @@ def gelu_backward(x: torch.Tensor, d_y: torch.Tensor) -> torch.Tensor:
     return d_x
 
 
+def _each(kind: Any, *names: str) -> list[tuple[str, Any]]:
+    """Fields of one type."""
+    return [(name, kind) for name in names]
+
+
 class _Update(ctypes.Structure):
     _fields_ = (
         ("b", ctypes.c_void_p),
-        *((name, ctypes.c_int64) for name in ("outputs", "rank", "column", "first_rank")),
+        *_each(ctypes.c_int64, "outputs", "rank", "column", "first_rank"),
     )
 
 
 class _Group(ctypes.Structure):
     _fields_ = (
-        *((name, ctypes.c_void_p) for name in ("weight", "bias", "a")),
-        *((name, ctypes.c_int64) for name in ("inputs", "outputs", "ranks", "count")),
+        *_each(ctypes.c_void_p, "weight", "bias", "a"),
+        *_each(ctypes.c_int64, "inputs", "outputs", "ranks", "count"),
         ("updates", ctypes.c_void_p),
     )
 
@@ -100,7 +104,7 @@ class _Ahead(ctypes.Structure):
     _fields_ = (
         ("group", ctypes.c_void_p),
         ("rows", ctypes.c_int64),
-        *((name, ctypes.c_void_p) for name in ("x", "updated", "y", "u", "gelu_of")),
+        *_each(ctypes.c_void_p, "x", "updated", "y", "u", "gelu_of"),
         ("add", ctypes.c_int64),
     )
 
@@ -109,7 +113,7 @@ class _Back(ctypes.Structure):
     _fields_ = (
         ("group", ctypes.c_void_p),
         ("rows", ctypes.c_int64),
-        *((name, ctypes.c_void_p) for name in ("dy", "updated", "u", "gelu_at", "dx", "du", "d_weights")),
+        *_each(ctypes.c_void_p, "dy", "updated", "u", "gelu_at", "dx", "du", "d_weights"),
         ("through", ctypes.c_int64),
     )
 
@@ -188,17 +192,16 @@ def linear_backward(  # noqa: PLR0913, PLR0917
 
 class _Layer(ctypes.Structure):
     _fields_ = (
-        *((name, ctypes.c_void_p) for name in ("together", "output", "up", "down", "query", "weight", "bias")),
+        *_each(ctypes.c_void_p, "together", "output", "up", "down", "query", "weight", "bias"),
         ("epsilon", ctypes.c_float),
     )
 
 
 class _Pass(ctypes.Structure):
     _fields_ = (
-        *((name, ctypes.c_void_p) for name in ("layer", "rows", "heads")),
-        *((name, ctypes.c_int64) for name in ("tokens", "distinct", "asked")),
-        *((name, ctypes.c_void_p) for name in ("first", "which", "asking")),
-        ("everywhere", ctypes.c_int64),
+        *_each(ctypes.c_void_p, "layer", "rows", "heads"),
+        *_each(ctypes.c_int64, "tokens", "distinct", "asked"),
+        *_each(ctypes.c_void_p, "first", "which", "asking"),
         ("x", ctypes.c_void_p),
     )
 
@@ -233,7 +236,6 @@ class LayerPass:
             *(ctypes.addressof(struct) for struct in (self._layer, rows.struct, heads.struct)),
             *(0, 0 if first_U is None else len(first_U), self.asked or 0),
             *(address(places) for places in (first_U, which_T, asking_A)),
-            rows.everywhere,
         )
 
     def _told(self, x_TE: torch.Tensor) -> tuple[_Pass, ctypes.Array[ctypes.c_int64]]:
@@ -287,26 +289,17 @@ def _kernels() -> ctypes.CDLL:
 
 class _Rows(ctypes.Structure):
     _fields_ = (
-        ("rows", ctypes.c_int32),
-        ("longest", ctypes.c_int32),
-        *((name, ctypes.c_void_p) for name in ("starts", "tokens", "known", "asked", "places", "seen")),
+        *_each(ctypes.c_int32, "rows", "longest", "all", "everywhere"),
+        *_each(ctypes.c_void_p, "starts", "tokens", "known", "asked", "places", "seen"),
     )
 
 
 class _Heads(ctypes.Structure):
     _fields_ = (
-        *((name, ctypes.c_int32) for name in ("heads", "kv_heads", "size", "turned")),
+        *_each(ctypes.c_int32, "heads", "kv_heads", "size", "turned"),
         ("scale", ctypes.c_float),
         ("cosines", ctypes.c_void_p),
         ("sines", ctypes.c_void_p),
-    )
-
-
-class _Parts(ctypes.Structure):
-    _fields_ = (
-        *((name, ctypes.c_void_p) for name in ("q", "k", "v")),
-        ("q_step", ctypes.c_int64),
-        ("kv_step", ctypes.c_int64),
     )
 
 
@@ -331,8 +324,6 @@ class Rows:
         asked_B = np.bincount(owner_T[tokens_Q], minlength=len(known_B))
         self.known = int(known_B.sum())
         """Tokens at the rows' beginnings that belong to other rows, each counted for each of them."""
-        self.everywhere = bool((owner_T < len(known_B)).all())
-        """Whether each of the T tokens is in a row."""
         arrays = {
             "starts": np.append(0, lengths_B.cumsum()),
             "tokens": np.concatenate(paths),
@@ -344,7 +335,8 @@ class Rows:
         self._arrays = {name: array.astype(np.int32) for name, array in arrays.items()}
         pointers = {name: array.ctypes.data for name, array in self._arrays.items()}
         longest = int(max(lengths_B.max(), asked_B.max()))
-        self.struct = _Rows(rows=len(known_B), longest=longest, **pointers)
+        everywhere = bool((owner_T < len(known_B)).all())
+        self.struct = _Rows(len(known_B), longest, len(layout), everywhere, **pointers)
         self._heads: Heads | None = None
 
     def heads(self, waves: Waves | None, *rest: Any) -> Heads:
@@ -352,10 +344,6 @@ class Rows:
         if self._heads is None or self._heads.given[0] is not waves or self._heads.given[1:] != rest:
             self._heads = Heads(waves, *rest)
         return self._heads
-
-    def room(self, shape: Sequence[int]) -> torch.Tensor:
-        """For outputs or gradients: zeros where tokens are in no row, whatever is in memory otherwise."""
-        return torch.empty(shape) if self.everywhere else torch.zeros(shape)
 
 
 class Heads:
@@ -393,8 +381,8 @@ def attend(
         MemoryError: its buffers do not fit.
     """
     (_, (count, _), size, _), queries = heads.given, len(together_TND if queries_QHD is None else queries_QHD)
-    out_QHD, denominators_HQ = rows.room((queries, count, size)), torch.empty(count, queries)
-    given = (byref(rows.struct), byref(heads.struct), byref(_parts(heads, together_TND, queries_QHD)), queries)
+    out_QHD, denominators_HQ = torch.empty(queries, count, size), torch.empty(count, queries)
+    given = (byref(rows.struct), byref(heads.struct), together_TND.data_ptr(), address(queries_QHD), queries)
     if _kernels().attend(*given, out_QHD.data_ptr(), denominators_HQ.data_ptr()):
         raise MemoryError(NO_ROOM)
     return out_QHD, denominators_HQ
@@ -414,23 +402,11 @@ def attend_backward(
         MemoryError: its buffers do not fit.
     """
     d_out_QHD, queries = d_out_QHD.contiguous(), denominators_HQ.shape[1]
-    d_together_TND = rows.room(together_TND.shape)
+    d_together_TND = torch.empty(together_TND.shape)
     d_queries_QHD = None if queries_QHD is None else torch.empty(queries_QHD.shape)
     inherited = torch.empty(rows.known, 2 * heads.given[1][1], together_TND.shape[2])
-    given = (byref(rows.struct), byref(heads.struct), byref(_parts(heads, together_TND, queries_QHD)), queries)
-    d_parts = _parts(heads, d_together_TND, d_queries_QHD)
-    more = (denominators_HQ.data_ptr(), d_out_QHD.data_ptr(), byref(d_parts), inherited.data_ptr())
-    if _kernels().attend_backward(*given, *more):
+    given = (byref(rows.struct), byref(heads.struct), together_TND.data_ptr(), address(queries_QHD), queries)
+    more = (denominators_HQ, d_out_QHD, d_together_TND, d_queries_QHD, inherited)
+    if _kernels().attend_backward(*given, *(address(tensor) for tensor in more)):
         raise MemoryError(NO_ROOM)
     return d_together_TND, d_queries_QHD
-
-
-def _parts(heads: Heads, together_TND: torch.Tensor, queries_QHD: torch.Tensor | None) -> _Parts:
-    _, (count, kv_count), size, _ = heads.given
-    together, own = together_TND.data_ptr(), count * size
-    kv_step = 2 * kv_count * size
-    if queries_QHD is None:
-        q, k, q_step, kv_step = together, together + own * FLOAT_BYTES, own + kv_step, own + kv_step
-    else:
-        q, k, q_step = queries_QHD.data_ptr(), together, own
-    return _Parts(q, k, k + kv_count * size * FLOAT_BYTES, q_step, kv_step)

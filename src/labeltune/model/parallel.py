@@ -1,7 +1,7 @@
 """Decoder layers whose attention and MLP read the same, as one function on processors.
 
-What a small model's layer computes takes no longer than a few calls in Python. Here a layer is one call of the kernels
-ahead and one back.
+Python and torch take a good part of a small model's time to ask for a layer piece by piece. Here a layer is one call of
+the kernels ahead and one back.
 """
 
 from __future__ import annotations
