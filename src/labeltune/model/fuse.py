@@ -44,7 +44,7 @@ def fuse(model: Any, layers: Sequence[Any], run: Run) -> dict[str, int]:
         replaced[kind] = len(equal)
     lora = [m for m in model.modules() if hasattr(m, "lora_A") and is_plain_linear(m)]
     frozen = [m for layer in layers for m in layer.modules() if type(m) is torch.nn.Linear and _is_for_kernels(m)]
-    grouped |= {id(layer.base_layer) for layer in lora}
+    grouped |= {id(inner) for layer in lora for inner in layer.modules() if inner is not layer}
     for kind, linears in (("LoRA layer", lora), ("linear layer", frozen)):
         alone: list[Any] = [layer for layer in linears if id(layer) not in grouped]
         for layer in alone:
