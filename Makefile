@@ -28,7 +28,7 @@ setup: .venv/installed-dev
 	$(PYTHON) -m venv .venv
 
 # torch goes first and by its exact version, so that no other package picks a build of its own
-.venv/installed: pyproject.toml constraints.txt hatch_build.py src/labeltune/model/native.c | .venv/bin/python
+.venv/installed: pyproject.toml constraints.txt | .venv/bin/python
 	$(PIP) torch==$$(sed -n 's/^torch==//p' constraints.txt)
 	$(PIP) --editable .
 	touch $@

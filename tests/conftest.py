@@ -5,9 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-import torch
 
-from labeltune.model import native
 from labeltune.model.classifier import Classifier
 from labeltune.rows import Example
 from tiny import ANSWERS, make_classifier, make_model, make_recipe, make_rows
@@ -37,17 +35,3 @@ def examples() -> list[Example]:
 def recipe_file(tmp_path: Path, tiny_model: Path) -> Path:
     """A recipe over small files, ready for `labeltune run`."""
     return make_recipe(tmp_path, tiny_model)
-
-
-@pytest.fixture
-def torchs_own_products(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Matrix products are torch's, layers are computed module by module: as on processors without kernels for them."""
-    monkeypatch.setattr(native, "multiplies", lambda x: False)
-
-
-@pytest.fixture
-def products_by_kernels(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Matrix products are the kernels', whatever this processor has."""
-    if native.library() is None:
-        pytest.skip("no kernels were compiled for this processor")
-    monkeypatch.setattr(native, "multiplies", lambda x: x.device.type == "cpu" and x.dtype == torch.float32)

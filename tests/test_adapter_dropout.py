@@ -5,12 +5,11 @@ Seeded dropout belongs to GPUs; here its two kernels are played by torch, so tha
 
 import sys
 import types
-from functools import partial
 
 import pytest
 import torch
 
-import labeltune.model
+import labeltune.model.kernels
 from labeltune.model.linear import groups_of
 from labeltune.model.ready import make_ready, with_seeded_dropout
 from labeltune.train.checkpoint import load_checkpoint, newest_checkpoint
@@ -25,11 +24,11 @@ def drop(source, dropping):
 
 @pytest.fixture
 def played_kernels(monkeypatch):
-    kernels = types.ModuleType("labeltune.model.kernels")
-    kernels.drop = drop
-    kernels.dropped_product = lambda u_TR, a_RI, dropping: drop(u_TR @ a_RI, dropping)
-    monkeypatch.setitem(sys.modules, kernels.__name__, kernels)
-    monkeypatch.setattr(labeltune.model, "kernels", kernels, raising=False)
+    elementwise = types.ModuleType("labeltune.model.kernels.elementwise")
+    elementwise.drop = drop
+    elementwise.dropped_product = lambda u_TR, a_RI, dropping: drop(u_TR @ a_RI, dropping)
+    monkeypatch.setitem(sys.modules, elementwise.__name__, elementwise)
+    monkeypatch.setattr(labeltune.model.kernels, "elementwise", elementwise, raising=False)
 
 
 def make_packed(folder, seeded, rate=0.5):
@@ -61,17 +60,6 @@ def test_the_adapter_drops_in_training_alone(tiny_model, played_kernels, seeded)
     assert not torch.allclose(logits(classifier), one, atol=1e-3)
     classifier.model.eval()
     assert torch.equal(logits(classifier), logits(plain))
-
-
-def test_equal_tokens_are_dropped_apart(tiny_model, torchs_own_products):
-    classifier = make_packed(tiny_model, seeded=False)
-    attention, given = classifier.inner.model.layers[0].self_attn, []
-    group = attention.forward.groups[0]
-    attention.forward.project = partial(attention.forward.project.func, lambda x: given.append(x) or group(x))
-    for training in (False, True):
-        classifier.model.train(training)
-        logits(classifier, [(5, 6, 5, 6, 5)])
-    assert [x.shape[1] for x in given] == [2, 5]
 
 
 def test_every_group_drops_as_the_formula_says_and_so_does_its_gradient(tiny_model, played_kernels):

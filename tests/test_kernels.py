@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from labeltune.model.attention import answer, attend, rotate_and_attend
+from labeltune.model.attention import attend, rotate_and_attend
 from labeltune.model.dropout import Dropping
 from labeltune.model.fuse import gated_silu
 from labeltune.model.packing import Packing, pack
@@ -79,29 +79,6 @@ def test_rotary_embedding_before_attention(dtype, heads, size):
 
 
 @DTYPES
-@HEADS
-def test_attention_of_a_few_places_of_which_one_is_read_twice(dtype, heads, size):
-    torch.manual_seed(0)
-    for packing in packings():
-        tokens = len(packing.layout)
-        places = torch.tensor([tokens // 2, 0, tokens // 3, tokens // 2])
-        inputs = [randn(3, heads[0], size, dtype=dtype), randn(tokens, 2 * heads[1], size, dtype=dtype)]
-        angles = torch.rand(1, tokens, size // 8 * 2, device="cuda").repeat(1, 1, 2) * 6
-        waves = (angles.cos().to(dtype), angles.sin().to(dtype))
-
-        def output(q, kv, waves, packing):
-            return answer(q[[0, 1, 2, 0]], kv, waves, packing, 0.1)
-
-        there = packing.answering(places.cuda())
-        at_home = Packing(packing.layout, torch.device("cpu")).answering(places)
-        answers = gradients(lambda q, kv, w=waves, p=there: output(q, kv, w, p), inputs)
-        alone = [tensor.detach().cpu().double().requires_grad_() for tensor in inputs]
-        wide_waves = tuple(wave.cpu().double() for wave in waves)
-        expected = gradients(lambda q, kv, w=wide_waves, p=at_home: output(q, kv, w, p), alone)
-        assert_close(answers, expected, dtype)
-
-
-@DTYPES
 def test_gated_silu(dtype):
     torch.manual_seed(0)
     both = randn(300, 2 * 3000, dtype=dtype)
@@ -112,26 +89,26 @@ def test_gated_silu(dtype):
 @DTYPES
 @pytest.mark.parametrize("rank", [4, 32, 96])
 def test_dropped_product(dtype, rank):
-    from labeltune.model import kernels
+    from labeltune.model.kernels import elementwise
 
     torch.manual_seed(0)
     u, a = randn(300, rank, dtype=dtype), randn(rank, 501, dtype=dtype)
     dropping = Dropping(0.3, torch.tensor(7 << 32, device="cuda"), 5)
     with torch.no_grad():
-        answer = kernels.dropped_product(u, a, dropping)
-        kept = kernels.drop(torch.ones(300, 501, device="cuda"), dropping).double()
+        answer = elementwise.dropped_product(u, a, dropping)
+        kept = elementwise.drop(torch.ones(300, 501, device="cuda"), dropping).double()
         assert_close([answer.double()], [(u.double() @ a.double()) * kept], dtype)
 
 
 @DTYPES
 def test_drop(dtype):
-    from labeltune.model import kernels
+    from labeltune.model.kernels import elementwise
 
     x = randn(700, 501, dtype=dtype).detach().abs() + 1
     state = torch.tensor((7 << 32) + 2, device="cuda")
 
     def kept(rate, key, state=state):
-        dropped = kernels.drop(x, Dropping(rate, state, key))
+        dropped = elementwise.drop(x, Dropping(rate, state, key))
         assert_close([dropped[dropped != 0].double()], [x[dropped != 0].double() / (1 - rate)], dtype)
         return dropped != 0
 

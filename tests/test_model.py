@@ -4,27 +4,25 @@ import json
 import pytest
 import torch
 from safetensors.torch import save
-from torch.nn.functional import gelu
 from transformers import AutoModelForCausalLM, LlamaConfig, LlamaForCausalLM, PhiConfig
-from transformers.activations import NewGELUActivation
 
 from labeltune.durable import write_folder
 from labeltune.environment import prepare_libraries
 from labeltune.model.adapter import (
+    CONFIG,
     FORMAT,
-    TensorFile,
-    adapter_files,
+    WEIGHTS,
     adapter_fingerprint,
     adapter_off,
     adapter_weights,
     add_adapter,
+    config_file,
     count_parameters,
     load_adapter,
 )
 from labeltune.model.attention import FP32_ATTENTION
 from labeltune.model.base import choose_device, choose_dtype, load_base, tokenizer_fingerprint
 from labeltune.model.files import begin_fingerprint
-from labeltune.model.gelu import TanhGelu
 from labeltune.recipe import AdapterSettings, ModelSettings
 from labeltune.recipes import load_recipe
 
@@ -61,8 +59,7 @@ def test_garbage_is_not_looked_for_until_a_base_is_loaded(tiny_model):
 
 def save_adapter(folder, tiny_model):
     model = add_adapter(load(tiny_model).model, SMALL_ADAPTER, 0)
-    held = TensorFile(adapter_weights(model), torch.device("cpu"), FORMAT)
-    write_folder(folder, adapter_files(model, held), {})
+    write_folder(folder, [(CONFIG, config_file(model)), (WEIGHTS, save(adapter_weights(model), FORMAT))], {})
 
 
 def test_phi2_with_the_experiments_adapter_has_the_experiments_parameter_counts():
@@ -231,54 +228,6 @@ def test_auto_takes_bfloat16_where_the_processor_multiplies_it(monkeypatch, capa
 def test_a_torch_that_cannot_tell_what_the_processor_has_gets_float32(monkeypatch):
     monkeypatch.delattr(torch.cpu, "get_capabilities", raising=False)
     assert choose_dtype(ModelSettings(name_or_path="x"), torch.device("cpu")) == torch.float32
-
-
-@pytest.mark.parametrize("chunk_bytes", [8, 2**20])
-def test_a_safetensors_file_has_the_bytes_that_the_library_writes(monkeypatch, chunk_bytes):
-    monkeypatch.setattr("labeltune.model.adapter.CHUNK_BYTES", chunk_bytes)
-    tensors = {
-        "b": torch.arange(3, dtype=torch.uint8),
-        "counts": torch.tensor(7),
-        'é"x': torch.randn(3, 2).T,
-        "half": torch.randn(2, 2, dtype=torch.bfloat16),
-        "empty": torch.zeros(0, 3),
-        "a wide one": torch.randn(3, dtype=torch.float64),
-        "small": torch.arange(5, dtype=torch.int32),
-        "yes": torch.tensor([True, False, True]),
-        "float16": torch.randn(3, dtype=torch.float16),
-    }
-    for metadata in (None, {"format": "pt"}):
-        content = b"".join(bytes(piece) for piece in TensorFile(tensors, torch.device("cpu"), metadata).content())
-        assert content == save({name: tensor.contiguous() for name, tensor in tensors.items()}, metadata)
-
-
-def test_the_fused_gelu_changes_nothing_but_speed(tiny_model):
-    plain = AutoModelForCausalLM.from_pretrained(tiny_model, dtype=torch.float32).eval()
-    fused = load(tiny_model).model
-    assert any(isinstance(module, NewGELUActivation) for module in plain.modules())
-    assert not any(isinstance(module, NewGELUActivation) for module in fused.modules())
-    ids = torch.arange(24)[None]
-    assert torch.allclose(fused(input_ids=ids).logits, plain(input_ids=ids).logits, atol=1e-6)
-
-
-@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float64])
-def test_gelu_and_its_gradient_are_about_as_exact_as_torchs_own(dtype):
-    x = torch.cat([torch.linspace(-12, 12, 4001), torch.tensor([0.0, 1e-6, -1e-6, 80.0, -80.0, 1e4, -1e4])]).to(dtype)
-    d_out = torch.linspace(-1, 2, len(x)).to(dtype)
-
-    def values_and_gradients(function, given):
-        given = given.detach().requires_grad_()
-        values = function(given)
-        return torch.stack([values, *torch.autograd.grad(values, given, d_out.to(given))]).double()
-
-    def own(given):
-        return gelu(given, approximate="tanh")
-
-    def largest_error(function):
-        return ((values_and_gradients(function, x) - exact).abs() / exact.abs().clamp_min(1)).amax(1)
-
-    exact = values_and_gradients(own, x.double())
-    assert (largest_error(TanhGelu()) <= 3 * largest_error(own)).all()
 
 
 @pytest.mark.parametrize(

@@ -10,8 +10,6 @@ from transformers import LlamaConfig, LlamaForCausalLM, MistralConfig, MistralFo
 from labeltune.model.adapter import add_adapter, trainable_parameters
 from labeltune.model.attention import rotate_and_attend
 from labeltune.model.base import load_base
-from labeltune.model.branches import begin_mlps_early
-from labeltune.model.linear import LinearGroup
 from labeltune.model.packing import WORTH_SHARING, Packing, pack
 from labeltune.model.ready import make_ready
 from labeltune.recipe import AdapterSettings, ModelSettings
@@ -105,6 +103,7 @@ def test_packed_and_fused_gives_the_losses_and_gradients_of_transformers_and_pef
     ready, notes = make_ready(tuned(family, adapter))
     assert ready.packed
     assert "2 attentions" in notes[0]
+    assert ("2 activations" in notes[0]) == (plain.model.config.model_type == "phi")
     results = []
     for classifier in (plain, ready):
         encoded = classifier.prompter.encode_rows(examples[:9])
@@ -114,49 +113,6 @@ def test_packed_and_fused_gives_the_losses_and_gradients_of_transformers_and_pef
     torch.testing.assert_close(results[1][0], results[0][0], atol=1e-5, rtol=1e-5)
     for one, other in zip(results[1][1], results[0][1], strict=True):
         torch.testing.assert_close(one, other, atol=1e-6, rtol=1e-3)
-
-
-def test_the_first_layer_computes_equal_tokens_once_and_the_last_answers_alone(
-    family, examples, monkeypatch, torchs_own_products
-):
-    classifier, _ = make_ready(tuned(family, ALL))
-    batch = make_batch(classifier, classifier.prompter.encode_rows(examples[:9]), np.arange(9), [1.0] * 3)
-    ids_T = batch.inputs.layout.token_ids_T
-    distinct, tokens = len(set(ids_T)), len(ids_T)
-    rows, real = {}, LinearGroup.__call__
-
-    def note(group, x):
-        rows[group] = x.shape[-2]
-        return real(group, x)
-
-    monkeypatch.setattr(LinearGroup, "__call__", note)
-    row_losses(classifier, batch, smoothing=0.0)
-    first, last = (
-        [rows[group] for module in layer.modules() for group in getattr(module.forward, "groups", ())]
-        for layer in (classifier.inner.model.layers[0], classifier.inner.model.layers[-1])
-    )
-    of_mlp = distinct if classifier.model.config.model_type == "phi" else tokens
-    assert 9 < distinct < tokens
-    assert first == [distinct, tokens, of_mlp, of_mlp]
-    assert last == [9, tokens, 9, 9, 9]
-
-
-@pytest.mark.parametrize("wrong", ["labeltune.model.ends.answer", "labeltune.model.packing.Packing.distinct"])
-def test_a_layer_that_computes_something_else_is_put_back(tiny_model, examples, monkeypatch, wrong):
-    def zeros(x, *_):
-        return torch.zeros_like(x)
-
-    def first_is_all(packing):
-        return torch.zeros(1, dtype=torch.int64), torch.zeros_like(packing.input_ids_1T[0])
-
-    plain, ready = tuned(tiny_model, ALL), tuned(tiny_model, ALL)
-    monkeypatch.setattr(wrong, property(first_is_all) if wrong.endswith("distinct") else zeros)
-    ready, _ = make_ready(ready)
-    monkeypatch.undo()
-    assert ready.answers_alone == wrong.endswith("distinct")
-    prompts = [plain.prompter.encode_rows(examples).prompt(row) for row in range(8)]
-    with torch.no_grad():
-        torch.testing.assert_close(score_labels(ready, prompts), score_labels(plain, prompts), atol=1e-5, rtol=1e-5)
 
 
 def test_places_that_are_read_twice_and_recomputed_activations_change_no_gradient(family, examples):
@@ -174,80 +130,16 @@ def test_places_that_are_read_twice_and_recomputed_activations_change_no_gradien
         torch.testing.assert_close(one, other, atol=1e-4, rtol=1e-3)
 
 
-@pytest.mark.parametrize("change", ["none", "trained", "centred"])
-def test_a_loss_over_labels_takes_their_logits_alone_where_that_changes_nothing(family, examples, change):
-    targets = ["q_proj", "lm_head"] if change == "trained" else ["q_proj", "v_proj"]
-    plain, ready = (
-        replace(tuned(family, AdapterSettings(r=4, target_modules=targets)), loss_over="labels") for _ in "12"
-    )
-    if change == "centred":  # as where a family does something with all logits before it returns them
-        for classifier in (plain, ready):
-            classifier.inner.register_forward_hook(
-                lambda _model, _inputs, output: (
-                    output | {"logits": output.logits - output.logits.mean(-1, keepdim=True)}
-                )
-            )
-    ready, _ = make_ready(ready)
-    assert ready.labels_alone == (change == "none")
-    widths, found = [], []
-    for classifier in (plain, ready):
-        batch = make_batch(classifier, classifier.prompter.encode_rows(examples[:9]), np.arange(9), [1.0] * 3)
-        note = lambda _layer, _inputs, output: widths.append(output.shape[-1])  # noqa: E731
-        with classifier.output_layers[0].register_forward_hook(note):
-            losses_B = row_losses(classifier, batch, smoothing=0.1)
-        parameters = list(trainable_parameters(classifier.model).values())
+def test_a_loss_over_labels_has_the_gradients_of_transformers_and_peft(family, examples):
+    found = []
+    for classifier in (tuned(family, ALL), make_ready(tuned(family, ALL))[0]):
+        by_labels = replace(classifier, loss_over="labels")
+        batch = make_batch(by_labels, by_labels.prompter.encode_rows(examples[:9]), np.arange(9), [1.0] * 3)
+        losses_B = row_losses(by_labels, batch, smoothing=0.1)
+        parameters = list(trainable_parameters(by_labels.model).values())
         found.append((losses_B, *torch.autograd.grad(losses_B.mean(), parameters)))
-    assert widths == [classifier.model.config.vocab_size, 3 if change == "none" else classifier.model.config.vocab_size]
     for one, other in zip(*found, strict=True):
         torch.testing.assert_close(one, other, atol=1e-5, rtol=1e-3)
-    with torch.no_grad():  # scoring still asks for the whole vocabulary
-        prompts = [plain.prompter.encode_rows(examples).prompt(row) for row in range(4)]
-        torch.testing.assert_close(score_labels(ready, prompts), score_labels(plain, prompts), atol=1e-5, rtol=1e-5)
-
-
-def test_an_mlp_that_reads_what_attention_reads_may_begin_early_and_gives_the_same(
-    family, examples, torchs_own_products
-):
-    classifier, _ = make_ready(tuned(family, ALL))
-    layers = classifier.inner.model.layers
-    encoded = classifier.prompter.encode_rows(examples[:9])
-
-    def losses():
-        return row_losses(classifier, make_batch(classifier, encoded, np.arange(9), [1.0] * 3), smoothing=0.0)
-
-    def losses_and_gradients():
-        mine = losses()
-        return mine, *torch.autograd.grad(mine.mean(), list(trainable_parameters(classifier.model).values()))
-
-    expected = losses_and_gradients()
-    begun = begin_mlps_early(layers, losses, None)
-    assert begun == (2 if classifier.model.config.model_type == "phi" else 0)
-    calls = count_calls(layers[0].mlp.fc1) if begun else []
-    for one, other in zip(losses_and_gradients(), expected, strict=True):
-        torch.testing.assert_close(one, other, atol=1e-7, rtol=1e-6)
-    assert len(calls) == (1 if begun else 0), "nothing is computed twice"
-
-
-def test_an_mlp_that_is_called_with_something_else_computes_that(tiny_model, examples, torchs_own_products):
-    classifier, _ = make_ready(tuned(tiny_model, ALL))
-    mlp = classifier.inner.model.layers[0].mlp
-    encoded = classifier.prompter.encode_rows(examples[:4])
-
-    def losses():
-        return row_losses(classifier, make_batch(classifier, encoded, np.arange(4), [1.0] * 3), smoothing=0.0)
-
-    assert begin_mlps_early(classifier.inner.model.layers, losses, None) == 2
-    mlp.register_forward_pre_hook(lambda _module, args: (args[0] * 2,))
-    answer = losses()
-    mlp.forward = mlp.forward.original
-    torch.testing.assert_close(answer, losses(), atol=1e-6, rtol=1e-6)
-
-
-def count_calls(module):
-    """A list that grows by one at every call."""
-    calls = []
-    module.register_forward_hook(lambda *_: calls.append(1))
-    return calls
 
 
 @pytest.mark.parametrize("answers", [ANSWERS, {"red": "yes no", "green": "maybe", "blue": "so no so"}])
@@ -269,10 +161,12 @@ def test_the_adapter_switched_off_leaves_the_base(tiny_model, examples):
 
 
 def test_a_stand_in_that_computes_something_else_is_not_used(tiny_model, monkeypatch):
-    def never_turned(qkv, waves, heads, packing, scale):
-        return rotate_and_attend(qkv, (torch.ones_like(waves[0]), torch.zeros_like(waves[1])), heads, packing, scale)
+    def never_rotated(qkv, cos_sin, heads, packing, scale):
+        return rotate_and_attend(
+            qkv, (torch.ones_like(cos_sin[0]), torch.zeros_like(cos_sin[1])), heads, packing, scale
+        )
 
-    monkeypatch.setattr("labeltune.model.fuse.rotate_and_attend", never_turned)
+    monkeypatch.setattr("labeltune.model.fuse.rotate_and_attend", never_rotated)
     ready, notes = make_ready(tuned(tiny_model, ALL))
     assert ready.packed
     assert "attention" not in notes[0]
@@ -299,6 +193,25 @@ def test_padding_changes_no_attention_whether_it_continues_a_group_or_not(rows, 
         assert all((gradient[len(plain.layout) :] == 0).all() for gradient in gradients)
         found.append([out.detach(), *(gradient[: len(plain.layout)] for gradient in gradients)])
     for one, other in zip(*found, strict=True):
+        torch.testing.assert_close(one, other, atol=1e-12, rtol=1e-9)
+
+
+@pytest.mark.parametrize("longest_group", [0, 40, 90])
+def test_long_groups_are_divided_and_attention_stays_the_same(longest_group):
+    random = np.random.default_rng(0)
+    beginning = random.integers(0, 9, 25)
+    rows = [np.concatenate([beginning, random.integers(0, 9, 12)]).astype(np.int32) for _ in range(7)]
+    rows.append(random.integers(0, 9, 20).astype(np.int32))
+    whole, divided = (Packing(pack(rows, True, most), torch.device("cpu")) for most in (None, longest_group))
+    assert len(whole.layout.group_starts_G) == 2 < len(divided.layout.group_starts_G)
+    assert np.diff(divided.layout.group_starts_G).max() <= longest_group + 37
+    outputs = []
+    for packing in (whole, divided):
+        tokens_T, positions_T = packing.input_ids_1T[0], packing.position_ids_1T[0]
+        q, k, v = (torch.sin((tokens_T + 3 * positions_T)[:, None, None] * torch.arange(1, 9) * f) for f in (1, 2, 3))
+        out = attend_in_grid(*(tensor.double() for tensor in (q, k, v)), packing.grid, 0.3)
+        outputs.append([out[path] for path in packing.layout.paths])
+    for one, other in zip(*outputs, strict=True):
         torch.testing.assert_close(one, other, atol=1e-12, rtol=1e-9)
 
 

@@ -22,8 +22,6 @@ def diagnose() -> dict[str, Any]:
     """Versions, devices, and `advice`: a list of plain sentences."""
     import torch
 
-    from labeltune.model import native
-
     found = devices()
     advice = []
     if not found["gpus"]:
@@ -37,8 +35,6 @@ def diagnose() -> dict[str, Any]:
         smallest = min(gpu["memory_mib"] for gpu in found["gpus"])
         if smallest < PHI2_LEAN_MIB:
             advice.append(f"{smallest} MiB of GPU memory are tight for Phi-2 even in NF4; choose a smaller base")
-    if native.library() is None and not found["gpus"]:
-        advice.append(native.MISSING)
     broken = _broken_bitsandbytes()
     if broken:
         advice.append(f"quantization nf4 and int8 are impossible: bitsandbytes does not work ({broken})")

@@ -5,8 +5,7 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import json
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from itertools import chain
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -19,19 +18,7 @@ from labeltune.recipes import nearest
 
 CONFIG, WEIGHTS = "adapter_config.json", "adapter_model.safetensors"
 FORMAT = {"format": "pt"}
-"""What peft's file says of itself."""
-CHUNK_BYTES = 8 * 2**20
-DTYPE_NAMES = {
-    torch.int64: "I64",
-    torch.float64: "F64",
-    torch.float32: "F32",
-    torch.int32: "I32",
-    torch.bfloat16: "BF16",
-    torch.float16: "F16",
-    torch.uint8: "U8",
-    torch.bool: "BOOL",
-}
-"""What safetensors calls them, in the order in which it writes them."""
+"""The metadata in peft's file of weights."""
 
 
 class ParameterCounts(NamedTuple):
@@ -102,90 +89,20 @@ def adapter_weights(model: PeftModel) -> dict[str, torch.Tensor]:
     return weights
 
 
-def adapter_files(model: PeftModel, weights: TensorFile) -> Iterator[tuple[str, Iterable[bytes | memoryview]]]:
-    """The adapter as the files that peft itself would write: names, and contents in pieces.
-
-    Args:
-        weights: a copy of what `adapter_weights` gave.
-    """
-    yield CONFIG, [_config_file(model)]
-    yield WEIGHTS, weights.content()
-
-
 def adapter_fingerprint(model: PeftModel) -> str:
     """SHA-256 over the adapter's configuration and its weights as they are now."""
-    digest = hashlib.sha256(_config_file(model))
+    digest = hashlib.sha256(config_file(model))
     for name, tensor in sorted(adapter_weights(model).items()):
         digest.update(f"{name} {tensor.dtype} {list(tensor.shape)}\n".encode())
         digest.update(tensor.detach().cpu().reshape(-1).view(torch.uint8).numpy().data)
     return digest.hexdigest()
 
 
-def _config_file(model: PeftModel) -> bytes:
+def config_file(model: PeftModel) -> bytes:
+    """The adapter's configuration as the content of the file that peft itself would write."""
     config = dict(model.peft_config["default"].to_dict(), inference_mode=True)
     listed = {key: sorted(value) if isinstance(value, set) else value for key, value in config.items()}
     return (json.dumps(listed, indent=2, sort_keys=True) + "\n").encode()
-
-
-class TensorFile:
-    """A copy of tensors as the content of a safetensors file, in one piece.
-
-    The bytes are those of `safetensors.torch.save`. That one holds Python's lock until all are copied (0.4 s for 260
-    MB), in which training beside it stands still; here a GPU gathers them in its own memory, to be fetched later.
-    """
-
-    def __init__(
-        self, tensors: Mapping[str, torch.Tensor], device: torch.device, metadata: Mapping[str, str] | None = None
-    ) -> None:
-        """
-        Args:
-            device: where the copy is held.
-        """
-        kinds: dict[torch.dtype, list[tuple[str, torch.Tensor]]] = {dtype: [] for dtype in DTYPE_NAMES}
-        for name in sorted(tensors):
-            kinds[tensors[name].dtype].append((name, tensors[name]))
-        self._tensors = list(chain.from_iterable(kinds.values()))
-        self._metadata = metadata
-        self._data = torch.empty(sum(t.nbytes for _, t in self._tensors), dtype=torch.uint8, device=device)
-        begin = 0
-        with torch.no_grad():
-            for dtype, found in kinds.items():
-                part = self._data[begin : (begin := begin + sum(t.nbytes for _, t in found))].view(dtype)
-                _gather([tensor for _, tensor in found], part)
-
-    def _header(self) -> bytes:
-        header: dict[str, Any] = {"__metadata__": self._metadata} if self._metadata else {}
-        size = 0
-        for name, tensor in self._tensors:
-            offsets = [size, size := size + tensor.nbytes]
-            header[name] = {"dtype": DTYPE_NAMES[tensor.dtype], "shape": list(tensor.shape), "data_offsets": offsets}
-        told = json.dumps(header, separators=(",", ":"), ensure_ascii=False).encode()
-        told += b" " * (-len(told) % 8)
-        return len(told).to_bytes(8, "little") + told
-
-    def content(self) -> Iterator[bytes | memoryview]:
-        """The file in pieces, each valid until the next is asked for.
-
-        From a GPU they come through a small buffer that it writes to by itself: a copy to other memory would keep
-        training from starting kernels for as long as it takes.
-        """
-        yield self._header()
-        buffer = torch.empty(CHUNK_BYTES, dtype=torch.uint8, pin_memory=self._data.is_cuda)
-        for part in self._data.split(CHUNK_BYTES):
-            piece = buffer[: len(part)].copy_(part, non_blocking=True)
-            if part.is_cuda:
-                torch.cuda.current_stream(part.device).synchronize()
-            yield piece.numpy().data
-
-
-def _gather(tensors: Sequence[torch.Tensor], target: torch.Tensor) -> None:
-    """Copy tensors of one type into a row of numbers, one behind the other; in one call where all are on one device."""
-    if all(tensor.device == target.device for tensor in tensors):
-        if tensors:
-            torch.cat([tensor.reshape(-1) for tensor in tensors], out=target)
-        return
-    for part, tensor in zip(target.split([tensor.numel() for tensor in tensors]), tensors, strict=True):
-        part.copy_(tensor.reshape(-1))
 
 
 def _check_config(folder: Path) -> None:

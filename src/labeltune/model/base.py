@@ -25,7 +25,6 @@ from labeltune.hub import cache_alone, config_path, hub_reachable, missing_part
 from labeltune.model import compiling
 from labeltune.model.attention import FP32_ATTENTION, OVERFLOWS_IN_FLOAT16, PACKED_ATTENTION
 from labeltune.model.files import resolve_path
-from labeltune.model.gelu import use_fast_gelu
 from labeltune.model.head import Head, head_modules, settle_head
 from labeltune.model.memory import keep_freed_memory, settle_memory
 from labeltune.recipe import ModelSettings
@@ -123,7 +122,6 @@ def load_base(settings: ModelSettings, labels: Sequence[str] = (), seed: int = 0
     model.eval().requires_grad_(False)
     model.config.use_cache = False
     _keep_packing(model)
-    use_fast_gelu(model)
     head = None
     if settings.head == "sequence":
         own_labels = [config.id2label[place] for place in sorted(config.id2label)]

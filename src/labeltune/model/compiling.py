@@ -1,5 +1,7 @@
-"""Triton kernels compiled side by side, in threads of their own, while the caller goes on: each takes seconds where it
-has never run. What fails here fails again where it is used, and is told there."""
+"""Triton kernels compiled side by side, in threads of their own, while the base is loaded.
+
+Each takes seconds on a machine that has never run it. An error here comes again where the kernel is used.
+"""
 
 from __future__ import annotations
 
@@ -11,15 +13,14 @@ from typing import Any
 import numpy as np
 import torch
 
-from labeltune.model.attention import FEW_TOKENS, attention, key_gradient, query_gradient
 from labeltune.model.dropout import Dropping
 from labeltune.model.packing import Packing, pack
 
 WORKERS = 4
-"""More would take turns with each other, and with the thread that loads the base: much of compiling is Python."""
+"""Much of compiling is Python, whose lock more threads, and the one that loads the base, would only wait for."""
 
 _pool = ThreadPoolExecutor(WORKERS, "compile")
-_under_way: dict[str, list[Future[object]]] = {"forward": [], "backward": [], "dropout": [], "few tokens back": []}
+_compiling: dict[str, list[Future[object]]] = {"scoring": [], "training": []}
 
 
 def begin(config: Any, dtype: torch.dtype, device: torch.device) -> None:
@@ -33,7 +34,7 @@ def begin(config: Any, dtype: torch.dtype, device: torch.device) -> None:
     heads = getattr(text, "num_attention_heads", None)
     if device.type != "cuda" or not heads:
         return
-    from labeltune.model import kernels
+    from labeltune.model.kernels import attention, elementwise
 
     kv_heads = getattr(text, "num_key_value_heads", None) or heads
     size = getattr(text, "head_dim", None) or text.hidden_size // heads
@@ -42,46 +43,42 @@ def begin(config: Any, dtype: torch.dtype, device: torch.device) -> None:
     def zeros(*shape: int, dtype: torch.dtype = dtype) -> torch.Tensor:
         return torch.zeros(shape, dtype=dtype, device=device)
 
-    def attend(part: str, tokens: int) -> None:
+    def attend(tokens: int, backward: bool) -> None:
         q, k, v = zeros(tokens, heads + 2 * kv_heads, size).split([heads, kv_heads, kv_heads], 1)
-        out, lse_HT = torch.zeros_like(q), zeros(heads, tokens, dtype=torch.float32)
         packing = Packing(pack([np.zeros(tokens, dtype=np.int32)], share=False), device)
-        if part == "forward":
-            attention(q, k, v, packing, 1.0)
-        elif part == "queries":
-            query_gradient(q, k, v, out, out, q, lse_HT, lse_HT, packing, 1.0)
+        if backward:
+            out = torch.zeros((tokens, heads, size), dtype=dtype, device=device)
+            attention.backward(q, k, v, out, out, zeros(heads, tokens, dtype=torch.float32), packing, 1.0)
         else:
-            key_gradient(q, k, v, out, k, v, lse_HT, lse_HT, packing, 1.0)
+            attention.forward(q, k, v, packing, 1.0)
 
     def rotate(backward: bool) -> None:
-        wave_1R = zeros(1, rotary)
-        kernels.rotate(zeros(1, heads + 2 * kv_heads, size), wave_1R, wave_1R, heads + kv_heads, backward)
+        angles_1R = zeros(1, rotary)
+        elementwise.rotate(zeros(1, heads + 2 * kv_heads, size), angles_1R, angles_1R, heads + kv_heads, backward)
 
     dropping = Dropping(0.5, zeros(dtype=torch.int64), 1)
-    few, many = FEW_TOKENS // 2, FEW_TOKENS
-    _begin("forward", partial(attend, "forward", few), partial(rotate, False), partial(attend, "forward", many))
-    _begin("backward", *(partial(attend, part, many) for part in ("queries", "keys")), partial(rotate, True))
+    few, many = attention.FEW_TOKENS // 2, attention.FEW_TOKENS
+    _begin("scoring", partial(attend, few, False), partial(rotate, False), partial(attend, many, False))
     _begin(
-        "dropout",
-        partial(kernels.dropped_product, zeros(1, 16), zeros(16, heads * size), dropping),
-        partial(kernels.drop, zeros(1, heads * size), dropping),
+        "training",
+        partial(attend, many, True),
+        partial(rotate, True),
+        partial(elementwise.dropped_product, zeros(1, 16), zeros(16, heads * size), dropping),
+        partial(elementwise.drop, zeros(1, heads * size), dropping),
+        partial(attend, few, True),
     )
-    _begin("few tokens back", *(partial(attend, part, few) for part in ("queries", "keys")))
 
 
-def wait(tokens: int, training: bool, drops: bool) -> None:
-    """Wait for the kernels that a pass of so many tokens uses.
+def wait(training: bool) -> None:
+    """Wait for the kernels that a pass uses.
 
     Args:
         training: whether a gradient is to come back through it.
-        drops: whether training drops numbers.
     """
-    used = {"forward": True, "backward": training, "dropout": training and drops}
-    used["few tokens back"] = training and tokens < FEW_TOKENS
-    for kind in (kind for kind, is_used in used.items() if is_used):
-        while _under_way[kind]:
-            _under_way[kind].pop().exception()
+    for kind in ("scoring", "training") if training else ("scoring",):
+        while _compiling[kind]:
+            _compiling[kind].pop().exception()
 
 
 def _begin(kind: str, *launches: Callable[[], object]) -> None:
-    _under_way[kind].extend(_pool.submit(launch) for launch in launches)
+    _compiling[kind].extend(_pool.submit(launch) for launch in launches)

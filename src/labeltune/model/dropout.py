@@ -69,16 +69,16 @@ class SeededDropout(torch.nn.Dropout):
 class _Drop(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, x: torch.Tensor, dropping: Dropping) -> torch.Tensor:
-        from labeltune.model import kernels
+        from labeltune.model.kernels import elementwise
 
         ctx.dropping = dropping
-        return kernels.drop(x, dropping)
+        return elementwise.drop(x, dropping)
 
     @staticmethod
     def backward(ctx: Any, dy: torch.Tensor) -> tuple[torch.Tensor, None]:
-        from labeltune.model import kernels
+        from labeltune.model.kernels import elementwise
 
-        return kernels.drop(dy, ctx.dropping), None
+        return elementwise.drop(dy, ctx.dropping), None
 
 
 def seed_dropout(model: Any, draws: Draws) -> None:

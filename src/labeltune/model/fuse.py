@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import torch
-from torch.nn.functional import rms_norm, silu
+from torch.nn.functional import gelu, rms_norm, silu
+from transformers.activations import NewGELUActivation
 
-from labeltune.model import native
 from labeltune.model.attention import rotate_and_attend
 from labeltune.model.linear import LinearGroup, Workspace, apply, is_plain_linear
 from labeltune.model.packing import Packing
@@ -21,12 +22,11 @@ TOLERANCE = {torch.float32: 1e-4, torch.bfloat16: 3e-2, torch.float16: 1e-2}
 Run = Callable[[], Any]
 
 
-def fuse(model: Any, layers: Sequence[Any], run: Run) -> dict[str, int]:
-    """Put stand-ins into a model's attention, gated layers, norms and linear layers, where they compute the same.
+def fuse(model: Any, run: Run) -> dict[str, int]:
+    """Put stand-ins into a model's attention, gated layers, norms, activations and LoRA layers, where they are equal.
 
     Args:
         model: a causal language model, with a LoRA adapter or without, in evaluation mode.
-        layers: its decoder layers.
         run: runs the model over a few packed rows.
 
     Returns:
@@ -35,31 +35,22 @@ def fuse(model: Any, layers: Sequence[Any], run: Run) -> dict[str, int]:
     workspace = Workspace()
     replaced: dict[str, int] = {}
     grouped: set[int] = set()
-    for kind, find in (("attention", _attention), ("gated layer", _gated), ("norm", _norm)):
+    for kind, find in STAND_INS:
         found = [(module, stand_in) for module in model.modules() if (stand_in := find(module, workspace)) is not None]
         equal = _equal_ones(found, run)
         for module, stand_in in equal:
             module.forward = stand_in
             grouped |= {id(layer) for group in getattr(stand_in, "groups", ()) for layer in group.layers}
         replaced[kind] = len(equal)
-    lora = [m for m in model.modules() if hasattr(m, "lora_A") and is_plain_linear(m)]
-    frozen = [m for layer in layers for m in layer.modules() if type(m) is torch.nn.Linear and _is_for_kernels(m)]
-    grouped |= {id(inner) for layer in lora for inner in layer.modules() if inner is not layer}
-    for kind, linears in (("LoRA layer", lora), ("linear layer", frozen)):
-        alone: list[Any] = [layer for layer in linears if id(layer) not in grouped]
-        for layer in alone:
-            layer.forward = LinearLayer(layer, workspace)
-        replaced[kind] = len(alone)
-    return replaced
-
-
-def _is_for_kernels(layer: torch.nn.Linear) -> bool:
-    """Whether a layer without LoRA is computed faster by kernels of ours, which leave its weights as they are."""
-    return native.multiplies(layer.weight) and not any(weight.requires_grad for weight in layer.parameters())
+    linears: list[Any] = [m for m in model.modules() if hasattr(m, "lora_A") and is_plain_linear(m)]
+    alone = [layer for layer in linears if id(layer) not in grouped]
+    for layer in alone:
+        layer.forward = LinearLayer(layer, workspace)
+    return replaced | {"LoRA layer": len(alone)}
 
 
 class LinearLayer:
-    """A linear layer on its own, with LoRA or without, as one function with one backward pass."""
+    """A linear layer with LoRA on its own, as one function with one backward pass."""
 
     def __init__(self, layer: Any, workspace: Workspace) -> None:
         self.groups = (LinearGroup([layer], workspace),)
@@ -80,8 +71,6 @@ class FusedAttention:
         self.size = int(module.head_dim)
         queries, keys, _ = self.groups[0].frozen.sizes
         self.heads = (queries // self.size, keys // self.size)
-        self.project: Callable[[torch.Tensor, Packing], torch.Tensor] = lambda x, _packing: self.groups[0](x)
-        """Queries, keys and values side by side."""
 
     def __call__(
         self,
@@ -102,7 +91,7 @@ class FusedAttention:
                 **options,
             )
             return result
-        qkv_TND = self.project(hidden_states, packing).squeeze(0).unflatten(1, (-1, self.size))
+        qkv_TND = self.groups[0](hidden_states).squeeze(0).unflatten(1, (-1, self.size))
         scale = float(self.module.scaling)
         out_THD = rotate_and_attend(qkv_TND, position_embeddings, self.heads, packing, scale)
         return self.groups[1](out_THD.flatten(1)[None]), None
@@ -136,30 +125,17 @@ def gated_silu(both_TF: torch.Tensor) -> torch.Tensor:
 class _GatedSilu(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, both: torch.Tensor) -> torch.Tensor:
-        from labeltune.model import kernels
+        from labeltune.model.kernels import elementwise
 
-        tokens, width = both.shape[0], both.shape[1] // 2
-        out = torch.empty((tokens, width), dtype=both.dtype, device=both.device)
-        gate, up = both.split(width, 1)
-        kernels.gated_silu_forward[(tokens, -(-width // 1024))](
-            gate, up, out, width, both.stride(0), both.stride(0), BLOCK=1024
-        )
         ctx.save_for_backward(both)
-        return out
+        return elementwise.gated_silu(both)
 
     @staticmethod
     def backward(ctx: Any, d_out: torch.Tensor) -> torch.Tensor:
-        from labeltune.model import kernels
+        from labeltune.model.kernels import elementwise
 
         (both,) = ctx.saved_tensors
-        tokens, width = d_out.shape
-        d_both = torch.empty_like(both)
-        (gate, up), (d_gate, d_up) = both.split(width, 1), d_both.split(width, 1)
-        kernels.gated_silu_backward[(tokens, -(-width // 1024))](
-            *(gate, up, d_out.contiguous(), d_gate, d_up, width, both.stride(0), both.stride(0), d_both.stride(0)),
-            BLOCK=1024,
-        )
-        return d_both
+        return elementwise.gated_silu_gradient(both, d_out)
 
 
 def _attention(module: Any, workspace: Workspace) -> FusedAttention | None:
@@ -190,6 +166,15 @@ def _norm(module: Any, _workspace: Workspace) -> Callable[[torch.Tensor], torch.
         return None
     weight = module.weight
     return lambda x: rms_norm(x, weight.shape, weight, epsilon)
+
+
+def _gelu(module: Any, _workspace: Workspace) -> Callable[[torch.Tensor], torch.Tensor] | None:
+    """torch's own GELU in its tanh form (Hendrycks and Gimpel 2016, arXiv 1606.08415), which Phi's modules spell out in
+    eight kernels."""
+    return partial(gelu, approximate="tanh") if isinstance(module, NewGELUActivation) else None
+
+
+STAND_INS = (("attention", _attention), ("gated layer", _gated), ("norm", _norm), ("activation", _gelu))
 
 
 def _equal_ones(found: list[tuple[Any, Any]], run: Run) -> list[tuple[Any, Any]]:

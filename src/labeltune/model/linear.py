@@ -5,7 +5,6 @@ from __future__ import annotations
 import itertools
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from functools import cached_property
 from typing import Any
 
 import torch
@@ -13,7 +12,6 @@ from bitsandbytes.functional import dequantize_4bit
 from bitsandbytes.nn import Linear4bit
 from torch.nn.functional import linear
 
-from labeltune.model import native
 from labeltune.model.dropout import Draws, Dropping
 
 # T tokens, I input size, N output size (all layers of a group side by side), R rank (likewise)
@@ -55,11 +53,6 @@ class FrozenLinears:
             if len(modules) > 1:
                 for module, part in zip(self.modules, self._joined.split(self.sizes), strict=True):
                     module.weight = torch.nn.Parameter(part, requires_grad=False)
-
-    @property
-    def is_dense(self) -> bool:
-        """Whether the weights are there as numbers, unpacked."""
-        return self._joined is not None
 
     def matrix(self, dtype: torch.dtype) -> torch.Tensor:
         """(N, I) in `dtype`. Valid until the next call for any layer, where weights are kept in 4 bits."""
@@ -168,27 +161,6 @@ class Updates:
         """The trained matrices, A before B, in the layers' order."""
         return [*self.a_weights, *self.b_weights]
 
-    def places(self) -> Iterator[tuple[torch.Tensor, int, int]]:
-        """Of each layer its B matrix (O, r), and where its outputs and its ranks begin among the group's."""
-        for run in self.runs:
-            _, outputs, rank = run.b_LOR.shape
-            for layer, b_Or in enumerate(run.b_LOR):
-                yield b_Or, run.columns.start + layer * outputs, run.ranks.start + layer * rank
-
-    @cached_property
-    def size(self) -> int:
-        """How many numbers are trained."""
-        return sum(self._sizes)
-
-    @cached_property
-    def _sizes(self) -> list[int]:
-        return [weight.numel() for weight in self.weights]
-
-    def gradients(self, whole: torch.Tensor) -> list[torch.Tensor]:
-        """Those of the weights, given those of the copies one after another."""
-        pieces = zip(whole.split(self._sizes), self.weights, self._scales, strict=True)
-        return [(piece if scale == 1 else piece * scale).view(weight.shape) for piece, weight, scale in pieces]
-
     def is_current(self) -> bool:
         """Whether no weight has changed since the copies were made."""
         return self._copied == _state(self.weights)
@@ -280,45 +252,6 @@ class _Linear(torch.autograd.Function):
         return dx_TI, dbias_N, None, None, None, *da, *db
 
 
-class _LinearByKernels(torch.autograd.Function):
-    """`_Linear` by the kernels for processors."""
-
-    @staticmethod
-    def forward(
-        ctx: Any,
-        x_TI: torch.Tensor,
-        bias_N: torch.Tensor | None,
-        group: LinearGroup,
-        updates: Updates | None,
-        dropping: Dropping | None,
-        *_weights: torch.nn.Parameter,
-    ) -> torch.Tensor:
-        ctx.group, ctx.updates, ctx.dropping, ctx.has_bias = group, updates, dropping, bias_N is not None
-        x_TI = x_TI.contiguous()
-        dropped_TI, mask_TI = (None, None) if updates is None else _drop(x_TI, dropping)
-        u_TR = None if updates is None else x_TI.new_empty(len(x_TI), len(updates.a_RI))
-        y_TN = x_TI.new_empty(len(x_TI), sum(group.frozen.sizes))
-        native.linear(group.told(updates), x_TI, dropped_TI, y_TN, u_TR)
-        ctx.save_for_backward(dropped_TI, mask_TI, u_TR)
-        return y_TN
-
-    @staticmethod
-    def backward(ctx: Any, dy_TN: torch.Tensor) -> tuple[torch.Tensor | None, ...]:
-        dbias_N = dy_TN.sum(0) if ctx.has_bias and ctx.needs_input_grad[1] else None
-        (dropped_TI, mask_TI, u_TR), dy_TN = ctx.saved_tensors, dy_TN.contiguous()
-        updates: Updates | None = ctx.updates
-        inputs = ctx.group.frozen.modules[0].in_features
-        dx_TI = dy_TN.new_empty(len(dy_TN), inputs) if ctx.needs_input_grad[0] else None
-        du_TR, d_weights = (None, None) if updates is None else (torch.empty_like(u_TR), u_TR.new_empty(updates.size))
-        through = ctx.dropping is None
-        native.linear_backward(ctx.group.told(updates), dy_TN, dropped_TI, u_TR, dx_TI, du_TR, d_weights, through)
-        if updates is None or du_TR is None or d_weights is None:
-            return dx_TI, dbias_N, None, None, None
-        if dx_TI is not None and not through:
-            dx_TI += _through_dropout(du_TR, updates.a_RI, mask_TI, ctx.dropping)
-        return dx_TI, dbias_N, None, None, None, *updates.gradients(d_weights)
-
-
 def _wide_products(left_LTR: torch.Tensor, right_LRO: torch.Tensor) -> Sequence[torch.Tensor]:
     """Products as gradients of float32 weights: of half-precision factors, rounded nowhere on a GPU. One by one on
     processors, which take longer for a batch of them."""
@@ -335,9 +268,9 @@ def _drop(x_TI: torch.Tensor, dropping: Dropping | None) -> tuple[torch.Tensor, 
         return x_TI, None
     if dropping.state is None:
         return torch.native_dropout(x_TI, dropping.rate, True)
-    from labeltune.model import kernels
+    from labeltune.model.kernels import elementwise
 
-    return kernels.drop(x_TI, dropping), None
+    return elementwise.drop(x_TI, dropping), None
 
 
 def _through_dropout(
@@ -349,9 +282,9 @@ def _through_dropout(
     if mask_TI is not None:
         dx_TI: torch.Tensor = torch.ops.aten.native_dropout_backward(du_TR @ a_RI, mask_TI, 1 / (1 - dropping.rate))
         return dx_TI
-    from labeltune.model import kernels
+    from labeltune.model.kernels import elementwise
 
-    return kernels.dropped_product(du_TR, a_RI, dropping)
+    return elementwise.dropped_product(du_TR, a_RI, dropping)
 
 
 class LinearGroup:
@@ -369,7 +302,6 @@ class LinearGroup:
         self.key = 0
         self.updates: Updates | None = None
         self._updates_of: tuple[Any, ...] = ()
-        self._told: tuple[Updates | None, native.Group] | None = None
 
     def __call__(self, x: torch.Tensor) -> torch.Tensor:
         """(..., I) to (..., N): the outputs of all layers side by side."""
@@ -380,10 +312,7 @@ class LinearGroup:
         weights = [] if updates is None else updates.weights
         rows_TI, dropping = x.reshape(-1, x.shape[-1]), self.dropping(updates)
         y_TN: torch.Tensor
-        if native.multiplies(x):
-            y_TN = apply(_LinearByKernels, rows_TI, bias, self, updates, dropping, *weights)
-        else:
-            y_TN = apply(_Linear, rows_TI, bias, self.frozen, updates, dropping, *weights)
+        y_TN = apply(_Linear, rows_TI, bias, self.frozen, updates, dropping, *weights)
         return y_TN.view(*x.shape[:-1], -1)
 
     def dropping(self, updates: Updates | None) -> Dropping | None:
@@ -392,16 +321,6 @@ class LinearGroup:
         if not rate:
             return None
         return Dropping(rate) if self.draws is None else Dropping(rate, self.draws.state, self.key)
-
-    def told(self, updates: Updates | None) -> native.Group:
-        """The group as the kernels for processors know it, with these updates and its weights as they are now."""
-        if self._told is None or self._told[0] is not updates:
-            places = [] if updates is None else list(updates.places())
-            inputs, outputs = self.frozen.modules[0].in_features, sum(self.frozen.sizes)
-            self._told = (updates, native.Group(inputs, outputs, None if updates is None else updates.a_RI, places))
-        group = self._told[1]
-        group.tell(self.frozen.matrix(torch.float32), self.frozen.bias())
-        return group
 
     def active_updates(self, dtype: torch.dtype) -> Updates | None:
         """The active updates, as their weights are now."""
@@ -416,13 +335,6 @@ class LinearGroup:
         if not self.updates.is_current():
             Updates.refresh([self.updates])
         return self.updates
-
-
-def own_weight(layer: Any) -> None:
-    """Give a dense layer whose weight is part of a joined one a copy of its own."""
-    base = getattr(layer, "base_layer", layer)
-    if not isinstance(base, Linear4bit):
-        base.weight = torch.nn.Parameter(base.weight.detach().clone(), requires_grad=False)
 
 
 def groups_of(model: Any) -> list[LinearGroup]:

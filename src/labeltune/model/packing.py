@@ -12,13 +12,12 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from labeltune.model.native import Ints, Rows
-
 # B rows, T packed tokens, G groups (rows, or rows that begin alike), P shared tokens, L tokens of the longest group
 
+Ints = npt.NDArray[np.int64]
 WORTH_SHARING = 10
-"""Tokens beyond the first P that two rows must have in common where attention reads a whole group of rows for each of
-them: so groups stay small."""
+"""Tokens beyond the first P that two rows must have in common to share them: attention reads a whole group of rows for
+each of them, so groups stay small."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,18 +39,17 @@ class Layout:
     """P: the tokens at the front that all rows begin with."""
     paths: tuple[Ints, ...]
     """For each row, in the caller's order, the packed places of its tokens."""
-    known_B: Ints
-    """For each row, so many tokens at its beginning stand there for another row that has them too."""
 
     def __len__(self) -> int:
         return len(self.token_ids_T)
 
 
-def pack(sequences: Sequence[npt.NDArray[np.int32]], share: bool, worth: int = WORTH_SHARING) -> Layout:
+def pack(sequences: Sequence[npt.NDArray[np.int32]], share: bool, longest_group: int | None = None) -> Layout:
     """Join sequences; with `share`, common beginnings are stored once.
 
     Args:
-        worth: tokens beyond the first P that two rows must have in common to share them; 1 for all that can be shared.
+        longest_group: tokens beyond which a group takes no further row, whatever it has in common with the last;
+            attention's cost grows with the square of a group.
 
     >>> layout = pack([np.array([7, 8, 1]), np.array([7, 8, 2, 3])], share=True)
     >>> layout.token_ids_T.tolist(), layout.positions_T.tolist(), layout.ends_T.tolist(), layout.shared
@@ -68,13 +66,13 @@ def pack(sequences: Sequence[npt.NDArray[np.int32]], share: bool, worth: int = W
     ends = np.empty(sum(len(sequence) for sequence in sequences), dtype=np.int64)
     groups: list[int] = []
     paths: list[Ints] = [np.zeros(0, dtype=np.int64)] * len(sequences)
-    known_B = np.zeros(len(sequences), dtype=np.int64)
     path, previous, size = paths[0], np.zeros(0, dtype=np.int32), 0
     for row in order:
         sequence = sequences[row]
         known = common_prefix(previous, sequence) if share else 0
-        if known < shared + worth and known < min(len(previous), len(sequence)):
-            known = shared
+        is_little = known < shared + WORTH_SHARING and known < min(len(previous), len(sequence))
+        if is_little or (longest_group is not None and groups and size - groups[-1] > longest_group):
+            known = min(known, shared)
         ends[path[known:]] = size  # nothing behind this place continues the row before
         if known <= shared and len(sequence) > shared:
             groups.append(size + (shared - known))
@@ -82,7 +80,7 @@ def pack(sequences: Sequence[npt.NDArray[np.int32]], share: bool, worth: int = W
         path = np.concatenate([path[:known], np.arange(size, size + new)])
         tokens.append(sequence[known:])
         positions.append(np.arange(known, len(sequence)))
-        paths[row], known_B[row], previous, size = path, known, sequence, size + new
+        paths[row], previous, size = path, sequence, size + new
     ends[path] = size
     return Layout(
         token_ids_T=np.concatenate(tokens).astype(np.int64),
@@ -91,7 +89,6 @@ def pack(sequences: Sequence[npt.NDArray[np.int32]], share: bool, worth: int = W
         group_starts_G=np.array(groups, dtype=np.int64),
         shared=shared,
         paths=tuple(paths),
-        known_B=known_B,
     )
 
 
@@ -122,7 +119,6 @@ class Packing:
             size: pad to so many tokens, which nothing else sees.
         """
         self.layout = layout if size is None else padded(layout, size)
-        self._few_sizes = size is not None
         starts_T = np.zeros(len(self.layout), dtype=np.int64)  # the prefix sees from the very beginning
         starts = self.layout.group_starts_G
         groups = np.searchsorted(starts, np.arange(len(self.layout)), side="right") - 1
@@ -131,29 +127,12 @@ class Packing:
         stacked = np.stack([self.layout.token_ids_T, self.layout.positions_T, self.layout.ends_T, starts_T])
         self.ints_4T = to_device(stacked, device)
         self.shared = to_device(np.array(self.layout.shared), device)
-        self.answers_A: torch.Tensor | None = None
-        """The places at whose output someone looks; None for all."""
 
     def copy(self) -> Packing:
         """The same in device memory of its own."""
         twin = copy.copy(self)
         twin.ints_4T, twin.shared = self.ints_4T.clone(), self.shared.clone()
         return twin
-
-    def answering(self, places_A: torch.Tensor) -> Packing:
-        """The same, read at these places alone."""
-        twin = copy.copy(self)
-        twin.answers_A = places_A
-        twin.__dict__.pop("answering_rows", None)
-        return twin
-
-    @cached_property
-    def distinct(self) -> tuple[torch.Tensor, torch.Tensor]:
-        """A place of each of U distinct tokens, (U,), and for all T which of these it is."""
-        _, first_U, which_T = np.unique(self.layout.token_ids_T, return_index=True, return_inverse=True)
-        if self._few_sizes:
-            first_U = np.pad(first_U, (0, min(static_size(len(first_U)), len(which_T)) - len(first_U)))
-        return to_device(first_U, self.ints_4T.device), to_device(which_T, self.ints_4T.device)
 
     @property
     def input_ids_1T(self) -> torch.Tensor:
@@ -171,17 +150,6 @@ class Packing:
     def starts_T(self) -> torch.Tensor:
         """Where each token's group begins; 0 for the shared tokens."""
         return self.ints_4T[3]
-
-    @cached_property
-    def rows(self) -> Rows:
-        """The rows, and each token asking, as the kernels for processors read them."""
-        return Rows(self.layout)
-
-    @cached_property
-    def answering_rows(self) -> Rows:
-        """The same with the answers asking."""
-        assert self.answers_A is not None
-        return Rows(self.layout, self.answers_A.numpy())
 
     @cached_property
     def grid(self) -> Grid:
@@ -212,32 +180,32 @@ class Grid:
         front_GP = np.broadcast_to(np.arange(repeated), (len(starts), repeated))
         places_GL = np.concatenate([front_GP, own_GL], axis=1)
         within = np.concatenate([np.ones_like(front_GP, dtype=bool), within], axis=1)
-        back_T = np.zeros(len(layout), dtype=np.int64)
-        back_T[places_GL[within]] = np.flatnonzero(within.ravel())
+        out_T = np.zeros(len(layout), dtype=np.int64)
+        out_T[places_GL[within]] = np.flatnonzero(within.ravel())
         answers_GL = np.zeros(places_GL.shape, dtype=bool)
-        answers_GL.flat[back_T[self.shared :]] = True
+        answers_GL.flat[out_T[self.shared :]] = True
         self._layout, self._host, self._within_GL = layout, places_GL, within
         self.places_GL = torch.from_numpy(places_GL).to(device)
-        self.back_T = torch.from_numpy(back_T[self.shared :]).to(device)
+        self.out_T = torch.from_numpy(out_T[self.shared :]).to(device)
         self.answers_GL1 = torch.from_numpy(answers_GL)[..., None].to(device)
         """Which places of the grid are read: not padding, and of repeated tokens one each."""
-        self.turning: tuple[Any, ...] | None = None
-        """Kept by rotary embedding from layer to layer: the cosines that it is given, and what it makes of them."""
-        self._rows: dict[tuple[str, int], torch.Tensor] = {}
+        self.cos_sin: tuple[Any, ...] | None = None
+        """Kept by rotary embedding from layer to layer: the cosines that it is given, and how it lays them out."""
+        self._places: dict[tuple[str, int], torch.Tensor] = {}
 
-    def rows_in(self, heads: int) -> torch.Tensor:
+    def places_in(self, heads: int) -> torch.Tensor:
         """Among the rows of so many heads of T tokens, those of each place: first of all places of the first head."""
-        if ("in", heads) not in self._rows:
+        if ("in", heads) not in self._places:
             of_heads = torch.arange(heads, device=self.places_GL.device)[:, None]
-            self._rows["in", heads] = (self.places_GL.flatten() * heads + of_heads).flatten()
-        return self._rows["in", heads]
+            self._places["in", heads] = (self.places_GL.flatten() * heads + of_heads).flatten()
+        return self._places["in", heads]
 
-    def rows_back(self, heads: int) -> torch.Tensor:
+    def places_out(self, heads: int) -> torch.Tensor:
         """Among the rows of so many heads of all places, those of each token that stands in the grid."""
-        if ("back", heads) not in self._rows:
+        if ("out", heads) not in self._places:
             of_heads = torch.arange(heads, device=self.places_GL.device) * self.places_GL.numel()
-            self._rows["back", heads] = (self.back_T[:, None] + of_heads).flatten()
-        return self._rows["back", heads]
+            self._places["out", heads] = (self.out_T[:, None] + of_heads).flatten()
+        return self._places["out", heads]
 
     @cached_property
     def mask_GLK(self) -> torch.Tensor:
@@ -290,7 +258,6 @@ def padded(layout: Layout, size: int) -> Layout:
         group_starts_G=starts if continues else np.append(starts, len(layout)),
         shared=layout.shared,
         paths=layout.paths,
-        known_B=layout.known_B,
     )
 
 

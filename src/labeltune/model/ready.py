@@ -2,24 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
 import numpy as np
 import torch
-from bitsandbytes.nn import Linear4bit
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
-from labeltune.model import native
 from labeltune.model.attention import FP32_ATTENTION, PACKED_ATTENTION
-from labeltune.model.branches import begin_mlps_early
 from labeltune.model.classifier import Classifier, Inputs
 from labeltune.model.dropout import Draws, seed_dropout
-from labeltune.model.ends import Undo, answer_alone, compute_equal_tokens_once
-from labeltune.model.fuse import TOLERANCE, fuse
+from labeltune.model.fuse import fuse
 from labeltune.model.linear import groups_of
-from labeltune.model.parallel import compute_in_parallel
 
 # S rows of a small sample, V vocabulary
 
@@ -49,16 +43,11 @@ def make_ready(classifier: Classifier) -> tuple[Classifier, list[str]]:
     error = _relative_error(answer_SV, expected_SV)
     if not error <= LARGEST_ERROR.get(classifier.compute_dtype, HALF_ERROR):
         return classifier, [f"rows are padded rather than packed: packing changes this model's output ({error:.2g})"]
-    replaced = fuse(classifier.model, _layers(packed), lambda: _sample_logits(packed))
-    packed = _layers_whole(_labels_alone(_equal_tokens_once(_answers_alone(packed))))
+    replaced = fuse(classifier.model, lambda: _sample_logits(packed))
     if packed.device.type == "cuda":
         packed = with_seeded_dropout(packed)
     fused = ", ".join(f"{count} {kind}s" for kind, count in replaced.items() if count)
-    beside = _branches_side_by_side(packed)
-    notes = [f"rows are packed; fused: {fused or 'nothing'}"]
-    if packed.device.type == "cpu" and native.library() is None:
-        notes.append(native.MISSING)
-    return packed, notes + ([f"{beside} layers compute MLP and attention side by side"] if beside else [])
+    return packed, [f"rows are packed; fused: {fused or 'nothing'}"]
 
 
 def with_seeded_dropout(packed: Classifier) -> Classifier:
@@ -68,109 +57,6 @@ def with_seeded_dropout(packed: Classifier) -> Classifier:
         group.draws, group.key = draws, draws.new_key()
     seed_dropout(packed.model, draws)
     return replace(packed, draws=draws)
-
-
-def _answers_alone(packed: Classifier) -> Classifier:
-    """A classifier whose last layer answers alone, if that leaves its logits as they are."""
-    layers = _layers(packed)
-    if packed.head is not None or not layers:
-        return packed
-    return _if_equal(packed, replace(packed, answers_alone=True), lambda: answer_alone(layers[-1]))
-
-
-def _equal_tokens_once(packed: Classifier) -> Classifier:
-    """On processors, let the first layer compute equal tokens once, if that leaves logits as they are.
-
-    Not on GPUs, where the number of distinct tokens would make each batch a shape of its own.
-    """
-    layers = _layers(packed)
-    if packed.device.type != "cpu" or not layers:
-        return packed
-    return _if_equal(packed, packed, lambda: compute_equal_tokens_once(layers[0], packed.has_dropout))
-
-
-def _layers_whole(packed: Classifier) -> Classifier:
-    """On processors, let layers whose attention and MLP read the same be one function each, if that leaves logits as
-    they are."""
-    if packed.device.type != "cpu":
-        return packed
-
-    def change() -> Undo | None:
-        changed = compute_in_parallel(_layers(packed))
-
-        def undo() -> None:
-            for parallel in changed:
-                parallel.layer.forward = parallel.original
-
-        return undo if changed else None
-
-    return _if_equal(packed, packed, change)
-
-
-def _labels_alone(packed: Classifier) -> Classifier:
-    """A classifier whose output layer computes the label words' logits alone, where training looks at no others."""
-    if packed.loss_over != "labels" or packed.head is not None or type(packed.output_layers[0]) is not torch.nn.Linear:
-        return packed
-    changed = replace(packed, labels_alone=True)
-    return _if_equal(packed, changed, lambda: _leave, lambda classifier: classifier.label_logits(*_sample(classifier)))
-
-
-def _leave() -> None:
-    """Undoes a change that touches no layer."""
-
-
-def _if_equal(
-    packed: Classifier,
-    changed: Classifier,
-    change: Callable[[], Undo | None],
-    logits_of: Callable[[Classifier], torch.Tensor] | None = None,
-) -> Classifier:
-    """The changed classifier if a sample's logits are the same; otherwise its layers are put back as they were.
-
-    Args:
-        logits_of: the logits that count, (S, V) of the whole vocabulary if left out.
-    """
-    logits_of = logits_of or _sample_logits
-    with torch.no_grad():
-        expected = logits_of(packed)
-        undo = change()
-        if undo is None:
-            return packed
-        try:
-            answer = logits_of(changed)
-        except (RuntimeError, TypeError, AttributeError, IndexError, KeyError):
-            undo()
-            return packed
-    if _relative_error(answer, expected) <= TOLERANCE.get(packed.compute_dtype, 1e-4):
-        return changed
-    undo()
-    return packed
-
-
-def _branches_side_by_side(packed: Classifier) -> int:
-    """On a GPU, let MLPs that read what their attention reads run beside it; returns how many do.
-
-    Not where weights are kept in 4 bits: all layers unpack them into one buffer.
-    """
-    if packed.device.type != "cuda" or any(isinstance(module, Linear4bit) for module in packed.model.modules()):
-        return 0
-    layers = _layers(packed)
-    return begin_mlps_early(
-        layers[:-1] if packed.answers_alone else layers,
-        lambda: _sample_logits(packed),
-        torch.cuda.Stream(packed.device),
-    )
-
-
-def _layers(packed: Classifier) -> list[Any]:
-    """The decoder's layers; none where the family keeps them elsewhere."""
-    decoder = packed.model.get_decoder() if packed.head is None else packed.inner.base_model
-    return list(getattr(decoder, "layers", []))
-
-
-def _relative_error(answer: torch.Tensor, expected: torch.Tensor) -> float:
-    """Norm of the difference over the norm of what was expected."""
-    return float((answer - expected).norm() / expected.norm())
 
 
 def _cannot_pack(classifier: Classifier) -> str | None:
@@ -193,10 +79,15 @@ def _sample_logits(classifier: Classifier) -> torch.Tensor:
 
 
 def _sample(classifier: Classifier) -> tuple[Inputs, torch.Tensor]:
-    """A few short rows that begin alike, and the places of their ends; each has tokens that come twice."""
+    """A few short rows that begin alike, and the places of their ends."""
     vocabulary = classifier.model.get_input_embeddings().num_embeddings
     random = np.random.default_rng(0)
     beginning = random.integers(0, vocabulary, 3)
     own = [random.integers(0, vocabulary, size) for size in (4, 9, 6)]
-    rows = [np.concatenate([beginning, tokens, tokens[:2]]).astype(np.int32) for tokens in own]
+    rows = [np.concatenate([beginning, tokens]).astype(np.int32) for tokens in own]
     return classifier.lay_out(rows, [np.array([len(row) - 1]) for row in rows], share=True)
+
+
+def _relative_error(answer: torch.Tensor, expected: torch.Tensor) -> float:
+    """Norm of the difference over the norm of what was expected."""
+    return float((answer - expected).norm() / expected.norm())

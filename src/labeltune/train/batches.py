@@ -10,7 +10,7 @@ import numpy.typing as npt
 import torch
 
 from labeltune.model.classifier import Classifier, Inputs
-from labeltune.model.packing import pack, static_size, to_device
+from labeltune.model.packing import static_size, to_device
 from labeltune.prompt import EncodedRows
 
 # N rows, B rows in a batch, W tokens in the longest word, A places where answers are read, K labels
@@ -65,7 +65,7 @@ def choose_shapes(
 ) -> Shapes:
     """Shapes for passes over these rows, each of which stands for `times` passes."""
     share = not classifier.has_dropout
-    packed = [len(pack(_sequences(classifier, encoded, rows), share)) for rows in passes]
+    packed = [len(classifier.pack(_sequences(classifier, encoded, rows), share)) for rows in passes]
     return Shapes(few_sizes(packed, times), max(len(rows) for rows in passes))
 
 

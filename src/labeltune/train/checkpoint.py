@@ -11,11 +11,11 @@ from typing import Any
 
 import torch
 from peft import get_peft_model_state_dict, set_peft_model_state_dict
-from safetensors.torch import load
+from safetensors.torch import load, save
 
 from labeltune.durable import Content, DamagedError, read_file, read_notes, verify_folder, write_folder
 from labeltune.identity import Identity, require_same
-from labeltune.model.adapter import CONFIG, FORMAT, WEIGHTS, TensorFile, adapter_files, adapter_weights
+from labeltune.model.adapter import CONFIG, FORMAT, WEIGHTS, adapter_weights, config_file
 from labeltune.model.classifier import Classifier
 from labeltune.model.memory import is_out_of_memory
 from labeltune.train.step import Optimizer
@@ -55,13 +55,14 @@ def hold_checkpoint(  # noqa: PLR0913 (what a checkpoint holds)
     """
     state = {"step": step, "losses": list(losses), "unlogged": list(unlogged), "pass_rows": pass_rows}
     random = {f"random.{name}": value for name, value in _random_states().items()}
-    adapter = _hold(adapter_weights(classifier.model) if weights is None else weights, classifier, FORMAT)
-    tensors = _hold(random | optimizer.state(), classifier)
+    adapter = _copies(adapter_weights(classifier.model) if weights is None else weights, classifier)
+    tensors = _copies(random | optimizer.state(), classifier)
     held_at = torch.cuda.current_stream().record_event() if classifier.device.type == "cuda" else None
 
     def files() -> Iterator[tuple[str, Content]]:
-        yield from adapter_files(classifier.model, adapter)
-        yield TENSORS, tensors.content()
+        yield CONFIG, config_file(classifier.model)
+        yield WEIGHTS, save(_on_host(adapter), FORMAT)
+        yield TENSORS, save(_on_host(tensors))
         yield STATE, (json.dumps(state, indent=2) + "\n").encode()
 
     def write() -> Path:
@@ -73,17 +74,19 @@ def hold_checkpoint(  # noqa: PLR0913 (what a checkpoint holds)
     return write
 
 
-def _hold(
-    tensors: Mapping[str, torch.Tensor], classifier: Classifier, metadata: Mapping[str, str] | None = None
-) -> TensorFile:
-    """A copy that nothing else writes to, in the GPU's memory where there is room and lean does not ask to spare it."""
+def _copies(tensors: Mapping[str, torch.Tensor], classifier: Classifier) -> dict[str, torch.Tensor]:
+    """Copies that nothing else writes to; in the GPU's memory unless that is full, or to be spared (lean)."""
     if not classifier.checkpointing:
         try:
-            return TensorFile(tensors, classifier.device, metadata)
+            return {name: tensor.detach().clone() for name, tensor in tensors.items()}
         except RuntimeError as error:
             if not is_out_of_memory(error):
                 raise
-    return TensorFile(tensors, torch.device("cpu"), metadata)
+    return {name: tensor.detach().to("cpu", copy=True) for name, tensor in tensors.items()}
+
+
+def _on_host(tensors: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    return {name: tensor.cpu().contiguous() for name, tensor in tensors.items()}
 
 
 @contextlib.contextmanager

@@ -233,7 +233,7 @@ def row_losses(classifier: Classifier, batch: Batch, smoothing: float) -> torch.
     Over the whole vocabulary or, with `loss_over` labels, over the K label words alone.
     """
     if classifier.loss_over == "labels":
-        logits_BK = classifier.label_logits(batch.inputs, batch.places_A)
+        logits_BK = classifier.answer_logits(batch.inputs, batch.places_A)[:, classifier.label_tokens_K]
         return cross_entropy(logits_BK, batch.gold_B, reduction="none", label_smoothing=smoothing)
     logits_AV = classifier.answer_logits(batch.inputs, batch.places_A)
     loss_BW = cross_entropy(

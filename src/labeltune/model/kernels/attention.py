@@ -1,27 +1,27 @@
-"""Triton kernels: attention over packed rows, rotary embedding, gated SiLU, dropout. Imported on GPUs alone.
+"""Attention over packed rows on GPUs: the tiled softmax of Dao et al. 2022 (arXiv 2205.14135) and its gradient.
 
-Attention is the tiled softmax of Dao et al. 2022 (arXiv 2205.14135) with one rule for what may be seen, which packed
-rows with common beginnings make as simple as causality: token q sees token k if and only if `k <= q < ends[k]`.
+One rule says what may be seen, which packed rows with common beginnings make as simple as causality: token q sees token
+k if and only if `k <= q < ends[k]`.
 """
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 import triton
 import triton.language as tl
 
-from labeltune.model.attention import FEW_TOKENS
+from labeltune.model.kernels import power_of_two
+from labeltune.model.packing import Packing
 
-if TYPE_CHECKING:
-    from labeltune.model.dropout import Dropping
-
-# T packed tokens, H heads, D head size; pointers carry the name of the tensor they point to
+# T packed tokens, H heads, K key heads, D head size; kernels' pointers carry the name of the tensor they point to
 
 LOG2_E = tl.constexpr(1.4426950408889634)
-NUMBERS, PLACES = ("tokens", "key", "turning", "ranks"), ("ends", "starts")
+NUMBERS, PLACES = ("tokens",), ("ends", "starts")
 """What differs from call to call, and is not to be compiled for anew."""
+FEW_TOKENS = 512
+"""Fewer are computed in smaller tiles, to use the whole GPU."""
 
 
 @triton.jit
@@ -194,173 +194,59 @@ def attention_backward_keys(
     tl.store(dv + places, dv_ND.to(dv.dtype.element_ty), mask=inside)
 
 
-@triton.jit(do_not_specialize=NUMBERS)
-def rotate_heads(
-    x, cos, sin, tokens, turning, stride_t,
-    ROTARY: tl.constexpr, D: tl.constexpr, HALF: tl.constexpr, BLOCK_T: tl.constexpr, BLOCK_H: tl.constexpr,
-    BACKWARD: tl.constexpr,
-):  # fmt: skip
-    """Turn the first ROTARY numbers of each token's first `turning` heads in place, halves paired.
-
-    BACKWARD transposes. HALF is a power of two, at least half of ROTARY.
-    """
-    t = tl.program_id(0) * BLOCK_T + tl.arange(0, BLOCK_T)[:, None, None]
-    h = tl.program_id(1) * BLOCK_H + tl.arange(0, BLOCK_H)[None, :, None]
-    d = tl.arange(0, HALF)[None, None, :]
-    half: tl.constexpr = ROTARY // 2
-    wave_inside = (t < tokens) & (d < half)
-    inside = wave_inside & (h < turning)
-    one_at = x + t * stride_t + h * D + d
-    wave_at = t * ROTARY + d
-    one = tl.load(one_at, mask=inside, other=0.0).to(tl.float32)
-    two = tl.load(one_at + half, mask=inside, other=0.0).to(tl.float32)
-    cos_1 = tl.load(cos + wave_at, mask=wave_inside, other=0.0).to(tl.float32)
-    cos_2 = tl.load(cos + wave_at + half, mask=wave_inside, other=0.0).to(tl.float32)
-    sin_1 = tl.load(sin + wave_at, mask=wave_inside, other=0.0).to(tl.float32)
-    sin_2 = tl.load(sin + wave_at + half, mask=wave_inside, other=0.0).to(tl.float32)
-    if BACKWARD:
-        sin_1, sin_2 = -sin_2, -sin_1
-    tl.store(one_at, (one * cos_1 - two * sin_1).to(x.dtype.element_ty), mask=inside)
-    tl.store(one_at + half, (two * cos_2 + one * sin_2).to(x.dtype.element_ty), mask=inside)
-
-
-@triton.jit
-def _kept(state, key, m, first, quads, rate, BLOCK_M: tl.constexpr, BLOCK_N: tl.constexpr):
-    """Which numbers of rows m and of BLOCK_N columns from `first` on are kept: 1 or 0, with a chance of 1 - rate for 1.
-
-    A function of state, key and place alone, so that nothing needs to be remembered: Philox with seven rounds (Salmon
-    et al. 2011, doi 10.1145/2063384.2063405), which gives four random numbers at a time.
-    """
-    quad = m[:, None] * quads + first // 4 + tl.arange(0, BLOCK_N // 4)[None, :]
-    zero = quad * 0
-    a, b, c, d = tl.philox(tl.load(state), quad, zero + key, zero, zero, 7)
-    kept_a = (tl.uint_to_uniform_float(a) >= rate).to(tl.int8)
-    kept_b = (tl.uint_to_uniform_float(b) >= rate).to(tl.int8)
-    kept_c = (tl.uint_to_uniform_float(c) >= rate).to(tl.int8)
-    kept_d = (tl.uint_to_uniform_float(d) >= rate).to(tl.int8)
-    return tl.reshape(tl.join(tl.join(kept_a, kept_c), tl.join(kept_b, kept_d)), (BLOCK_M, BLOCK_N))
-
-
-@triton.jit(do_not_specialize=NUMBERS)
-def drop_kernel(
-    source, target, state, key, tokens, width, quads, rate, factor, BLOCK_M: tl.constexpr, BLOCK_N: tl.constexpr
-):
-    """factor * source where a number is kept, 0 elsewhere; both contiguous, tokens times width."""
-    m = tl.program_id(0) * BLOCK_M + tl.arange(0, BLOCK_M)
-    first = tl.program_id(1) * BLOCK_N
-    n = first + tl.arange(0, BLOCK_N)
-    inside = (m[:, None] < tokens) & (n[None, :] < width)
-    places = m[:, None] * width + n[None, :]
-    x = tl.load(source + places, mask=inside, other=0.0).to(tl.float32)
-    kept = _kept(state, key, m, first, quads, rate, BLOCK_M, BLOCK_N)
-    tl.store(target + places, tl.where(kept != 0, x * factor, 0.0).to(target.dtype.element_ty), mask=inside)
-
-
-@triton.jit(do_not_specialize=NUMBERS)
-def dropped_product_kernel(
-    u, a, out, state, key, tokens, width, quads, rate, factor, stride_ut, stride_at, ranks,
-    BLOCK_R: tl.constexpr, BLOCK_M: tl.constexpr, BLOCK_N: tl.constexpr, PRECISION: tl.constexpr,
-):  # fmt: skip
-    """One tile of factor * (u a) where a number is kept, 0 elsewhere."""
-    m = tl.program_id(0) * BLOCK_M + tl.arange(0, BLOCK_M)
-    first = tl.program_id(1) * BLOCK_N
-    n = first + tl.arange(0, BLOCK_N)
-    inside = (m[:, None] < tokens) & (n[None, :] < width)
-    product_MN = tl.zeros([BLOCK_M, BLOCK_N], tl.float32)
-    for rank in range(0, ranks, BLOCK_R):
-        r = rank + tl.arange(0, BLOCK_R)
-        u_inside = (m[:, None] < tokens) & (r[None, :] < ranks)
-        a_inside = (r[:, None] < ranks) & (n[None, :] < width)
-        u_MR = tl.load(u + m[:, None] * stride_ut + r[None, :], mask=u_inside, other=0.0)
-        a_RN = tl.load(a + r[:, None] * stride_at + n[None, :], mask=a_inside, other=0.0)
-        product_MN += tl.dot(u_MR, a_RN, input_precision=PRECISION)
-    kept = _kept(state, key, m, first, quads, rate, BLOCK_M, BLOCK_N)
-    result = tl.where(kept != 0, product_MN * factor, 0.0)
-    tl.store(out + m[:, None] * width + n[None, :], result.to(out.dtype.element_ty), mask=inside)
-
-
-@triton.jit
-def gated_silu_forward(gate, up, out, width, stride_g, stride_u, BLOCK: tl.constexpr):
-    row = tl.program_id(0)
-    column = tl.program_id(1) * BLOCK + tl.arange(0, BLOCK)
-    inside = column < width
-    g = tl.load(gate + row * stride_g + column, mask=inside, other=0.0).to(tl.float32)
-    u = tl.load(up + row * stride_u + column, mask=inside, other=0.0).to(tl.float32)
-    result = g * tl.sigmoid(g) * u
-    tl.store(out + row * width + column, result.to(out.dtype.element_ty), mask=inside)
-
-
-@triton.jit
-def gated_silu_backward(gate, up, d_out, d_gate, d_up, width, stride_g, stride_u, stride_dg, BLOCK: tl.constexpr):
-    row = tl.program_id(0)
-    column = tl.program_id(1) * BLOCK + tl.arange(0, BLOCK)
-    inside = column < width
-    g = tl.load(gate + row * stride_g + column, mask=inside, other=0.0).to(tl.float32)
-    u = tl.load(up + row * stride_u + column, mask=inside, other=0.0).to(tl.float32)
-    d = tl.load(d_out + row * width + column, mask=inside, other=0.0).to(tl.float32)
-    s = tl.sigmoid(g)
-    tl.store(d_up + row * stride_dg + column, (d * g * s).to(d_up.dtype.element_ty), mask=inside)
-    slope = s * (1.0 + g * (1.0 - s))
-    tl.store(d_gate + row * stride_dg + column, (d * u * slope).to(d_gate.dtype.element_ty), mask=inside)
-
-
-def drop(source: torch.Tensor, dropping: Dropping) -> torch.Tensor:
-    """Dropout (Srivastava et al. 2014) of (..., I) numbers, and of a gradient that comes back through it."""
-    source = source.contiguous()
-    width = source.shape[-1]
-    tokens = source.numel() // width
-    target = torch.empty_like(source)
-    rows, columns = 4, 256
-    drop_kernel[(-(-tokens // rows), -(-width // columns))](
-        *(source, target, dropping.state, dropping.key, tokens, width, -(-width // 4)),
-        *(dropping.rate, 1 / (1 - dropping.rate)),
-        BLOCK_M=rows,
-        BLOCK_N=columns,
-        num_warps=4,
+def forward(
+    q: torch.Tensor, k: torch.Tensor, v: torch.Tensor, packing: Packing, scale: float
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """Output (T, H, D) of queries (T, H, D), keys and values (T, K, D); and log2 of softmax's denominators, (H, T)."""
+    tokens, heads, size = q.shape
+    out = torch.empty((tokens, heads, size), dtype=q.dtype, device=q.device)
+    lse_HT = torch.empty((heads, tokens), dtype=torch.float32, device=q.device)
+    options = _tiles(q.dtype, size, tokens)
+    attention_forward[(-(-tokens // options["BLOCK_M"]), heads)](
+        *(q, k, v, out, lse_HT, packing.ends_T, packing.starts_T, packing.shared, tokens, scale),
+        *(*q.stride()[:2], *k.stride()[:2], *v.stride()[:2], *out.stride()[:2]),
+        GROUP=heads // k.shape[1],
+        **options,
     )
-    return target
+    return out, lse_HT
 
 
-def dropped_product(u_TR: torch.Tensor, a_RI: torch.Tensor, dropping: Dropping) -> torch.Tensor:
-    """`drop` of u a, (T, I), in one kernel."""
-    (tokens, ranks), width = u_TR.shape, a_RI.shape[1]
-    out_TI = torch.empty((tokens, width), dtype=u_TR.dtype, device=u_TR.device)
-    exact = u_TR.dtype == torch.float32
-    rows, columns = (32, 64) if exact else (64, 128)
-    dropped_product_kernel[(-(-tokens // rows), -(-width // columns))](
-        *(u_TR, a_RI, out_TI, dropping.state, dropping.key, tokens, width, -(-width // 4)),
-        *(dropping.rate, 1 / (1 - dropping.rate), u_TR.stride(0), a_RI.stride(0), ranks),
-        BLOCK_R=32,
-        BLOCK_M=rows,
-        BLOCK_N=columns,
-        PRECISION="ieee" if exact else "tf32",
-        num_warps=4,
+def backward(
+    q: torch.Tensor,
+    k: torch.Tensor,
+    v: torch.Tensor,
+    out: torch.Tensor,
+    d_out: torch.Tensor,
+    lse_HT: torch.Tensor,
+    packing: Packing,
+    scale: float,
+) -> torch.Tensor:
+    """Gradients of queries, keys and values side by side, (T, H + 2 K, D)."""
+    d_out = d_out if d_out.stride(-1) == 1 else d_out.contiguous()
+    (tokens, heads, size), kv_heads = q.shape, k.shape[1]
+    d_all = torch.empty((tokens, heads + 2 * kv_heads, size), dtype=q.dtype, device=q.device)
+    dq, dk, dv = d_all.split([heads, kv_heads, kv_heads], 1)
+    delta_HT = torch.empty_like(lse_HT)  # written by the first kernel, read by the second
+    strides = [stride for tensor in (q, k, v) for stride in tensor.stride()[:2]]
+    options = _tiles(q.dtype, size, tokens)
+    attention_backward_queries[(-(-tokens // options["BLOCK_M"]), heads)](
+        *(q, k, v, out, d_out, dq, lse_HT, delta_HT, packing.ends_T, packing.starts_T, packing.shared, tokens, scale),
+        *(*strides, *out.stride()[:2], *d_out.stride()[:2], dq.stride(0)),
+        GROUP=heads // kv_heads,
+        **options,
     )
-    return out_TI
-
-
-def rotate(x: torch.Tensor, cos_TR: torch.Tensor, sin_TR: torch.Tensor, turning: int, backward: bool) -> None:
-    """`rotate_heads` on all heads, (T, heads, D), of which the first `turning` are turned, in place."""
-    tokens, _, size = x.shape
-    block_t, block_h = 4, 16
-    rotate_heads[(-(-tokens // block_t), -(-turning // block_h))](
-        *(x, cos_TR, sin_TR, tokens, turning, x.stride(0)),
-        ROTARY=cos_TR.shape[-1],
-        D=size,
-        HALF=power_of_two(cos_TR.shape[-1] // 2),
-        BLOCK_T=block_t,
-        BLOCK_H=block_h,
-        BACKWARD=backward,
+    options = _tiles(q.dtype, size, tokens, of_keys=True)
+    attention_backward_keys[(-(-tokens // options["BLOCK_N"]), kv_heads)](
+        *(q, k, v, d_out, dk, dv, lse_HT, delta_HT, packing.ends_T, tokens, scale),
+        *(*strides, *d_out.stride()[:2], dk.stride(0)),
+        GROUP=heads // kv_heads,
+        **options,
     )
+    return d_all
 
 
-def power_of_two(number: int) -> int:
-    """The next power of two, as tiles want it; at least 16."""
-    return max(16, int(triton.next_power_of_2(number)))
-
-
-def attention_options(dtype: torch.dtype, head_size: int, tokens: int, of_keys: bool = False) -> dict[str, Any]:
-    """Tile sizes: small for few tokens, to use the whole GPU; float32 is multiplied exactly rather than in TF32.
+def _tiles(dtype: torch.dtype, head_size: int, tokens: int, of_keys: bool = False) -> dict[str, Any]:
+    """Tile sizes; float32 is multiplied exactly rather than in TF32.
 
     Args:
         of_keys: for the kernel whose programs each have a block of keys, and go over queries.
