@@ -28,7 +28,6 @@ from rich.table import Table
 from shapes import make_config, make_tokenizer, save_random
 from table import MIB
 
-from labeltune.data.pairs import generate_pairs
 from labeltune.recipe import Recipe
 from labeltune.recipes import load_recipe
 from labeltune.rows import Example
@@ -79,6 +78,9 @@ def grow_rows(given: argparse.Namespace) -> Table:
 
 def write_rows(folder: Path, rows: int) -> Path:
     """Generated pairs as JSONL files, so many to train on and 1,000 to test with, and a recipe for them."""
+    sys.path.insert(0, str(Path(__file__).parents[1] / "pretraining"))
+    from pairs import generate_pairs
+
     files = {}
     for split, count in (("train", rows), ("test", 1000)):
         path = folder / f"{split}.jsonl"
@@ -87,7 +89,7 @@ def write_rows(folder: Path, rows: int) -> Path:
                 lines.write(json.dumps(pair) + "\n")
         files[split] = str(path)
     recipe = load_recipe("quickstart").model_dump(mode="json")
-    recipe["data"] |= {"pairs": None, "files": files}
+    recipe["data"] |= {"files": files}
     path = folder / "recipe.yaml"
     path.write_text(json.dumps(recipe), encoding="utf-8")
     return path

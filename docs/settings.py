@@ -7,7 +7,7 @@ from typing import Any
 
 from pydantic_core import PydanticUndefined
 
-from labeltune.recipe import PairSettings, Recipe, Settings
+from labeltune.recipe import Recipe, Settings
 
 TARGET = Path(__file__).with_name("settings.md")
 
@@ -19,7 +19,7 @@ def settings_page() -> str:
         "Written by `python docs/settings.py`. Keys that Hugging Face has keep its names and meanings.",
     ]
     sections = {name: field.annotation for name, field in Recipe.model_fields.items() if is_section(field.annotation)}
-    for name, section in {**sections, "data.pairs": PairSettings}.items():
+    for name, section in sections.items():
         parts.append(f"## {name}\n\n{section.__doc__}")
         rows = [
             f"| `{key}` | {default(field)} | {cell(field.description)} |" for key, field in section.model_fields.items()

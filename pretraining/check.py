@@ -19,12 +19,11 @@ from typing import Any
 
 import torch
 from corpus import read_rows, wikitext
+from pairs import LABELS, generate_pairs
 from peft import LoraConfig, get_peft_model
 from torch import Tensor, nn
 from torch.nn import functional
 from transformers import AutoModelForCausalLM, AutoTokenizer
-
-from labeltune.data.pairs import LABELS, generate_pairs
 
 PROMPTS = {
     "experiment": (

@@ -18,9 +18,8 @@ from typing import NamedTuple
 
 import numpy as np
 import wordings
+from pairs import LABELS, generate_pairs
 from tokenizers import Tokenizer
-
-from labeltune.data.pairs import LABELS, generate_pairs
 
 END_OF_TEXT = "<|endoftext|>"
 ANSWER_WEIGHT = 6

@@ -16,8 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import encoder
-
-from labeltune.data.pairs import LABELS
+from pairs import LABELS
 
 LABEL_TALK = re.compile(r"entail|contradict|neutral", re.IGNORECASE)
 

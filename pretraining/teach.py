@@ -23,11 +23,10 @@ from random import Random
 import encoder
 import torch
 from corpus import GUESSES, SENTENCES, VECTORS, books, read_rows, split_sentences
+from pairs import LABELS, generate_pairs
 from safetensors.torch import save_file
 from torch import nn
 from torch.nn import functional
-
-from labeltune.data.pairs import LABELS, generate_pairs
 
 Pair = tuple[str, str]
 

@@ -299,16 +299,18 @@ def test_parquet_floats_and_csv_text(tmp_path):
     assert splits["test"].rows[0].votes == ("yes", "no")
 
 
-def test_generated_pairs():
+def test_shipped_pairs(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)  # their name means the same everywhere
     chosen = settings(
         text_columns=["premise", "hypothesis"],
         labels={name: name for name in LABELS.values()},
-        pairs={"train": 30, "validation": 6, "test": 9},
+        files={name: f"labeltune-pairs/{name}.jsonl" for name in ("train", "validation", "test")},
+        train_rows=30,
     )
     splits = load_rows(chosen)
-    assert {name: len(split.rows) for name, split in splits.items()} == {"train": 30, "validation": 6, "test": 9}
-    assert splits["train"].fingerprint == load_rows(chosen)["train"].fingerprint
-    with pytest.raises(ValueError, match=r"data.pairs has no column 'premiss'; did you mean 'premise'"):
+    assert {name: len(split.rows) for name, split in splits.items()} == {"train": 30, "validation": 300, "test": 600}
+    assert splits["train"].source == "labeltune-pairs/train.jsonl"
+    with pytest.raises(ValueError, match=r"train.jsonl has no column 'premiss'; did you mean 'premise'"):
         load_rows(chosen.model_copy(update={"text_columns": ["premiss"]}))
 
 

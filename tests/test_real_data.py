@@ -60,7 +60,6 @@ def test_a_short_run_on_snli_leaves_a_whole_run_folder(tmp_path, tiny_model):
     recipe = load_recipe(
         "quickstart",
         [
-            "data.pairs=null",
             f"data.files.train={SNLI}/train.jsonl.gz",
             f"data.files.validation={SNLI}/dev.jsonl[:40]",
             f"data.files.test={SNLI}/dev.jsonl[1000:1060]",

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from pydantic import ValidationError
 
 from labeltune.folder import choose_folder
-from labeltune.recipe import PairSettings, Recipe, TrainSettings
+from labeltune.recipe import Recipe, TrainSettings
 from labeltune.recipes import _explain, bundled_recipes, load_recipe
 
 
@@ -50,9 +50,9 @@ def test_a_resolved_recipe_loads_again_as_itself(tmp_path):
 
 
 def test_overrides_reach_any_depth_and_numbers_may_be_written_as_people_write_them():
-    recipe = load_recipe("quickstart", ["train.learning_rate=5e-4", "data.pairs.train=60", "train.max_steps=40"])
+    recipe = load_recipe("quickstart", ["train.learning_rate=5e-4", "data.train_rows=60", "train.max_steps=40"])
     assert recipe.train.learning_rate == 5e-4
-    assert recipe.data.pairs.train == 60
+    assert recipe.data.train_rows == 60
     assert recipe.train.max_steps == 40
 
 
@@ -60,13 +60,12 @@ def test_overrides_reach_any_depth_and_numbers_may_be_written_as_people_write_th
     ("overrides", "message"),
     [
         (["train.max_step=3"], "unknown key train.max_step; did you mean max_steps?"),
-        (["data.pairs.trian=4"], "unknown key data.pairs.trian; did you mean train?"),
         (["tarin.seed=4"], "unknown key tarin; did you mean train?"),
         (["train.seed=x"], "train.seed is 'x'"),
         (["train.fp16=true", "train.bf16=true"], "choose one"),
         (["train.max_steps=0"], "train.max_steps is 0"),
-        (["data.hub=some/data"], "exactly one of hub, files and pairs; found hub and pairs"),
-        (["data.files.trian=a.jsonl", "data.pairs=null"], "data.files names 'trian'"),
+        (["data.hub=some/data"], "exactly one of hub and files; found hub and files"),
+        (["data.files.trian=a.jsonl"], "data.files names 'trian'"),
         (["prompt.template=no columns"], "names no column"),
         (["prompt.template='{premise} {sentence}'"], "{sentence}, which is not in data.text_columns"),
         (["prompt.template='{premise'"], "expected '}'"),
@@ -149,9 +148,7 @@ SECTIONS = {name: field.annotation for name, field in Recipe.model_fields.items(
 }}  # fmt: skip
 
 
-@pytest.mark.parametrize(
-    ("place", "section"), [((), Recipe), (("data", "pairs"), PairSettings), *(((n,), s) for n, s in SECTIONS.items())]
-)
+@pytest.mark.parametrize(("place", "section"), [((), Recipe), *(((n,), s) for n, s in SECTIONS.items())])
 def test_every_slip_of_one_letter_in_every_key_is_refused_with_the_right_key(place, section):
     tried = 0
     for key in section.model_fields:

@@ -10,8 +10,8 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, PositiveFloa
 from labeltune.rows import RESERVED
 
 SPLITS = ("train", "validation", "test")
-SMALL = "labeltune-small"
-"""The name of the base that ships with the package."""
+SMALL, PAIRS = "labeltune-small", "labeltune-pairs"
+"""The names of the base and of the folder of rows that ship with the package."""
 
 
 class Settings(BaseModel):
@@ -37,21 +37,8 @@ def _names(value: object) -> object:
     return [] if value == "none" else [value] if isinstance(value, str) else value
 
 
-class PairSettings(Settings):
-    """How many premise/hypothesis pairs the package generates for each split."""
-
-    train: int = Field(1001, ge=3)
-    """Training pairs."""
-    validation: int = Field(300, ge=3)
-    """Validation pairs."""
-    test: int = Field(600, ge=3)
-    """Test pairs."""
-    seed: int = 0
-    """Another seed gives other pairs."""
-
-
 class DataSettings(Settings):
-    """Where the rows come from and which of them are used. Exactly one of `hub`, `files` and `pairs`."""
+    """Where the rows come from and which of them are used. Exactly one of `hub` and `files`."""
 
     hub: str | None = None
     """A dataset id on the hub, or a local folder in the hub's layout."""
@@ -63,9 +50,8 @@ class DataSettings(Settings):
     """With `hub`: the dataset's split for each of train, validation and test, e.g. `validation: "dev[:1000]"`."""
     files: dict[str, str] | None = None
     """A JSONL, CSV, TSV or Parquet file for each of train, validation and test, plain or gzipped; `"dev.jsonl[:1000]"`
-    and `"dev.jsonl[1000:]"` take rows by their place in the file."""
-    pairs: PairSettings | None = None
-    """Premise/hypothesis pairs that the package generates itself."""
+    and `"dev.jsonl[1000:]"` take rows by their place in the file. `labeltune-pairs/train.jsonl` and so on are the
+    premise/hypothesis pairs that ship with the package."""
     text_columns: list[str] = Field(min_length=1)
     """The columns that the prompt's template may name."""
     label_column: str
@@ -95,10 +81,10 @@ class DataSettings(Settings):
 
     @model_validator(mode="after")
     def _check(self) -> Self:
-        sources = [name for name in ("hub", "files", "pairs") if getattr(self, name) is not None]
+        sources = [name for name in ("hub", "files") if getattr(self, name) is not None]
         if len(sources) != 1:
             found = " and ".join(sources) or "none"
-            raise ValueError(f"data needs exactly one of hub, files and pairs; found {found}; set the others to null")
+            raise ValueError(f"data needs exactly one of hub and files; found {found}; set the other to null")
         for place, mapping in (("splits", self.splits), ("files", self.files or {})):
             unknown = [name for name in mapping if name not in SPLITS]
             if unknown:

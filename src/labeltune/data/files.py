@@ -20,6 +20,7 @@ from typing import Any, BinaryIO, cast
 
 from labeltune.data.parquet import parquet_rows
 from labeltune.data.source import COLUMN_LIMIT, BadRow, Row, RowStream, check_columns, check_header, shorten
+from labeltune.recipe import PAIRS
 
 FORMATS = {
     ".jsonl": "jsonl",
@@ -59,6 +60,15 @@ def split_slice(text: str) -> tuple[Path, int, int | None]:
         if stop is not None and stop <= start:
             raise ValueError(f"{text!r} takes no rows; the second number must be greater than the first")
     return Path(name).expanduser(), start, stop
+
+
+def resolve_path(path: Path) -> Path:
+    """The shipped file for a path in `labeltune-pairs`; anything else unchanged.
+
+    >>> resolve_path(Path("labeltune-pairs/train.jsonl")).is_file()
+    True
+    """
+    return Path(__file__).with_name("pairs") / path.name if path.parent == Path(PAIRS) else path
 
 
 def table_format(path: Path) -> tuple[str, bool]:

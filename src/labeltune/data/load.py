@@ -11,12 +11,12 @@ from pathlib import Path
 
 from labeltune.data.clean import UNKNOWN_LABEL, RowCleaner
 from labeltune.data.duplicates import hash_texts, repeats
-from labeltune.data.files import check_file, scan_rows, split_slice
+from labeltune.data.files import check_file, resolve_path, scan_rows, split_slice
 from labeltune.data.hub import hub_sources
 from labeltune.data.select import Selection
-from labeltune.data.source import BadRow, Columns, RowStream, Source, check_columns, listed, shorten
+from labeltune.data.source import BadRow, Columns, RowStream, Source, listed, shorten
 from labeltune.data.store import Rows, RowWriter
-from labeltune.recipe import SPLITS, DataSettings, PairSettings
+from labeltune.recipe import SPLITS, DataSettings
 
 SKIPPED_LISTED = 1000
 """So many skipped rows are listed per split; all are counted."""
@@ -146,31 +146,19 @@ def _sources(settings: DataSettings, splits: Sequence[str]) -> dict[str, Source]
     if settings.files is not None:
         files = {name: settings.files[name] for name in splits if name in settings.files}
         return {name: _file_source(text, columns) for name, text in files.items()}
-    if settings.pairs is not None:
-        pairs = settings.pairs
-        return {name: Source("generated pairs", _pair_rows(pairs, name, columns)) for name in splits}
     return hub_sources(settings, splits, columns)
 
 
 def _file_source(text: str, columns: Columns) -> Source:
-    path, start, stop = split_slice(text)
+    named, start, stop = split_slice(text)
+    path = resolve_path(named)
     check_file(path)
-    return Source(str(path), _file_rows(path, start, stop, columns), first_place=start)
+    return Source(str(named), _file_rows(path, start, stop, columns), first_place=start)
 
 
 def _file_rows(path: Path, start: int, stop: int | None, columns: Columns) -> RowStream:
     with closing(scan_rows(path, columns.required, columns.wanted)) as rows:
         yield from islice(rows, start, stop)
-
-
-def _pair_rows(pairs: PairSettings, split: str, columns: Columns) -> RowStream:
-    from labeltune.data.pairs import generate_pairs
-
-    count: int = getattr(pairs, split)
-    for line, pair in enumerate(generate_pairs(split, count, pairs.seed), 1):
-        if line == 1:
-            check_columns("data.pairs", columns.required, pair)
-        yield line, dict(pair)
 
 
 def _check_ids(rows: Rows, column: str, source: str) -> None:

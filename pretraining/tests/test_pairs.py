@@ -5,13 +5,12 @@ import re
 from collections import Counter
 
 import pytest
+from pairs import KINDS, LABELS, generate_pairs
+from pairs.facts import activities_exclude, nouns_exclude, places_exclude
+from pairs.vocabulary import HELD_OUT, shows_held_out
 from sklearn.ensemble import HistGradientBoostingClassifier
 from sklearn.feature_extraction.text import CountVectorizer
 from sklearn.linear_model import LogisticRegression
-
-from labeltune.data.pairs import KINDS, LABELS, generate_pairs
-from labeltune.data.pairs.facts import activities_exclude, nouns_exclude, places_exclude
-from labeltune.data.pairs.vocabulary import HELD_OUT, shows_held_out
 
 SPLITS = ("train", "validation", "test")
 FIRST_50 = "96f64f7fff8d0b55024076b680904c21f3aaa357ee7edbedce6e78af78ace4df"

@@ -8,13 +8,12 @@ import re
 from dataclasses import dataclass, replace
 
 import pytest
-
-from labeltune.data.pairs import KINDS, LABELS, generate_pairs
-from labeltune.data.pairs.activities import ACTIVITIES
-from labeltune.data.pairs.grammar import ing, plural, third
-from labeltune.data.pairs.places import HOURS, SIDES, TOGETHER, WEATHER
-from labeltune.data.pairs.scene import ALL_PLACES
-from labeltune.data.pairs.subjects import (
+from pairs import KINDS, LABELS, generate_pairs
+from pairs.activities import ACTIVITIES
+from pairs.grammar import ing, plural, third
+from pairs.places import HOURS, SIDES, TOGETHER, WEATHER
+from pairs.scene import ALL_PLACES
+from pairs.subjects import (
     ADJECTIVES,
     COLOURS,
     DEEDS,
@@ -24,7 +23,7 @@ from labeltune.data.pairs.subjects import (
     SYNONYMS,
     WOMENS_GARMENTS,
 )
-from labeltune.data.pairs.wording import for_many
+from pairs.wording import for_many
 
 NUMBERS = {"one": 1, "two": 2, "three": 3, "four": 4, "five": 5, "six": 6, "seven": 7}
 
