@@ -180,12 +180,10 @@ def test_a_lock_dies_with_its_process(tmp_path):
 
 
 def test_where_nothing_can_be_locked_it_is_said(tmp_path, monkeypatch):
-    import fcntl
-
     def unsupported(*_):
         raise OSError(95, "Operation not supported")
 
-    monkeypatch.setattr(fcntl, "flock", unsupported)
+    monkeypatch.setattr("fcntl.flock", unsupported)
     with only_run(tmp_path / "run") as note:
         assert "cannot be locked; see that no second run works in it" in note
 
