@@ -259,10 +259,10 @@ def main() -> None:
 def _fail(message: str, code: int) -> None:
     if os.environ.get("LABELTUNE_DEBUG"):
         traceback.print_exc()
-    from labeltune.terminal import printable
+    from labeltune.text import printable_lines
 
     with contextlib.suppress(OSError):
-        print(printable(message), file=sys.stderr)
+        print(printable_lines(message), file=sys.stderr)
     sys.exit(code)
 
 

@@ -45,6 +45,7 @@ from labeltune.score import evaluation_mode, scoring_order
 from labeltune.score.generate import generate_texts
 from labeltune.score.labels import score_labels
 from labeltune.terminal import Terminal
+from labeltune.text import duration
 from labeltune.train.batches import Batch, class_weights, make_batch
 from labeltune.train.capture import Stepper
 from labeltune.train.loop import first_pass_rows, into_passes, make_stepper, rows_by_step, shapes_of
@@ -160,17 +161,6 @@ def draw_plan(plan: Mapping[str, Any]) -> Table:
     return table
 
 
-def duration(seconds: float) -> str:
-    """A time in the unit that suits it.
-
-    >>> duration(9.44), duration(300), duration(9000)
-    ('9.4 s', '5.0 min', '2.5 h')
-    """
-    if seconds < 120:
-        return f"{seconds:.1f} s"
-    return f"{seconds / 60:.1f} min" if seconds < 7200 else f"{seconds / 3600:.1f} h"
-
-
 def _warnings(plan: Mapping[str, Any]) -> list[str]:
     if plan["peak_gpu_mib"] is None or plan["peak_gpu_mib"] <= plan["free_gpu_mib"]:
         return []
@@ -188,8 +178,7 @@ def _scorings(
     found = [Scoring(encoded[name], few[name], times[name], recipe.score) for name in times if name in encoded]
     followed = encoded["train"].first(recipe.report.training_rows)
     if len(followed) and recipe.train.eval_strategy == "epoch":
-        by_labels = recipe.score.model_copy(update={"mode": "labels"})
-        found.append(Scoring(followed, few["train"][: len(followed)], checkpoints, by_labels))
+        found.append(Scoring(followed, few["train"][: len(followed)], checkpoints, recipe.score.in_mode("labels")))
     return found
 
 

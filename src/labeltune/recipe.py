@@ -267,6 +267,10 @@ class ScoreSettings(Settings):
     per_device_eval_batch_size: int | None = Field(None, ge=1)
     """Rows in one forward pass, as many as make some 16,000 tokens when left out; shrinks when memory runs out."""
 
+    def in_mode(self, mode: Literal["labels", "generate"]) -> ScoreSettings:
+        """The same settings, scoring by label probabilities or by generated text."""
+        return self.model_copy(update={"mode": mode})
+
 
 class ReportSettings(Settings):
     """What the run's report shows."""

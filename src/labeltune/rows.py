@@ -48,6 +48,15 @@ class Prediction:
     def correct(self) -> bool:
         return self.predicted is not None and self.predicted == self.gold
 
+    @property
+    def likeliest(self) -> str:
+        """The label with the highest probability.
+
+        Raises:
+            ValueError: there are no probabilities.
+        """
+        return max(self.probabilities.items(), key=lambda item: item[1])[0]
+
     def to_json(self) -> str:
         """One line of JSON, without a line break.
 

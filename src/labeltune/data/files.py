@@ -19,8 +19,9 @@ from pathlib import Path
 from typing import Any, BinaryIO, cast
 
 from labeltune.data.parquet import parquet_rows
-from labeltune.data.source import COLUMN_LIMIT, BadRow, Row, RowStream, check_columns, check_header, shorten
+from labeltune.data.source import COLUMN_LIMIT, BadRow, Row, RowStream, check_columns, check_header
 from labeltune.recipe import PAIRS
+from labeltune.text import excerpt
 
 FORMATS = {
     ".jsonl": "jsonl",
@@ -205,7 +206,7 @@ def _json_object(text: str) -> Row | BadRow:
         return BadRow("broken JSON:", f"{error.msg} at column {error.pos + 1}")
     except (ValueError, RecursionError) as error:
         return BadRow("broken JSON:", error)
-    return row if isinstance(row, dict) else BadRow("not a JSON object:", shorten(text))
+    return row if isinstance(row, dict) else BadRow("not a JSON object:", excerpt(text))
 
 
 def _unique(pairs: list[tuple[str, Any]]) -> Row:

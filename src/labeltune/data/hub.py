@@ -11,9 +11,10 @@ from typing import Any
 from urllib.parse import quote
 
 from labeltune.data.parquet import batch_rows
-from labeltune.data.source import Columns, RowStream, Source, bounded, check_columns, listed
+from labeltune.data.source import Columns, RowStream, Source, bounded, check_columns
 from labeltune.hub import cached_commit, hub_reachable
 from labeltune.recipe import DataSettings
+from labeltune.text import listed
 
 Load = Callable[[str | None], Any]
 """A split of a dataset by its name, all by None."""

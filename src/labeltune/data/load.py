@@ -14,9 +14,10 @@ from labeltune.data.duplicates import hash_texts, repeats
 from labeltune.data.files import check_file, resolve_path, scan_rows, split_slice
 from labeltune.data.hub import hub_sources
 from labeltune.data.select import Selection
-from labeltune.data.source import BadRow, Columns, RowStream, Source, listed, shorten
+from labeltune.data.source import BadRow, Columns, RowStream, Source
 from labeltune.data.store import Rows, RowWriter
 from labeltune.recipe import SPLITS, DataSettings
+from labeltune.text import excerpt, listed
 
 SKIPPED_LISTED = 1000
 """So many skipped rows are listed per split; all are counted."""
@@ -167,7 +168,7 @@ def _check_ids(rows: Rows, column: str, source: str) -> None:
     if again_N.any():
         row_id = rows[int(again_N.argmax())].id
         raise ValueError(
-            f"{source}: the id {shorten(row_id)!r} appears more than once in data.id_column {column!r} "
+            f"{source}: the id {excerpt(row_id)!r} appears more than once in data.id_column {column!r} "
             f"({int(again_N.sum())} rows repeat an id); leave data.id_column out to number the rows"
         )
 

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from labeltune.recipe import DataSettings
-from labeltune.terminal import printable
+from labeltune.text import excerpt, listed
 
 Row = dict[str, Any]
 """One row as read, by column name."""
@@ -18,8 +18,6 @@ COLUMN_LIMIT = 10_000
 """A table of more columns is taken for something else; every row would cost memory for all of them."""
 TEXT_LIMIT = 16 * 2**20
 """A text of more characters is taken for something else than a text."""
-VALUE_WIDTH = 60
-"""A value is cut to so many characters where it is shown."""
 
 
 class BadRow(ValueError):
@@ -27,7 +25,7 @@ class BadRow(ValueError):
 
     def __init__(self, reason: str, value: object = "") -> None:
         self.reason = reason
-        self.value = shorten(value)
+        self.value = excerpt(value)
         super().__init__(f"{reason} {self.value}".rstrip())
 
 
@@ -80,7 +78,7 @@ def bounded(row: Row) -> Row | BadRow:
     if count_characters(list(row.values())) <= TEXT_LIMIT:
         return row
     longest = max(row, key=lambda name: count_characters(row[name]))
-    return BadRow(f"more than {TEXT_LIMIT:,} characters, most in {shorten(longest)!r}")
+    return BadRow(f"more than {TEXT_LIMIT:,} characters, most in {excerpt(longest)!r}")
 
 
 def count_characters(value: object) -> int:
@@ -96,36 +94,6 @@ def count_characters(value: object) -> int:
     return sum(map(count_characters, value)) if isinstance(value, list | tuple) else 1
 
 
-def shorten(value: object) -> str:
-    """A value's text on one line, cut to 60 characters.
-
-    >>> shorten("two\\nlines"), len(shorten("a" * 100))
-    ('two lines', 60)
-    """
-    text = printable(" ".join(str(value)[: 4 * VALUE_WIDTH].split()))
-    return text if len(text) <= VALUE_WIDTH else text[: VALUE_WIDTH - 3] + "..."
-
-
-def listed(values: Iterable[object], most: int = 20) -> str:
-    """The values with commas between them, at most so many.
-
-    >>> listed("abc"), listed("abc", most=2)
-    ('a, b, c', 'a, b and 1 more')
-    """
-    texts = [shorten(value) for value in values]
-    more = f" and {len(texts) - most} more" if len(texts) > most else ""
-    return ", ".join(texts[:most]) + more
-
-
-def counted(number: int, noun: str) -> str:
-    """A number with its noun.
-
-    >>> counted(1, "row"), counted(8842, "row")
-    ('1 row', '8,842 rows')
-    """
-    return f"{number:,} {noun}{'' if number == 1 else 's'}"
-
-
 def check_header(where: str, header: Sequence[str]) -> None:
     """See that a table's columns have names of their own, and are not too many.
 
@@ -136,7 +104,7 @@ def check_header(where: str, header: Sequence[str]) -> None:
         raise ValueError(f"{where}: {len(header):,} columns; at most {COLUMN_LIMIT:,} are read, so leave some out")
     twice = next((name for name, count in Counter(header).items() if count > 1), None)
     if twice is not None:
-        raise ValueError(f"{where}: the header names the column {shorten(twice)!r} twice; rename one of them")
+        raise ValueError(f"{where}: the header names the column {excerpt(twice)!r} twice; rename one of them")
 
 
 def check_columns(where: str, needed: Iterable[str], present: Iterable[str]) -> None:

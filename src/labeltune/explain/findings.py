@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from labeltune.judge.paired import holm
-from labeltune.judge.wording import count, listed, percent, printable
+from labeltune.text import count, joined, percent, printable
 
 Summary = Mapping[str, Any]
 
@@ -43,7 +43,7 @@ def _gain(summary: Summary) -> Iterator[tuple[str, str]]:
         yield "accuracy fell", comparison["sentence"]
     unbeaten = [one["name"] for one in summary["baselines"] if not one["beaten"]]
     if unbeaten:
-        yield "baseline not beaten", f"The tuned model has not shown to be better than {printable(listed(unbeaten))}."
+        yield "baseline not beaten", f"The tuned model has not shown to be better than {printable(joined(unbeaten))}."
 
 
 def _data(data: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
@@ -63,12 +63,12 @@ def _labels(summary: Summary) -> Iterator[tuple[str, str]]:
     never = [label for label, share in after["predicted_share"].items() if not share and after["gold_share"][label]]
     if never:
         rows = sum(after["per_label"][label]["support"] for label in never)
-        names = printable(listed(never))
+        names = printable(joined(never))
         yield "label never answered", f"The tuned model never answers {names}, though {count(rows, 'row')} are."
     generated = summary["agreement"]["after"] is not None
     silent = [label for label in never if generated and not summary["before"]["predicted_share"][label]]
     if silent:
-        names = printable(listed(silent))
+        names = printable(joined(silent))
         yield (
             "word never written",
             f"Neither model ever writes the word for {names}; look at its spelling in the prompt.",

@@ -50,14 +50,14 @@ def moving_words(classifier: Classifier, examples: Sequence[Example], ask: Ask) 
     rest = iter(ask("shortened", shortened))
     found = []
     for example, whole, own in zip(examples, full, pieces, strict=True):
-        answer = likeliest(whole)
+        answer = whole.likeliest
         gradients = piece_gradients(classifier, example, own, answer)
         records = []
         for (column, start, end), gradient, without in zip(
             own, gradients, itertools.islice(rest, len(own)), strict=True
         ):
             effect = _log_odds(whole.probabilities[answer]) - _log_odds(without.probabilities[answer])
-            said = likeliest(without)
+            said = without.likeliest
             records.append(
                 {
                     "column": column, "start": start, "end": end, "effect": round(effect, 3),
@@ -124,7 +124,7 @@ def answer_states(
         so_far: batches that have been looked at already, to which the others are added.
         check: called after each batch; may raise.
     """
-    by_labels = settings.model_copy(update={"mode": "labels"})
+    by_labels = settings.in_mode("labels")
     seen: list[torch.Tensor] = []
 
     def look(_module: torch.nn.Module, inputs: tuple[torch.Tensor, ...], _output: torch.Tensor) -> None:
@@ -175,11 +175,6 @@ def nearest(
         [(int(place), round(float(row[place]), 4)) for place in places]
         for row, places in zip(similarity, order, strict=True)
     ]
-
-
-def likeliest(row: Prediction) -> str:
-    """The label with the highest probability."""
-    return max(row.probabilities.items(), key=lambda item: item[1])[0]
 
 
 def _pieces(example: Example) -> list[tuple[str, int, int]]:

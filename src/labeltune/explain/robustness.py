@@ -8,8 +8,8 @@ from typing import Any
 
 from labeltune.judge.metrics import wilson_interval
 from labeltune.judge.paired import mcnemar_p
-from labeltune.judge.wording import count, p_value, percent
 from labeltune.rows import Prediction
+from labeltune.text import count, p_value, percent
 
 
 def judge_variant(
@@ -54,7 +54,7 @@ def judge_variant(
 
 
 def _likeliest(row: Prediction) -> Prediction:
-    return replace(row, predicted=max(row.probabilities.items(), key=lambda item: item[1])[0])
+    return replace(row, predicted=row.likeliest)
 
 
 def _sentence(result: Mapping[str, Any]) -> str:

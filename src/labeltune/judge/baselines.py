@@ -9,8 +9,8 @@ from typing import Any
 
 from labeltune.judge.metrics import wilson_interval
 from labeltune.judge.paired import compare, holm
-from labeltune.judge.wording import count, listed, percent, points
 from labeltune.rows import Prediction
+from labeltune.text import count, joined, percent, points
 
 
 def against_baselines(
@@ -60,10 +60,10 @@ def baselines_sentence(records: Sequence[Mapping[str, Any]]) -> str:
     beaten = [f"{one['name']} ({percent(one['accuracy'])}) by {points(one['gain']).lstrip('+')}" for one in records
               if one["beaten"]]  # fmt: skip
     if beaten:
-        parts.append(f"It beats {listed(beaten)} points.")
+        parts.append(f"It beats {joined(beaten)} points.")
     unbeaten = [f"{one['name']} ({percent(one['accuracy'])})" for one in records if not one["beaten"]]
     if unbeaten:
-        parts.append(f"It has not shown to be better than {listed(unbeaten)}.")
+        parts.append(f"It has not shown to be better than {joined(unbeaten)}.")
     return " ".join(parts)
 
 
@@ -77,7 +77,7 @@ def agreement(predictions: Sequence[Prediction]) -> dict[str, Any] | None:
     """
     if not predictions or any(row.generated is None for row in predictions):
         return None
-    likeliest = [max(row.probabilities.items(), key=lambda item: item[1])[0] for row in predictions]
+    likeliest = [row.likeliest for row in predictions]
     rows = len(predictions)
     agree = sum(row.predicted == label for row, label in zip(predictions, likeliest, strict=True))
     by_text = sum(row.correct for row in predictions) / rows

@@ -11,7 +11,7 @@ from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
-from labeltune.judge.wording import (
+from labeltune.text import (
     MISSING,
     capitalised,
     count,

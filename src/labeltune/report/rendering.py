@@ -7,10 +7,9 @@ import re
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
-from labeltune.judge import wording
+from labeltune import text as wording
 from labeltune.judge.calibration import temperature_text
 from labeltune.judge.table import cost
-from labeltune.report.browse import lines
 from labeltune.report.examples import gold_probability
 
 
@@ -26,7 +25,7 @@ def environment() -> Environment:
     for function in (
         wording.percent, wording.points, wording.signed, wording.interval, wording.points_interval, wording.number,
         wording.duration, wording.count, wording.capitalised, wording.printable, wording.shorten, wording.p_value,
-        wording.epoch_name, gold_probability, temperature_text, cost, tied, lines,
+        wording.epoch_name, gold_probability, temperature_text, cost, tied, wording.printable_lines,
     ):  # fmt: skip
         found.filters[function.__name__] = function
     found.filters["md"] = escape_markdown
@@ -67,7 +66,7 @@ def fenced(text: object) -> Markup:
     ````
     """
     fence = "`" * max(3, max((len(run) for run in re.findall("`+", str(text))), default=0) + 1)
-    return Markup(f"{fence}text\n{lines(text)}\n{fence}")
+    return Markup(f"{fence}text\n{wording.printable_lines(text)}\n{fence}")
 
 
 def tied(text: str) -> str:

@@ -15,6 +15,7 @@ from labeltune.model.classifier import Classifier
 from labeltune.model.memory import is_out_of_memory
 from labeltune.prompt import EncodedRows
 from labeltune.recipe import TrainSettings
+from labeltune.text import listed
 from labeltune.train.batches import (
     Batch,
     Shapes,
@@ -236,7 +237,7 @@ def _finished(one: _UnderWay, schedule: Schedule, before_s: float) -> Step:
     try:
         result = one.pending.result()
     except NotFiniteLossError as error:
-        places = _shorten(np.concatenate([batch.rows for batch in one.batches]))
+        places = listed(np.concatenate([batch.rows for batch in one.batches]))
         raise NotFiniteLossError(
             f"{error} at step {one.step}, training rows {places}; stopped before the optimiser, so the weights are as "
             f"after step {one.step - 1}; lower train.learning_rate, use bf16 instead of fp16, or look at these rows"
@@ -253,13 +254,3 @@ def _finished(one: _UnderWay, schedule: Schedule, before_s: float) -> Step:
         pass_rows=one.pass_rows,
         elapsed_s=time.perf_counter() - before_s,
     )
-
-
-def _shorten(rows: npt.NDArray[np.int64], most: int = 20) -> str:
-    """Row numbers for a message, counted from 0.
-
-    >>> _shorten(np.array([4, 7]))
-    '4, 7'
-    """
-    listed = ", ".join(str(row) for row in rows[:most])
-    return listed if len(rows) <= most else f"{listed} and {len(rows) - most} more"

@@ -1,11 +1,12 @@
-"""How numbers and foreign text are put into words, the same in the terminal, in summary.json and in the report."""
+"""How numbers and text from outside are put into words, the same in the terminal, in every file and in the report."""
 
 from __future__ import annotations
 
 import unicodedata
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 MISSING = "–"
+EXCERPT_WIDTH = 60
 _DIRECTION_MARKS = "\u061c\u200e\u200f\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069"
 
 
@@ -86,13 +87,24 @@ def count(how_many: int, noun: str, plural: str | None = None) -> str:
     return f"{how_many:,} {noun if how_many == 1 else plural or noun + 's'}"
 
 
-def listed(names: Sequence[str]) -> str:
-    """Names joined as in a sentence.
+def joined(names: Sequence[str]) -> str:
+    """Names as in a sentence.
 
-    >>> listed(["a"]), listed(["a", "b", "c"])
+    >>> joined(["a"]), joined(["a", "b", "c"])
     ('a', 'a, b and c')
     """
     return names[0] if len(names) == 1 else f"{', '.join(names[:-1])} and {names[-1]}"
+
+
+def listed(values: Iterable[object], most: int = 20) -> str:
+    """Values from outside with commas between them, at most so many, each cut to one short line.
+
+    >>> listed("abc"), listed("abc", most=2)
+    ('a, b, c', 'a, b and 1 more')
+    """
+    texts = [excerpt(value) for value in values]
+    more = f" and {len(texts) - most} more" if len(texts) > most else ""
+    return ", ".join(texts[:most]) + more
 
 
 def duration(seconds: float | None) -> str:
@@ -136,6 +148,25 @@ def printable(text: object) -> str:
     'a\\x1b[31mred next'
     """
     return "".join(_printable(character) for character in str(text))
+
+
+def printable_lines(text: object) -> str:
+    r"""`printable` that keeps line breaks, and no others than "\n".
+
+    >>> printable_lines("a\nb\x07")
+    'a\nb\\x07'
+    """
+    return "\n".join(printable(line) for line in str(text).splitlines())
+
+
+def excerpt(value: object) -> str:
+    """A value from outside on one line, cut to 60 characters, for a message.
+
+    >>> excerpt("two\\nlines"), len(excerpt("a" * 100))
+    ('two lines', 60)
+    """
+    text = printable(" ".join(str(value)[: 4 * EXCERPT_WIDTH].split()))
+    return text if len(text) <= EXCERPT_WIDTH else text[: EXCERPT_WIDTH - 3] + "..."
 
 
 def shorten(text: str, longest: int) -> str:
