@@ -14,7 +14,7 @@ from pathlib import Path
 
 import numpy as np
 
-from labeltune import run as pipeline
+from labeltune import pipeline
 from labeltune.data import load_rows
 from labeltune.recipe import DataSettings
 from labeltune.recipes import load_recipe

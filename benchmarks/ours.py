@@ -108,15 +108,16 @@ def measure(name: str, options: Options, profiles: Path | None) -> Measured:
 
 def load(recipe: Recipe, adapt: bool = True, fast: bool = True) -> Any:
     """The classifier as a run makes it; without `fast`, transformers' and peft's own modules."""
-    from labeltune.job import load_classifier, ready
+    from labeltune.job import load_plain
     from labeltune.model.adapter import add_adapter
+    from labeltune.model.ready import make_ready
     from labeltune.terminal import Terminal
 
     terminal = Terminal()
-    classifier, base = load_classifier(recipe, terminal)
+    classifier, base = load_plain(recipe, terminal)
     if adapt:
         classifier = replace(classifier, model=add_adapter(base.model, recipe.adapter, seed=0))
-    return ready(classifier, terminal) if fast else classifier
+    return make_ready(classifier)[0] if fast else classifier
 
 
 def steps_of(

@@ -86,10 +86,10 @@ def train_once(classifier: Any, recipe: Recipe, encoded: Any, work: Path, strate
     """A training, with a checkpoint after the last step whatever the strategy."""
     from labeltune.folder import RunFolder, create_folder
     from labeltune.identity import Identity
-    from labeltune.job import Job
+    from labeltune.job import EncodedSplit, Job
     from labeltune.monitor import Monitor
     from labeltune.terminal import Terminal
-    from labeltune.tuning import finish_saving, tune
+    from labeltune.train.tuning import finish_saving, tune
 
     recipe = recipe.model_copy(update={"train": recipe.train.model_copy(update={"save_strategy": strategy})})
     identity = Identity("benchmark", "", "", tuple(recipe.data.labels))
@@ -97,7 +97,7 @@ def train_once(classifier: Any, recipe: Recipe, encoded: Any, work: Path, strate
         folder = RunFolder(Path(temporary))
         create_folder(folder, recipe)
         job = Job(recipe, Terminal(), monitor, classifier, identity)
-        tuning = tune(job, folder, {}, {"train": encoded})
+        tuning = tune(job, folder, {"train": EncodedSplit((), encoded)})
         begun_s = time.perf_counter()
         finish_saving(tuning)
         left_s = time.perf_counter() - begun_s

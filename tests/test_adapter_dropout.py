@@ -10,6 +10,7 @@ import pytest
 import torch
 
 import labeltune.model.kernels
+from labeltune.folder import RunFolder
 from labeltune.model.linear import groups_of
 from labeltune.model.ready import make_ready, with_seeded_dropout
 from labeltune.train.checkpoint import load_checkpoint, newest_checkpoint
@@ -101,7 +102,7 @@ def test_a_resumed_run_drops_what_an_unbroken_one_does(tiny_model, examples, tmp
     expected = weights(classifier)
     train_until(stop, fresh, tmp_path)
     classifier, encoded, optimizer, schedule = fresh()
-    load_checkpoint(newest_checkpoint(tmp_path), classifier, optimizer)
+    load_checkpoint(newest_checkpoint(RunFolder(tmp_path)), classifier, optimizer)
     assert run_all(classifier, optimizer, encoded, schedule, stop + 1) == unbroken[stop:]
     assert torch.equal(weights(classifier), expected)
     assert int(classifier.draws.state) > 0

@@ -177,7 +177,7 @@ def test_what_is_in_an_output_folder_is_never_touched(verb, recipe_file, tmp_pat
 
 
 def test_a_mistake_of_ours_has_another_exit_code(verb, recipe_file, monkeypatch):
-    monkeypatch.setattr("labeltune.run.load_and_audit", lambda *_: 1 / 0)
+    monkeypatch.setattr("labeltune.pipeline.load_and_audit", lambda *_: 1 / 0)
     code, _, err = verb("run", recipe_file, "--dry-run")
     assert code == 1
     assert "ZeroDivisionError" in err

@@ -18,6 +18,7 @@ from labeltune.durable import (
     write_file,
     write_folder,
 )
+from labeltune.folder import RunFolder
 from labeltune.identity import Identity
 from labeltune.model.adapter import add_adapter
 from labeltune.recipe import AdapterSettings, TrainSettings
@@ -91,10 +92,10 @@ def test_wherever_a_save_fails_the_path_is_named_and_the_previous_checkpoint_loa
     trainee, tmp_path, monkeypatch, error
 ):
     classifier, optimizer = trainee
-    hold_checkpoint(tmp_path, classifier, optimizer, 1, losses=[0.5], identity=IDENTITY)()
+    hold_checkpoint(RunFolder(tmp_path), classifier, optimizer, 1, losses=[0.5], identity=IDENTITY)()
     with monkeypatch.context() as inside:
         log = record_calls(inside, lambda *_: None)
-        shutil.rmtree(hold_checkpoint(tmp_path, classifier, optimizer, 3)())
+        shutil.rmtree(hold_checkpoint(RunFolder(tmp_path), classifier, optimizer, 3)())
     calls = len(log)
     assert calls >= 19
     for number in range(calls):
@@ -102,10 +103,10 @@ def test_wherever_a_save_fails_the_path_is_named_and_the_previous_checkpoint_loa
             failing(monkeypatch, number, ERRORS[error]),
             pytest.raises(NotWrittenError, match=r"checkpoint-2.* could not be written \(") as caught,
         ):
-            hold_checkpoint(tmp_path, classifier, optimizer, 2, losses=[0.25], identity=IDENTITY)()
+            hold_checkpoint(RunFolder(tmp_path), classifier, optimizer, 2, losses=[0.25], identity=IDENTITY)()
         assert caught.value.errno == ERRORS[error]
         tidy(tmp_path)
-        newest = newest_checkpoint(tmp_path)
+        newest = newest_checkpoint(RunFolder(tmp_path))
         # the last call flushes the new name: what it names is whole by then
         assert newest.name == ("checkpoint-2" if number == calls - 1 else "checkpoint-1")
         state = load_checkpoint(newest, classifier, optimizer, IDENTITY)
@@ -165,17 +166,17 @@ def test_a_crash_between_the_two_renames_is_mended(tmp_path):
 
 def test_every_cut_and_every_flipped_bit_is_noticed(trainee, tmp_path):
     classifier, optimizer = trainee
-    hold_checkpoint(tmp_path, classifier, optimizer, 1, identity=IDENTITY)()
-    folder = hold_checkpoint(tmp_path, classifier, optimizer, 2, identity=IDENTITY)()
+    hold_checkpoint(RunFolder(tmp_path), classifier, optimizer, 1, identity=IDENTITY)()
+    folder = hold_checkpoint(RunFolder(tmp_path), classifier, optimizer, 2, identity=IDENTITY)()
     seed = 0
     print(f"seed {seed}")
     found = damage_everywhere(folder, random.Random(seed), cuts_per_file=60, flips=600)
     assert found.tried >= 800
     assert found.unnoticed == []
-    assert newest_checkpoint(tmp_path) == folder
+    assert newest_checkpoint(RunFolder(tmp_path)) == folder
     passed_over = []
     (folder / "adapter_model.safetensors").write_bytes(b"")
-    assert newest_checkpoint(tmp_path, passed_over.append).name == "checkpoint-1"
+    assert newest_checkpoint(RunFolder(tmp_path), passed_over.append).name == "checkpoint-1"
     assert "passed over checkpoint-2" in passed_over[0]
     assert "adapter_model.safetensors has 0 bytes instead of" in passed_over[0]
 
@@ -183,7 +184,7 @@ def test_every_cut_and_every_flipped_bit_is_noticed(trainee, tmp_path):
 @pytest.mark.parametrize("part", ["base", "tokenizer", "prompt", "labels"])
 def test_a_checkpoint_of_something_else_is_refused(trainee, tmp_path, part):
     classifier, optimizer = trainee
-    folder = hold_checkpoint(tmp_path, classifier, optimizer, 1, identity=IDENTITY)()
+    folder = hold_checkpoint(RunFolder(tmp_path), classifier, optimizer, 1, identity=IDENTITY)()
     other = replace(IDENTITY, **{part: ("green", "red", "blue") if part == "labels" else "f" * 64})
     with pytest.raises(ValueError, match=f"checkpoint-1 has another {part} .*here"):
         load_checkpoint(folder, classifier, optimizer, other)
@@ -192,7 +193,7 @@ def test_a_checkpoint_of_something_else_is_refused(trainee, tmp_path, part):
 
 def test_an_adapter_of_another_rank_is_refused(trainee, tmp_path, tiny_model):
     classifier, optimizer = trainee
-    folder = hold_checkpoint(tmp_path, classifier, optimizer, 1)()
+    folder = hold_checkpoint(RunFolder(tmp_path), classifier, optimizer, 1)()
     base = make_classifier(tiny_model, ANSWERS)
     wider = replace(base, model=add_adapter(base.model, AdapterSettings(r=4, target_modules=["q_proj"]), seed=0))
     with pytest.raises(ValueError, match=r"belongs to another adapter: .* is \(2, 32\) there and \(4, 32\) here"):

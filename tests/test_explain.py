@@ -29,6 +29,7 @@ from labeltune.explain.variants import (
 from labeltune.judge.paired import holm, mcnemar_p
 from labeltune.recipe import PromptSettings
 from labeltune.rows import Example, Prediction
+from labeltune.summary import ScoredVariant
 
 LABELS = ("yes", "no", "maybe")
 
@@ -269,8 +270,21 @@ def quiet_summary(**changes: Any) -> dict[str, Any]:
     }  # fmt: skip
 
 
+class Dotted(dict[str, Any]):
+    """A part of a summary, whose fields are attributes too."""
+
+    def __getattr__(self, name: str) -> Any:
+        return self[name]
+
+
+def dotted(value: Any) -> Any:
+    if isinstance(value, list):
+        return [dotted(one) for one in value]
+    return Dotted({name: dotted(one) for name, one in value.items()}) if isinstance(value, dict) else value
+
+
 def kinds(summary: dict[str, Any], data: dict[str, Any] | None = None) -> list[str]:
-    return [one["kind"] for one in find_facts(summary, data or {})]
+    return [one["kind"] for one in find_facts(dotted(summary), data or {})]
 
 
 def test_a_quiet_run_has_no_findings() -> None:
@@ -286,10 +300,10 @@ def test_each_planted_fact_is_named() -> None:
     assert kinds(quiet_summary(before=never, after=never, agreement=wrote))[1] == "word never written"
     chance = {**quiet_summary()["comparison"], "significant": False}
     assert kinds(quiet_summary(comparison=chance)) == ["gain is chance"]
-    assert kinds(quiet_summary(training={"mislabelled_rows": 5, "rows": 100})) == ["wrong labels"]
+    assert kinds(quiet_summary(training={"mislabelled_rows": 5, "rows": 100, "held_out": None})) == ["wrong labels"]
     for used, claim in ((True, "are likely to carry a wrong label"), (False, "may carry a wrong label, or be hard")):
         training = {"mislabelled_rows": 5, "rows": 100, "held_out": {"used": used}}
-        assert claim in find_facts(quiet_summary(training=training), {})[0]["sentence"]
+        assert claim in find_facts(dotted(quiet_summary(training=training)), {})[0]["sentence"]
     assert kinds(quiet_summary(overfitting={"found": True, "since_epoch": 3, "why": "x"})) == ["overfitting"]
     sharp = {"before": None, "after": {"found": True, "sentence": "Too sure."}}
     assert kinds(quiet_summary(calibration=sharp)) == ["miscalibrated"]
@@ -303,5 +317,6 @@ def test_each_planted_fact_is_named() -> None:
     usual = [answer(str(i), "yes", "yes") for i in range(60)]
     moved = [answer(str(i), "yes", "no" if i % 2 else "yes") for i in range(60)]
     about = {"name": "label words swapped", "keeps_label": True, "predictions": "x.jsonl"}
-    assert kinds(quiet_summary(robustness=[judge_variant(about, usual, moved)])) == ["answers move"]
+    scored = ScoredVariant.model_validate(judge_variant(about, usual, moved))
+    assert kinds(quiet_summary(robustness=[scored])) == ["answers move"]
     assert kinds(quiet_summary(robustness=[{**about, "predictions": None, "why_not": "no"}])) == []

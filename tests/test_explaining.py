@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 
-from labeltune import run as pipeline
+from labeltune import pipeline
 from labeltune.explain.probe import answer_states, moving_words, nearest, token_gradients
 from labeltune.model.ready import make_ready
 from labeltune.recipe import ScoreSettings

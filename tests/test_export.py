@@ -15,7 +15,7 @@ from huggingface_hub import ModelCard
 from markdown_it import MarkdownIt
 from transformers import AutoTokenizer
 
-from labeltune import run as pipeline
+from labeltune import pipeline
 from labeltune.export import export_task
 from labeltune.recipes import load_recipe
 from labeltune.report import write_card

@@ -10,14 +10,15 @@ from torch.nn.functional import cross_entropy
 from transformers import AutoModelForSequenceClassification, AutoTokenizer
 from transformers.loss.loss_utils import ForCausalLMLoss
 
-from labeltune import run as pipeline
+from labeltune import pipeline
 from labeltune.explain.probe import token_gradients
 from labeltune.export import export_task
-from labeltune.job import load_classifier, ready
+from labeltune.job import load_plain
 from labeltune.judge.runs import compare_runs
 from labeltune.model.adapter import add_adapter, trainable_parameters
 from labeltune.model.base import load_base
 from labeltune.model.head import head_modules
+from labeltune.model.ready import make_ready
 from labeltune.predict import find_subject, predict_file, score_split
 from labeltune.recipe import ModelSettings
 from labeltune.recipes import load_recipe
@@ -50,9 +51,9 @@ def recipe_of(recipe_file, folder, *settings):
 def make_job(recipe_file, folder, *settings):
     """A ready classifier with an adapter, and the encoded rows of the fixture's kind."""
     recipe = recipe_of(recipe_file, folder, *settings)
-    classifier, base = load_classifier(recipe, QUIET)
+    classifier, base = load_plain(recipe, QUIET)
     adapted = add_adapter(base.model, recipe.adapter, 0, base.head)
-    return recipe, ready(replace(classifier, model=adapted), QUIET)
+    return recipe, make_ready(replace(classifier, model=adapted))[0]
 
 
 def scored(classifier, recipe, examples):
@@ -64,10 +65,10 @@ def scored(classifier, recipe, examples):
 @pytest.mark.parametrize("family", FAMILIES)
 def test_scores_are_those_of_transformers_row_by_row(recipe_file, families, examples, family):
     recipe = recipe_of(recipe_file, families[family])
-    classifier, _ = load_classifier(recipe, QUIET)
+    classifier, _ = load_plain(recipe, QUIET)
     tokenizer = AutoTokenizer.from_pretrained(families[family])
     assert classifier.head.reads_last == (family in DECODERS)
-    for row in scored(ready(classifier, QUIET), recipe, examples[:8]):
+    for row in scored(make_ready(classifier)[0], recipe, examples[:8]):
         ids = tokenizer(TEMPLATE.format(**row.columns), return_tensors="pt").input_ids
         with torch.no_grad():
             expected = classifier.inner(input_ids=ids).logits.softmax(-1)[0]
@@ -107,7 +108,7 @@ def test_a_decoders_rows_are_packed_and_its_loss_and_gradients_are_those_of_padd
 ):
     _, packed = make_job(recipe_file, families[family])
     recipe = recipe_of(recipe_file, families[family])
-    classifier, base = load_classifier(recipe, QUIET)
+    classifier, base = load_plain(recipe, QUIET)
     padded = replace(classifier, model=add_adapter(base.model, recipe.adapter, 0, base.head))
     assert packed.packed
     assert not padded.packed
@@ -166,7 +167,7 @@ def test_a_whole_run_learns_is_reported_and_serves(runs, tmp_path, family):
     assert (folder.path / "report.html").is_file()
     assert "classification head" in (folder.adapter / "README.md").read_text()
     metrics = score_split(find_subject(str(folder.path), None, False, []), "test", tmp_path / "again.jsonl", QUIET)
-    assert metrics["accuracy"] == summary["after"]["accuracy"]
+    assert metrics.accuracy == summary["after"]["accuracy"]
     source = write_jsonl(tmp_path / "new.jsonl", make_rows(5, 7))
     assert predict_file(folder.path, source, tmp_path / "new.csv", QUIET) == 5
 
@@ -185,7 +186,7 @@ def test_plain_peft_loads_the_adapter_and_answers_alike(runs, families, family):
 
 
 def test_both_heads_are_compared_on_the_same_rows(runs):
-    result = compare_runs(runs["words"].path, runs["phi"].path, runs["bert"].path)
+    result = compare_runs(runs["words"].path, runs["phi"].path, runs["bert"].path).to_json()
     assert "head" in str(result)
 
 
@@ -334,7 +335,7 @@ def test_the_padding_is_never_read_as_the_last_token(recipe_file, families, exam
     """transformers seeks the last token that is not `pad_token_id`: padded otherwise, or with that id in the text, it
     reads another place. A row's answer then depends on the rows beside it."""
     recipe = recipe_of(recipe_file, families["llama"])
-    classifier, _ = load_classifier(recipe, QUIET)
+    classifier, _ = load_plain(recipe, QUIET)
     encoded = classifier.prompter.encode_rows(examples[:6])
     rows = [encoded.prompt(row) for row in range(6)]
     last = [np.array([len(row) - 1]) for row in rows]

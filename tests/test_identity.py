@@ -6,7 +6,7 @@ import shutil
 import pytest
 from safetensors.torch import load_file, save_file
 
-from labeltune import run as pipeline
+from labeltune import pipeline
 from labeltune.predict import find_subject, predict_file, score_split
 from labeltune.recipes import load_recipe
 from labeltune.terminal import Terminal

@@ -10,8 +10,8 @@ import pytest
 import torch
 from reliability.harness import differences
 
-from labeltune import cli
-from labeltune import run as pipeline
+from labeltune import cli, pipeline
+from labeltune.folder import RunFolder
 from labeltune.model.adapter import add_adapter
 from labeltune.model.base import load_base
 from labeltune.model.classifier import Classifier
@@ -152,7 +152,7 @@ def test_a_resumed_run_keeps_to_the_smaller_passes_bit_for_bit(recipe_file, tmp_
     full = False
     with pytest.raises(Stopped):
         pipeline.run(recipe, QUIET, tmp_path / "parts", stop=StoppedAfter(2 + 3 + 2))
-    state = read_state(newest_checkpoint(tmp_path / "parts"))
+    state = read_state(newest_checkpoint(RunFolder(tmp_path / "parts")))
     assert (state["step"], state["pass_rows"]) == (3, 4)
     monkeypatch.undo()  # there is room again, and yet
     parts = pipeline.run(recipe, QUIET, tmp_path / "parts", resume=True)
@@ -200,7 +200,7 @@ def test_a_single_row_too_many_says_what_to_change(recipe_file, tmp_path, monkey
     assert "error: memory ran out at step 9 with a single row of up to" in message
     assert "set model.memory to lean" in message
     assert "Traceback" not in message
-    assert newest_checkpoint(tmp_path / "run").name == "checkpoint-6"
+    assert newest_checkpoint(RunFolder(tmp_path / "run")).name == "checkpoint-6"
 
 
 def test_a_lack_of_memory_in_the_optimiser_is_not_tried_again(tiny_model, examples, monkeypatch):

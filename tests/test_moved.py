@@ -9,7 +9,7 @@ import time
 import pytest
 from reliability.harness import differences
 
-from labeltune import run as pipeline
+from labeltune import pipeline
 from labeltune.recipes import load_recipe
 from labeltune.stopping import Stopped
 from labeltune.terminal import Terminal

@@ -8,9 +8,9 @@ import torch
 from reliability.harness import differences
 from safetensors.torch import load_file
 
-from labeltune import cli
-from labeltune import run as pipeline
+from labeltune import cli, pipeline
 from labeltune.durable import verify_folder
+from labeltune.folder import RunFolder
 from labeltune.recipes import load_recipe
 from labeltune.score import NotFiniteScoreError
 from labeltune.terminal import Terminal
@@ -86,7 +86,7 @@ def test_nan_at_any_step_stops_before_it_and_the_last_checkpoint_is_sound(
     logged = [json.loads(line) for line in steps.read_text().splitlines()] if steps.is_file() else []
     assert [line["step"] for line in logged] == list(range(1, step))
     assert all(line["loss"] > 0 for line in logged)
-    newest = newest_checkpoint(tmp_path / "run")
+    newest = newest_checkpoint(RunFolder(tmp_path / "run"))
     if step <= SAVED_EVERY:
         assert newest is None
     else:
@@ -133,7 +133,7 @@ def test_twenty_overflows_in_a_row_stop_the_run(recipe_file, tmp_path, monkeypat
     recipe = load_recipe(str(recipe_file), [*SETTINGS, "train.fp16=true", "train.max_steps=40"])
     with pytest.raises(ValueError, match="float16 gradients overflowed 20 steps in a row at step 20"):
         pipeline.run(recipe, QUIET, tmp_path / "run")
-    assert newest_checkpoint(tmp_path / "run").name == "checkpoint-18"
+    assert newest_checkpoint(RunFolder(tmp_path / "run")).name == "checkpoint-18"
 
 
 def test_scores_that_are_no_numbers_are_no_answers(recipe_file, tmp_path, monkeypatch):

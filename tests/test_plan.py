@@ -9,10 +9,10 @@ from typer.testing import CliRunner
 
 from labeltune import cli, plan
 from labeltune.data import load_rows
-from labeltune.job import load_classifier
+from labeltune.disk_space import MIB, needed_bytes
+from labeltune.job import load_plain
 from labeltune.model.adapter import add_adapter, count_parameters
 from labeltune.recipes import load_recipe
-from labeltune.room import MIB, needed_bytes
 from labeltune.score.generate import generate_texts
 from labeltune.terminal import Terminal
 from tiny import make_families, make_recipe
@@ -41,7 +41,7 @@ def make_plan(tmp_path, folder, *overrides):
 def test_two_small_models_tell_what_a_deep_one_needs(tmp_path, tiny_model):
     folder = deeper(AutoConfig.from_pretrained(tiny_model), tiny_model, tmp_path / "deep", layers=14)
     recipe, found = make_plan(tmp_path, folder)
-    classifier, base = load_classifier(recipe, SILENT)
+    classifier, base = load_plain(recipe, SILENT)
     trainable = count_parameters(add_adapter(base.model, recipe.adapter, 0)).trainable
     encoded = {name: classifier.prompter.encode_rows(split.rows) for name, split in load_rows(recipe.data).items()}
     assert found["disk_mib"] == round(needed_bytes(recipe, trainable, encoded) / MIB)

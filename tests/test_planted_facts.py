@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 import yaml
 
-from labeltune import run as pipeline
+from labeltune import pipeline
 from labeltune.recipes import load_recipe
 from labeltune.report import write_report
 from labeltune.rows import Prediction, read_predictions, write_predictions

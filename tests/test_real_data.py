@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from labeltune import run as pipeline
+from labeltune import pipeline
 from labeltune.data import audit, load_rows
 from labeltune.recipe import DataSettings
 from labeltune.recipes import load_recipe

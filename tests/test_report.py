@@ -19,15 +19,16 @@ from markdown_it import MarkdownIt
 from rich.console import Console
 
 from labeltune.explain.choose import choose_examples
-from labeltune.finish import write_summary
 from labeltune.folder import RunFolder
 from labeltune.judge.paired import match_rows
 from labeltune.judge.runs import compare_runs
 from labeltune.judge.table import comparison_table, runs_table, scores_table
+from labeltune.pipeline import write_summary
 from labeltune.report import write_report
 from labeltune.report.contents import read_contents
 from labeltune.report.examples import explain_examples
 from labeltune.rows import Prediction, read_predictions, write_predictions
+from labeltune.summary import Scores, Summary
 
 SUBJECTS = ["A potter", "Two sailors", "An old tailor", "The choir", "A beekeeper", "Three painters"]
 VERBS = ["wait beside", "walk past", "clean", "look at", "carry paint to", "argue about"]
@@ -116,7 +117,7 @@ def build_run(folder: Path, rows: int = 600, seed: int = 0, labels: tuple[str, .
 
 
 def judge_again(folder: Path) -> dict[str, Any]:
-    return write_summary(RunFolder(folder))
+    return write_summary(RunFolder(folder)).to_json()
 
 
 def _write_explanation(rng: np.random.Generator, folder: Path, rows: list) -> None:
@@ -346,8 +347,8 @@ def test_broken_files_are_said(tmp_path: Path) -> None:
         out.write('{"t_s": 19')
     write_report(folder)
     text = Page(folder / "report.html").text
-    assert "environment.json could not be read: Expecting" in text
-    assert "data.json could not be read: it holds no JSON object" in text
+    assert "environment.json is not JSON (Expecting" in text
+    assert "data.json holds no JSON object" in text
     assert "hardware.jsonl: 1 of 639 lines could not be read" in text
 
 
@@ -371,7 +372,7 @@ def test_a_machine_without_a_gpu_has_no_gpu_charts(tmp_path: Path) -> None:
     text = Page(folder / "report.html").text
     assert "CPU load" in text
     assert "GPU load" not in text
-    assert "cost" not in plain(show(comparison_table(summary)))
+    assert "cost" not in plain(show(comparison_table(Summary.model_validate(summary))))
 
 
 def hostile_run(folder: Path) -> Path:
@@ -469,8 +470,8 @@ def test_hostile_text_stays_text_in_markdown(tmp_path: Path) -> None:
 
 def test_hostile_text_cannot_drive_the_terminal(tmp_path: Path) -> None:
     folder = hostile_run(tmp_path / "run")
-    shown = show(comparison_table(json.loads((folder / "summary.json").read_text()), HOSTILE))
-    shown += show(runs_table({**compare_runs(folder, folder), "runs": [HOSTILE, HOSTILE]}))
+    shown = show(comparison_table(Summary.model_validate_json((folder / "summary.json").read_text()), HOSTILE))
+    shown += show(runs_table(compare_runs(folder, folder).model_copy(update={"runs": [HOSTILE, HOSTILE]})))
     assert "\x1b[31m" not in shown
     assert "[red]x[/red]" in plain(shown)
     assert "\x1b" not in plain(shown)
@@ -480,7 +481,7 @@ def test_hostile_text_cannot_drive_the_terminal(tmp_path: Path) -> None:
 def test_the_table_fits_the_terminal(tmp_path: Path, labels: tuple[str, ...]) -> None:
     folder = build_run(tmp_path / "run", rows=300, labels=labels)
     summary = json.loads((folder / "summary.json").read_text())
-    lines = plain(show(comparison_table(summary, "pairs"))).splitlines()
+    lines = plain(show(comparison_table(Summary.model_validate(summary), "pairs"))).splitlines()
     assert max(len(line) for line in lines) <= 100
     assert len(lines) <= 46
     text = "\n".join(lines)
@@ -515,7 +516,7 @@ def test_the_table_of_two_runs(finished: Path, tmp_path: Path) -> None:
 
 def test_the_table_of_one_model(finished: Path) -> None:
     scores = json.loads((finished / "summary.json").read_text())["after"]
-    text = plain(show(scores_table(scores, "test")))
+    text = plain(show(scores_table(Scores.model_validate(scores), "test")))
     assert f"{scores['accuracy'] * 100:.1f} %" in text
     assert "600 rows of the test split" in text
     assert f"{scores['per_label']['neutral']['recall']:.3f}" in text

@@ -11,13 +11,13 @@ import torch
 from peft import PeftModel
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
-from labeltune import job, tuning
-from labeltune import run as pipeline
+from labeltune import job, pipeline
 from labeltune.durable import NotWrittenError
 from labeltune.predict import find_subject, predict_file, score_split
 from labeltune.recipes import load_recipe
 from labeltune.rows import read_predictions
 from labeltune.terminal import Terminal
+from labeltune.train import tuning
 from tiny import ANSWERS, COLOURS, TEMPLATE, make_rows, write_jsonl
 
 QUIET = Terminal(quiet=True)
@@ -124,7 +124,7 @@ def test_the_chosen_checkpoint_is_the_one_that_scored_the_test_rows(recipe_file,
 
 def test_the_base_is_scored_by_the_same_model_with_its_adapter_off(finished, tmp_path):
     metrics = score_split(find_subject(str(finished.path), None, True, []), "test", tmp_path / "base.jsonl", QUIET)
-    assert metrics["accuracy"] == finished.read("summary.json")["before"]["accuracy"]
+    assert metrics.accuracy == finished.read("summary.json")["before"]["accuracy"]
     for one, other in zip(
         read_predictions(finished.predictions("base-test")), read_predictions(tmp_path / "base.jsonl"), strict=True
     ):
@@ -146,10 +146,10 @@ def test_a_resumed_run_leaves_what_an_unbroken_one_leaves(recipe_file, tmp_path,
 
     real = job.score_to_file
 
-    def score_and_die(work, examples, encoded, path, **options):
+    def score_and_die(work, split, path, **options):
         if stop_after == "scoring" and path.stem == "epoch-2-validation":
             raise Killed
-        real(work, examples, encoded, path, **options)
+        real(work, split, path, **options)
         if stop_after == "base-test" and path.stem == "base-test":
             raise Killed
 

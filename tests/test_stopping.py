@@ -10,8 +10,7 @@ import numpy as np
 import pytest
 from reliability.harness import differences
 
-from labeltune import cli, score
-from labeltune import run as pipeline
+from labeltune import cli, pipeline, score
 from labeltune.lock import LOCK, InUseError, only_run
 from labeltune.recipes import load_recipe
 from labeltune.score import ScoredBatch

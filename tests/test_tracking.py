@@ -5,8 +5,7 @@ from importlib.util import find_spec
 
 import pytest
 
-from labeltune import run as pipeline
-from labeltune import tracking
+from labeltune import pipeline, tracking
 from labeltune.folder import RunFolder
 from labeltune.recipes import load_recipe
 from labeltune.stopping import Stopped
@@ -115,7 +114,7 @@ def test_a_trackers_failure_is_said_once_and_costs_the_run_nothing(recipe_file, 
 
 def test_what_a_tracker_prints_does_not_come_among_the_results(fake, tmp_path, capsys):
     fake("wandb", "print('hello')\n" + RECORDER)
-    with tracking.tracking(["wandb"], Tracked("a", tmp_path, {"train": {"seed": 0}}), QUIET) as track:
+    with tracking.tracking(["wandb"], Tracked("a", RunFolder(tmp_path), {"train": {"seed": 0}}), QUIET) as track:
         track({"loss": 1.0}, 1)
     assert capsys.readouterr().out == ""
 
@@ -123,7 +122,7 @@ def test_what_a_tracker_prints_does_not_come_among_the_results(fake, tmp_path, c
 def test_a_tracker_that_hangs_is_left(fake, tmp_path, monkeypatch, capsys):
     fake("wandb", "import threading\ndef init(**_): threading.Event().wait()")
     monkeypatch.setattr(tracking, "PATIENCE_S", 0.2)
-    with tracking.tracking(["wandb"], Tracked("a", tmp_path, {}), Terminal()) as track:
+    with tracking.tracking(["wandb"], Tracked("a", RunFolder(tmp_path), {}), Terminal()) as track:
         track({"loss": 1.0}, 1)
     assert "wandb was left after 0.2 s" in capsys.readouterr().err
 
@@ -153,7 +152,7 @@ def test_an_unknown_tracker_is_refused(recipe_file):
 
 def test_figures_that_are_no_numbers_are_left_out(fake, tmp_path):
     record = fake("trackio")
-    with tracking.tracking(["trackio"], Tracked("a", tmp_path, {"train": {"seed": 0}}), QUIET) as track:
+    with tracking.tracking(["trackio"], Tracked("a", RunFolder(tmp_path), {"train": {"seed": 0}}), QUIET) as track:
         track({"a": 1, "b": None, "c": float("nan"), "d": 0.5}, 3)
     assert told(record)[1] == ["log", {"a": 1, "d": 0.5}, 3]
 

@@ -6,6 +6,7 @@ import pytest
 import torch
 
 from labeltune.durable import DamagedError
+from labeltune.folder import RunFolder
 from labeltune.model.adapter import add_adapter, trainable_parameters
 from labeltune.model.base import load_base
 from labeltune.model.classifier import Classifier
@@ -338,7 +339,7 @@ def train_until(stop, fresh, folder, **held):
     classifier, encoded, optimizer, schedule = fresh()
     for step in begin(classifier, optimizer, encoded, schedule):
         if step.step == stop:
-            hold_checkpoint(folder, classifier, optimizer, stop, **held)()
+            hold_checkpoint(RunFolder(folder), classifier, optimizer, stop, **held)()
             break
 
 
@@ -356,7 +357,7 @@ def test_a_resumed_run_ends_bit_for_bit_where_an_unbroken_one_does(tiny_model, e
 
     train_until(stop, fresh, tmp_path, losses=[1.5])
     classifier, encoded, optimizer, schedule = fresh()
-    state = load_checkpoint(newest_checkpoint(tmp_path), classifier, optimizer)
+    state = load_checkpoint(newest_checkpoint(RunFolder(tmp_path)), classifier, optimizer)
     assert (state["step"], state["losses"]) == (stop, [1.5])
     resumed = run_all(classifier, optimizer, encoded, schedule, stop + 1)
     assert resumed == unbroken[stop:]
@@ -367,17 +368,17 @@ def test_rotation_keeps_the_best_and_the_last(tiny_model, tmp_path):
     classifier = make_trainee(tiny_model)
     optimizer, _ = make_optimizer(classifier)
     for step in (5, 10, 15, 20):
-        hold_checkpoint(tmp_path, classifier, optimizer, step)()
-    remove_old_checkpoints(tmp_path, 2, keep=[5, 20])
+        hold_checkpoint(RunFolder(tmp_path), classifier, optimizer, step)()
+    remove_old_checkpoints(RunFolder(tmp_path), 2, keep=[5, 20])
     assert sorted(p.name for p in tmp_path.iterdir()) == ["checkpoint-20", "checkpoint-5"]
-    remove_old_checkpoints(tmp_path, None, keep=[])
+    remove_old_checkpoints(RunFolder(tmp_path), None, keep=[])
     assert len(list(tmp_path.iterdir())) == 2
 
 
 def test_a_checkpoint_of_another_adapter_is_refused(tiny_model, tmp_path):
     classifier = make_trainee(tiny_model, adapter=AdapterSettings(r=4, target_modules=["fc1"]))
     optimizer, _ = make_optimizer(classifier)
-    folder = hold_checkpoint(tmp_path, classifier, optimizer, 1)()
+    folder = hold_checkpoint(RunFolder(tmp_path), classifier, optimizer, 1)()
     other = make_trainee(tiny_model)
     with pytest.raises(ValueError, match="belongs to another adapter"):
         load_checkpoint(folder, other, make_optimizer(other)[0])

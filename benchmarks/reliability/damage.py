@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from labeltune.durable import DamagedError, verify_folder
+from labeltune.folder import RunFolder
 from labeltune.train.checkpoint import newest_checkpoint
 
 
@@ -70,7 +71,7 @@ def main() -> None:
     print(f"seed {args.seed}")
     with tempfile.TemporaryDirectory() as work:
         run = Harness(Path(work)).whole
-        newest = newest_checkpoint(run)
+        newest = newest_checkpoint(RunFolder(run))
         assert newest is not None
         begun_s = time.perf_counter()
         found = damage_everywhere(newest, random.Random(args.seed), None, args.flips)
@@ -78,7 +79,7 @@ def main() -> None:
         print(f"{found.tried:,} damages of {files} files in {time.perf_counter() - begun_s:.0f} s")
         print(f"{len(found.unnoticed)} unnoticed", *found.unnoticed[:20], sep="\n  ")
         (newest / "trainer_state.json").write_bytes(b"")
-        before = newest_checkpoint(run, print)
+        before = newest_checkpoint(RunFolder(run), print)
         assert before is not None
         print(f"then {before.name} is taken")
         sys.exit(bool(found.unnoticed))

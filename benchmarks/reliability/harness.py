@@ -16,7 +16,7 @@ import torch
 
 import labeltune.judge.table
 import labeltune.predict
-import labeltune.tuning  # noqa: F401
+import labeltune.train.tuning  # noqa: F401
 from labeltune import cli
 from tiny import make_model, make_recipe
 

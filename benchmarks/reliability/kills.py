@@ -27,6 +27,7 @@ import pytest
 
 from faults import die_at, record_calls
 from labeltune.durable import PARTIAL
+from labeltune.folder import RunFolder
 from labeltune.train.checkpoint import newest_checkpoint
 from reliability.harness import SAVE_STEPS, Harness
 
@@ -96,7 +97,7 @@ class Kills:
             return []
         lines = steps.read_text().splitlines(keepends=True)
         last = max((json.loads(line)["step"] for line in lines if line.endswith("\n")), default=0)
-        newest = newest_checkpoint(out)
+        newest = newest_checkpoint(RunFolder(out))
         lost = last - (int(newest.name.removeprefix("checkpoint-")) if newest else 0)
         being_written = self.harness.gpu is not None and any(out.glob(f".*{PARTIAL}"))
         return [f"{lost} steps lost"] if lost > SAVE_STEPS + (last % SAVE_STEPS if being_written else 0) else []
@@ -127,7 +128,7 @@ class Kills:
 
 def _watch_saves(watch: Callable[[int, str, tuple[Any, ...]], None]) -> None:
     """From now on, in this process, watch the calls that saves make; they are counted through all of them."""
-    from labeltune import tuning
+    from labeltune.train import tuning
 
     real_hold, patch, counter = tuning.hold_checkpoint, pytest.MonkeyPatch(), itertools.count()
 

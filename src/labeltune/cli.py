@@ -49,8 +49,9 @@ def run(
 
     settings = load_recipe(recipe, overrides)
     prepare_libraries()
-    from labeltune import run as pipeline
+    from labeltune import pipeline
     from labeltune.data import check_leakage
+    from labeltune.folder import SUMMARY
     from labeltune.stopping import Stop
     from labeltune.terminal import Terminal
 
@@ -64,7 +65,7 @@ def run(
     with Stop().catching() as stop:
         folder = pipeline.run(settings, terminal, out, resume, stop)
     if as_json:
-        _print_json({"run": str(folder.path), **folder.read("summary.json")})
+        _print_json({"run": str(folder.path), **folder.read(SUMMARY)})
 
 
 @app.command()
@@ -86,7 +87,7 @@ def score(  # noqa: PLR0913, PLR0917 (its options)
     terminal = Terminal(quiet=as_json)
     metrics = score_split(find_subject(recipe, adapter, base, overrides), split, out, terminal)
     if as_json:
-        _print_json(metrics)
+        _print_json(metrics.to_json())
     terminal.show(scores_table(metrics, split))
 
 
@@ -106,10 +107,15 @@ def compare(
 
     terminal = Terminal(quiet=as_json)
     runs = [open_finished(path).path for path in run_folders]
-    result = judge_run(runs[0]) if len(runs) == 1 else compare_runs(*runs)
+    if len(runs) == 1:
+        judgement = judge_run(runs[0])
+        result, table = judgement.to_json(), comparison_table(judgement)
+    else:
+        comparison = compare_runs(*runs)
+        result, table = comparison.to_json(), runs_table(comparison)
     if as_json:
         _print_json(result)
-    terminal.show(comparison_table(result) if len(runs) == 1 else runs_table(result))
+    terminal.show(table)
 
 
 @app.command()
@@ -117,8 +123,8 @@ def report(
     run_folder: Annotated[Path, typer.Argument(metavar="RUN", help="A run folder.")],
 ) -> None:
     """Judge a run again from its files, and write its summary and report anew."""
-    from labeltune.finish import finish
     from labeltune.folder import open_finished
+    from labeltune.pipeline import finish
     from labeltune.terminal import Terminal
 
     finish(open_finished(run_folder), Terminal())

@@ -10,7 +10,7 @@ from typing import Any
 
 import yaml
 
-from labeltune.folder import RunFolder, open_finished
+from labeltune.folder import ENVIRONMENT, RunFolder, open_finished
 from labeltune.judge.summary import scored_predictions
 from labeltune.model.base import load_config, load_tokenizer, max_length
 from labeltune.model.files import resolve_path
@@ -36,7 +36,7 @@ def export_task(run_folder: Path, out: Path) -> dict[str, Any]:
     folder = open_finished(run_folder)
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
         raise ValueError(f"{out} is in use; name another folder with --out")
-    summary = folder.read("summary.json")
+    summary = folder.read_summary()
     recipe = load_recipe(str(run_folder))
     config, tokenizer = load_config(recipe.model), load_tokenizer(recipe.model)
     if recipe.model.head == "sequence":
@@ -44,7 +44,7 @@ def export_task(run_folder: Path, out: Path) -> dict[str, Any]:
             f"{run_folder} answers by a classification head, and the harness compares words; use `labeltune score`"
         )
     prompter = Prompter(tokenizer, recipe.prompt, recipe.data.label_names, max_length(config))
-    _, _, tuned = scored_predictions(run_folder, summary["choice"])
+    _, _, tuned = scored_predictions(folder, summary.choice.step)
     rows = [_row(row, prompter) for row in tuned]
     name = "labeltune_" + re.sub(r"\W+", "_", recipe.name).strip("_").lower()
     out.mkdir(parents=True, exist_ok=True)
@@ -90,7 +90,7 @@ def _task(name: str, data: Path) -> dict[str, Any]:
 
 
 def _command(folder: RunFolder, recipe: Recipe, name: str, out: Path, bos: bool) -> str:
-    environment = folder.read("environment.json")
+    environment = folder.read(ENVIRONMENT)
     arguments = {
         "pretrained": resolve_path(recipe.model.name_or_path),
         "peft": str(folder.adapter.resolve()),

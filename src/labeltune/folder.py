@@ -1,4 +1,4 @@
-"""The run folder: where everything of one run lies, and how its small files are written."""
+"""The run folder: every path in it, and how its files are written and read."""
 
 from __future__ import annotations
 
@@ -7,16 +7,30 @@ import json
 import os
 import re
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Container, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from pydantic import ValidationError
+
 from labeltune.durable import NotWrittenError, flush_file, naming, tidy, write_file
 from labeltune.lock import LOCK, only_run
 from labeltune.recipe import Recipe
+from labeltune.rows import Prediction, read_predictions
+from labeltune.summary import Summary
 
 RUNS = Path("runs")
+SCORED_AGAIN = ".asked-"
+"""Begins the names of files that are needed until the examples are explained."""
+HELD_OUT = "held-out-train"
+"""The scoring of the training rows by cross-validation."""
+RECIPE, ENVIRONMENT, AUDIT = "recipe.json", "environment.json", "data.json"
+PROGRESS, SUMMARY = "progress.json", "summary.json"
+EXAMPLES, VARIANTS, SLICES, TRAINING = (
+    f"explain/{name}.json" for name in ("examples", "variants", "slices", "training")
+)
+SCORED_ROWS, TRAINING_ROWS = "explain/rows.jsonl", "explain/training-rows.jsonl"
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,6 +44,11 @@ class RunFolder:
         return self.path / "adapter"
 
     @property
+    def card(self) -> Path:
+        """The adapter's model card."""
+        return self.adapter / "README.md"
+
+    @property
     def steps(self) -> Path:
         return self.path / "steps.jsonl"
 
@@ -37,43 +56,141 @@ class RunFolder:
     def hardware(self) -> Path:
         return self.path / "hardware.jsonl"
 
+    @property
+    def html(self) -> Path:
+        return self.path / "report.html"
+
+    @property
+    def markdown(self) -> Path:
+        return self.path / "report.md"
+
+    @property
+    def tensorboard(self) -> Path:
+        return self.path / "tensorboard"
+
+    def tracker(self, name: str) -> Path:
+        """The file that keeps a tracker's id of this run."""
+        return self.path / "trackers" / name
+
+    def checkpoint(self, step: int) -> Path:
+        return self.path / f"checkpoint-{step}"
+
+    def checkpoints(self) -> dict[int, Path]:
+        """The checkpoints that are there, by step, in ascending order."""
+        found = [path for path in self.path.glob("checkpoint-*") if path.is_dir()]
+        steps = {path.name.removeprefix("checkpoint-"): path for path in found}
+        return {int(step): steps[step] for step in sorted(filter(str.isdigit, steps), key=int)}
+
     def predictions(self, name: str) -> Path:
-        """The file of one scoring, such as `base-test`."""
-        return self.path / "predictions" / f"{name}.jsonl"
+        """The file of one scoring, such as `base-test`, `tuned-test` or `epoch-2-validation`."""
+        return self.path / "predictions" / f"{name.removesuffix('.jsonl')}.jsonl"
+
+    def bag_of_words(self, split: str) -> Path:
+        """What a bag of words predicts for this split's rows."""
+        return self.predictions(f"bag-of-words-{split}")
 
     def explain(self, name: str) -> Path:
         """A file of what explains the predictions, such as `rows.jsonl`."""
         return self.path / "explain" / name
 
+    def scored_again(self, name: str) -> Path:
+        """A file that is needed until the examples are explained."""
+        return self.explain(f"{SCORED_AGAIN}{name}")
+
+    def read_predictions(self, name: str | None) -> list[Prediction] | None:
+        """One scoring's predictions; None where it is not there, or has no name.
+
+        Raises:
+            ValueError: a line is not a prediction.
+        """
+        path = self.predictions(name) if name else None
+        return list(read_predictions(path)) if path is not None and path.is_file() else None
+
     def write(self, name: str, content: Mapping[str, Any]) -> None:
         """Write a JSON file, whole and flushed to disk or not at all."""
         text = json.dumps(content, indent=2, ensure_ascii=False, allow_nan=False)
+        (self.path / name).parent.mkdir(exist_ok=True)
         write_file(self.path / name, [text + "\n"])
+
+    def write_lines(self, name: str, lines: Iterable[Mapping[str, Any]]) -> None:
+        """Write a file of JSON lines, whole and flushed to disk or not at all."""
+        (self.path / name).parent.mkdir(exist_ok=True)
+        write_file(self.path / name, (json.dumps(line, ensure_ascii=False) + "\n" for line in lines))
 
     def read(self, name: str) -> dict[str, Any]:
         """Read a JSON file that `write` wrote.
 
         Raises:
-            ValueError: it is not there, or not JSON.
+            FileNotFoundError: it is not there.
+            ValueError: it holds no JSON object.
         """
         path = self.path / name
         try:
-            content: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+            content = json.loads(path.read_text(encoding="utf-8"))
         except FileNotFoundError:
-            raise ValueError(f"{self.path} has no {name}; is it a run folder, and did the run get that far?") from None
-        except json.JSONDecodeError as error:
+            raise FileNotFoundError(
+                f"{self.path} has no {name}, so it is not a finished run; finish it with --resume"
+            ) from None
+        except ValueError as error:
             raise ValueError(f"{path} is not JSON ({error}); run again") from error
+        if not isinstance(content, dict):
+            raise ValueError(f"{path} holds no JSON object; run again")
         return content
+
+    def read_summary(self) -> Summary:
+        """Read summary.json.
+
+        Raises:
+            FileNotFoundError: it is not there.
+            ValueError: it is not a summary as this version writes it.
+        """
+        try:
+            return Summary.model_validate(self.read(SUMMARY))
+        except ValidationError as error:
+            problem = error.errors()[0]
+            where = ".".join(map(str, problem["loc"]))
+            raise ValueError(
+                f"{self.path / SUMMARY} is not as this version writes it ({where}: {problem['msg']}); write it again "
+                f"with `labeltune report {self.path}`"
+            ) from None
+
+    def read_if_there(self, name: str) -> dict[str, Any]:
+        """`read`, and an empty object where the file is not there."""
+        return self.read(name) if self.exists(name) else {}
+
+    def read_lines(self, name: str, needed: str) -> tuple[list[dict[str, Any]], int]:
+        """The objects of a file of JSON lines, and how many lines hold none or lack the key that is needed."""
+        found, unreadable, path = [], 0, self.path / name
+        lines = path.read_text(encoding="utf-8", errors="replace").split("\n") if path.is_file() else []
+        for line in filter(None, lines):
+            try:
+                content = json.loads(line)
+                content[needed]
+                found.append(content)
+            except (ValueError, KeyError, TypeError):
+                unreadable += 1
+        return found, unreadable
 
     def exists(self, name: str) -> bool:
         return (self.path / name).is_file()
 
     def forget_tuned(self) -> None:
         """Remove what was scored and explained with a checkpoint that was chosen, before there was another."""
-        of_the_chosen = [*self.explain("").glob(".asked-*"), *self.path.glob("predictions/variant-*.jsonl")]
-        of_the_chosen += [self.predictions("tuned-test"), self.explain("examples.json"), self.explain("variants.json")]
+        of_the_chosen = [*self.path.glob(f"explain/{SCORED_AGAIN}*"), *self.path.glob("predictions/variant-*.jsonl")]
+        of_the_chosen += [self.predictions("tuned-test"), self.path / EXAMPLES, self.path / VARIANTS]
         for path in of_the_chosen:
             path.unlink(missing_ok=True)
+
+    def forget_scored_again(self) -> None:
+        """Remove what is needed until the examples are explained."""
+        for path in self.path.glob(f"explain/{SCORED_AGAIN}*"):
+            path.unlink()
+
+    def forget_epochs(self, kept: Container[str]) -> None:
+        """Remove the predictions of scored checkpoints but those of these file names."""
+        for path in self.path.glob("predictions/*.jsonl"):
+            if path.name.startswith(("epoch-", "step-")) and path.name not in kept:
+                path.unlink()
 
     def append_step(self, line: Mapping[str, Any]) -> None:
         """Add one line to steps.jsonl."""
@@ -82,9 +199,7 @@ class RunFolder:
 
     def read_steps(self) -> list[dict[str, Any]]:
         """All lines of steps.jsonl."""
-        if not self.steps.is_file():
-            return []
-        return [json.loads(line) for line in self.steps.read_text(encoding="utf-8").splitlines()]
+        return self.read_lines(self.steps.name, "step")[0]
 
     def flush_steps(self) -> None:
         """Put the lines of steps.jsonl on disk, before a checkpoint that stands for them."""
@@ -93,14 +208,9 @@ class RunFolder:
 
     def forget_steps(self, after: int) -> None:
         """Drop the lines of steps.jsonl that lie after a step, and a line that a crash cut off."""
-        if not self.steps.is_file():
-            return
-        kept = []
-        for line in self.steps.read_text(encoding="utf-8", errors="replace").splitlines(keepends=True):
-            with contextlib.suppress(ValueError, KeyError, TypeError):
-                if line.endswith("\n") and json.loads(line)["step"] <= after:
-                    kept.append(line)
-        write_file(self.steps, kept)
+        if self.steps.is_file():
+            kept = [line for line in self.read_steps() if line["step"] <= after]
+            write_file(self.steps, (json.dumps(line) + "\n" for line in kept))
 
 
 def choose_folder(recipe: Recipe, out: Path | None, resume: bool) -> RunFolder:
@@ -160,11 +270,11 @@ def create_folder(folder: RunFolder, recipe: Recipe) -> None:
         ValueError: it cannot be written.
     """
     try:
-        predictions = folder.path / "predictions"
+        predictions = folder.predictions("base-test").parent
         predictions.mkdir(parents=True, exist_ok=True)
         tidy(folder.path)
         tidy(predictions)
-        folder.write("recipe.json", recipe.model_dump(mode="json"))
+        folder.write(RECIPE, recipe.model_dump(mode="json"))
     except NotWrittenError:
         raise
     except OSError as error:
@@ -180,7 +290,7 @@ def open_finished(path: Path) -> RunFolder:
     if not path.is_dir():
         raise ValueError(f"no run folder {path}; name the folder that `labeltune run` wrote")
     folder = RunFolder(path)
-    if not folder.exists("recipe.json"):
+    if not folder.exists(RECIPE):
         raise ValueError(f"{path} holds no recipe.json, so it is not a run folder")
     return folder
 
@@ -189,7 +299,7 @@ def _reopen(recipe: Recipe, out: Path | None) -> RunFolder:
     if out is None:
         raise ValueError("--resume needs the run's folder; name it with --out")
     folder = open_finished(out)
-    old, new = folder.read("recipe.json"), recipe.model_dump(mode="json")
+    old, new = folder.read(RECIPE), recipe.model_dump(mode="json")
     for section in new:
         if old.get(section) != new[section]:
             raise ValueError(

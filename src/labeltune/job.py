@@ -6,20 +6,21 @@ import contextlib
 import hashlib
 import json
 import platform
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from peft import PeftModel
 
 from labeltune import __version__
 from labeltune.data import Split
+from labeltune.durable import MANIFEST, verify_folder
 from labeltune.environment import devices, versions
-from labeltune.folder import RunFolder
+from labeltune.folder import ENVIRONMENT, RunFolder
 from labeltune.identity import Identity, require_same
-from labeltune.model.adapter import adapter_fingerprint, adapter_off, count_parameters
+from labeltune.model.adapter import adapter_fingerprint, adapter_off, add_adapter, count_parameters, load_adapter
 from labeltune.model.base import Base, load_base, tokenizer_fingerprint
 from labeltune.model.classifier import Classifier, choose_compute_dtype
 from labeltune.model.memory import peak_allocated_mib
@@ -32,10 +33,11 @@ from labeltune.score import collect, score_batches, to_predictions
 from labeltune.score.sofar import SoFar
 from labeltune.stopping import Stop
 from labeltune.terminal import Bar, Terminal
+from labeltune.text import percent
 from labeltune.tracking import Figures, Track
 
 
-def _to_nobody(_figures: Figures, _step: int) -> None:
+def _no_tracker(_figures: Figures, _step: int) -> None:
     """Report to no tracker."""
 
 
@@ -51,16 +53,33 @@ class Job:
     """What its adapter belongs to."""
     stop: Stop = field(default_factory=Stop)
     """Whether someone has asked to stop."""
-    track: Track = _to_nobody
+    track: Track = _no_tracker
     """Takes figures for the experiment trackers."""
     events: list[str] = field(default_factory=list)
     """What did not go as asked, in words; the summary repeats them."""
     phase: str = "score"
     """What the time of its scorings is put down to."""
 
+    def scoring(self, mode: Literal["labels", "generate"], phase: str | None = None) -> Job:
+        """The same job, scoring by label probabilities or by generated text, however the recipe scores."""
+        recipe = self.recipe.model_copy(update={"score": self.recipe.score.in_mode(mode)})
+        return replace(self, recipe=recipe, phase=phase or self.phase)
 
-def load_classifier(recipe: Recipe, terminal: Terminal) -> tuple[Classifier, Base]:
-    """Load base and tokenizer, check the prompt against them, and say what was decided.
+
+@dataclass(frozen=True, slots=True)
+class EncodedSplit:
+    """Rows and their tokens."""
+
+    rows: Sequence[Example]
+    tokens: EncodedRows
+    source: str = ""
+    """The file, or the dataset and its split."""
+    fingerprint: str = ""
+    """SHA-256 of the rows, as hex digits."""
+
+
+def load_plain(recipe: Recipe, terminal: Terminal) -> tuple[Classifier, Base]:
+    """Load base and tokenizer, and check the prompt against them: no adapter, and nothing of transformers replaced.
 
     Raises:
         ValueError: the model is not to be had, or prompt, loss and tokenizer do not fit.
@@ -68,43 +87,92 @@ def load_classifier(recipe: Recipe, terminal: Terminal) -> tuple[Classifier, Bas
     base = load_base(recipe.model, recipe.data.label_names, recipe.train.seed)
     prompter = Prompter(base.tokenizer, recipe.prompt, recipe.data.label_names, base.max_length, recipe.model.head)
     compute_dtype = choose_compute_dtype(recipe.train, base.dtype)
-    where = device_name(base.device)
     terminal.say(
-        f"{recipe.model.name_or_path} on {where}: stored in {dtype_name(base.dtype)}, quantization "
+        f"{recipe.model.name_or_path} on {device_name(base.device)}: stored in {dtype_name(base.dtype)}, quantization "
         f"{recipe.model.quantization}, computing in {dtype_name(compute_dtype)}"
     )
     for note in base.notes:
         terminal.say(f"  {note}")
+    loss_over = recipe.train.loss_over
     classifier = Classifier(
-        base.model, prompter, base.device, compute_dtype, recipe.train.loss_over, base.checkpointing, head=base.head
+        base.model, prompter, base.device, compute_dtype, loss_over, base.checkpointing, head=base.head
     )
     return classifier, base
 
 
-def ready(classifier: Classifier, terminal: Terminal) -> Classifier:
-    """The classifier with its model made fast, and a word on how."""
-    classifier, notes = make_ready(classifier)
+def load_classifier(
+    recipe: Recipe,
+    terminal: Terminal,
+    fingerprint: Callable[[], str],
+    adapter: Path | None = None,
+    fresh_adapter: bool = False,
+) -> tuple[Classifier, Base, Identity]:
+    """`load_plain`, with the adapter put on and the model made fast.
+
+    The one place that holds this order: the adapter must be there before layers are joined, and a model is tried for
+    what it may be sped up by with its adapter on.
+
+    Args:
+        fingerprint: gives that of the base's weights.
+        adapter: the folder of a saved one.
+        fresh_adapter: make a new one, to train.
+
+    Returns:
+        the classifier, its base, and what an adapter tuned here belongs to.
+
+    Raises:
+        ValueError: the model is not to be had; prompt, loss and tokenizer do not fit; or the adapter is damaged, or
+            belongs to another base, tokenizer, prompt or order of labels.
+    """
+    classifier, base = load_plain(recipe, terminal)
+    prompter = classifier.prompter
+    identity = Identity(
+        base=fingerprint(),
+        tokenizer=tokenizer_fingerprint(base.tokenizer),
+        prompt=prompter.fingerprint(),
+        labels=prompter.words.names,
+        head=recipe.model.head,
+    )
+    model = base.model
+    if fresh_adapter:
+        model = add_adapter(model, recipe.adapter, recipe.train.seed, base.head)
+    elif adapter is not None:
+        _check_adapter(adapter, identity, terminal)
+        model = load_adapter(model, adapter)
+        terminal.say(f"adapter: {adapter}")
+    classifier, notes = make_ready(replace(classifier, model=model))
     for note in notes:
         terminal.say(f"  {note}")
-    return classifier
+    return classifier, base, identity
 
 
-def encode_splits(classifier: Classifier, splits: Mapping[str, Split], terminal: Terminal) -> dict[str, EncodedRows]:
+def _check_adapter(folder: Path, identity: Identity, terminal: Terminal) -> None:
+    """An adapter that labeltune wrote must be whole and belong here; of any other nothing is known, which is said."""
+    if (folder / MANIFEST).is_file():
+        require_same(f"the adapter in {folder}", verify_folder(folder)["identity"], identity)
+    elif folder.is_dir():
+        terminal.say(
+            f"{folder} has no {MANIFEST}: whether it is whole and belongs to this base and prompt is not known",
+            style="yellow",
+        )
+
+
+def encode_splits(classifier: Classifier, splits: Mapping[str, Split], terminal: Terminal) -> dict[str, EncodedSplit]:
     """Encode every split's rows, and say how many had to be cut."""
-    encoded = {name: classifier.prompter.encode_rows(split.rows) for name, split in splits.items()}
-    for name, rows in encoded.items():
-        if rows.cut.any():
+    encoded = {}
+    for name, split in splits.items():
+        tokens = classifier.prompter.encode_rows(split.rows)
+        encoded[name] = EncodedSplit(split.rows, tokens, split.source, split.fingerprint)
+        if tokens.cut.any():
             terminal.say(
-                f"  {rows.cut.sum():,} of {len(rows):,} {name} rows ({100 * rows.cut.mean():.1f} %) were cut to "
-                f"{classifier.prompter.max_prompt_tokens} tokens",
+                f"  {tokens.cut.sum():,} of {len(tokens):,} {name} rows ({percent(float(tokens.cut.mean()))}) were cut "
+                f"to {classifier.prompter.max_prompt_tokens} tokens",
                 style="yellow",
             )
     return encoded
 
 
-def score_to_file(
-    job: Job, examples: Sequence[Example], encoded: EncodedRows, path: Path, *, title: str, use_adapter: bool = True
-) -> None:
+def score_to_file(job: Job, split: EncodedSplit, path: Path, *, title: str, use_adapter: bool = True) -> None:
     """Score all rows into the file `path`. One that is there already was finished by an earlier run, and stays.
 
     Batches go to a side file as they are scored, from which a later call goes on where this one was cut off.
@@ -117,11 +185,11 @@ def score_to_file(
     adapter = contextlib.nullcontext() if use_adapter else adapter_off(job.classifier.model)
     with (
         job.monitor.phase(job.phase),
-        job.terminal.bar(title, len(encoded)) as bar,
+        job.terminal.bar(title, len(split.tokens)) as bar,
         adapter,
-        SoFar(side_file, scoring_key(job, encoded, use_adapter)).opened() as so_far,
+        SoFar(side_file, scoring_key(job, split.tokens, use_adapter)).opened() as so_far,
     ):
-        write_predictions(path, score_rows(job, examples, encoded, bar, title, so_far))
+        write_predictions(path, score_rows(job, split, bar, title, so_far))
 
 
 def scoring_key(job: Job, encoded: EncodedRows, use_adapter: bool) -> str:
@@ -136,7 +204,7 @@ def scoring_key(job: Job, encoded: EncodedRows, use_adapter: bool) -> str:
 
 
 def score_rows(
-    job: Job, examples: Sequence[Example], encoded: EncodedRows, bar: Bar, title: str, so_far: SoFar | None = None
+    job: Job, split: EncodedSplit, bar: Bar, title: str, so_far: SoFar | None = None
 ) -> Iterator[Prediction]:
     """Score all rows and return their predictions in order; notes it where the batch had to shrink on the way.
 
@@ -148,43 +216,28 @@ def score_rows(
     """
     batches = list(so_far.batches) if so_far else []
     bar.advance(sum(len(batch.rows) for batch in batches))
-    for batch in score_batches(job.classifier, encoded, job.recipe.score, skip=tuple(batches)):
+    for batch in score_batches(job.classifier, split.tokens, job.recipe.score, skip=tuple(batches)):
         batches.append(batch)
         if so_far:
             so_far.add(batch)
         bar.advance(len(batch.rows))
         job.stop.check()
-    scores = collect(batches, len(encoded), len(job.classifier.words.names))
+    scores = collect(batches, len(split.tokens), len(job.classifier.words.names))
     if scores.shrunk:
         job.events.append(f"{title}: memory ran out, so the batch shrank to {scores.batch_size} rows")
         job.terminal.say(job.events[-1], style="yellow")
-    return to_predictions(job.classifier, examples, encoded, scores)
+    return to_predictions(job.classifier, split.rows, split.tokens, scores)
 
 
-def identify(recipe: Recipe, classifier: Classifier, base: Base, fingerprint: str) -> Identity:
-    """What an adapter tuned here belongs to.
-
-    Args:
-        fingerprint: of the base's weights.
-    """
-    return Identity(
-        base=fingerprint,
-        tokenizer=tokenizer_fingerprint(base.tokenizer),
-        prompt=classifier.prompter.fingerprint(),
-        labels=classifier.words.names,
-        head=recipe.model.head,
-    )
-
-
-def check_same_run(folder: RunFolder, identity: Identity, splits: Mapping[str, Split]) -> None:
+def check_same_run(folder: RunFolder, identity: Identity, splits: Mapping[str, EncodedSplit]) -> None:
     """See that a run goes on with what it began with: what it has scored so far must remain comparable.
 
     Raises:
         ValueError: base, tokenizer, prompt or rows differ; names what does.
     """
-    if not folder.exists("environment.json"):
+    if not folder.exists(ENVIRONMENT):
         return  # it had not come that far
-    environment = folder.read("environment.json")
+    environment = folder.read(ENVIRONMENT)
     there = environment["fingerprints"]
     require_same(f"the run in {folder.path}", there | {"labels": environment["labels"]}, identity)
     for name, split in splits.items():
@@ -200,7 +253,7 @@ def write_environment(
     recipe: Recipe,
     classifier: Classifier,
     base: Base,
-    splits: Mapping[str, Split],
+    splits: Mapping[str, EncodedSplit],
     *,
     identity: Identity,
 ) -> dict[str, Any]:
@@ -222,7 +275,7 @@ def write_environment(
             "data": {name: split.fingerprint for name, split in splits.items()},
         },
     }
-    folder.write("environment.json", environment)
+    folder.write(ENVIRONMENT, environment)
     return environment
 
 

@@ -22,10 +22,10 @@ import torch
 from rich.table import Table
 from transformers import AutoModel, AutoModelForCausalLM
 
-from labeltune.data import Split, load_rows
-from labeltune.identity import Identity
-from labeltune.job import Job, device_name, load_classifier, ready, score_to_file
-from labeltune.model.adapter import add_adapter, count_parameters
+from labeltune.data import Rows, Split, load_rows
+from labeltune.disk_space import MIB, needed_bytes
+from labeltune.job import EncodedSplit, Job, device_name, load_classifier, score_to_file
+from labeltune.model.adapter import count_parameters
 from labeltune.model.base import choose_device, choose_dtype, load_config, load_tokenizer, max_length
 from labeltune.model.classifier import Classifier
 from labeltune.model.memory import (
@@ -39,8 +39,6 @@ from labeltune.model.memory import (
 from labeltune.monitor import Monitor
 from labeltune.prompt import EncodedRows, Prompter
 from labeltune.recipe import Recipe, ScoreSettings
-from labeltune.room import MIB, needed_bytes
-from labeltune.rows import Example
 from labeltune.score import evaluation_mode, scoring_order
 from labeltune.score.generate import generate_texts
 from labeltune.score.labels import score_labels
@@ -87,7 +85,7 @@ class Scoring:
     """Rows that are scored alike, and how often."""
 
     encoded: EncodedRows
-    few: Sequence[Example]
+    few: Rows
     """The first of them as they were loaded."""
     times: int
     settings: ScoreSettings
@@ -172,7 +170,7 @@ def _scorings(
     recipe: Recipe, splits: Mapping[str, Split], encoded: Mapping[str, EncodedRows], schedule: Schedule
 ) -> list[Scoring]:
     """Base, checkpoints and tuned model on validation and test rows, and the training rows that are followed."""
-    few = {name: list(islice(split.rows, FEW_ROWS)) for name, split in splits.items()}
+    few = {name: split.rows[:FEW_ROWS] for name, split in splits.items()}
     checkpoints = sum(schedule.scores(step) for step in range(1, schedule.total_steps + 1))
     times = {"validation": 1 + checkpoints, "test": 2}
     found = [Scoring(encoded[name], few[name], times[name], recipe.score) for name in times if name in encoded]
@@ -214,10 +212,8 @@ def _measure(recipe: Recipe, train: EncodedRows, schedule: Schedule, scorings: S
     """
     silent = Terminal(quiet=True)
     try:
-        classifier, base = load_classifier(recipe, silent)
-        classifier = replace(classifier, model=add_adapter(base.model, recipe.adapter, 0, base.head))
-        classifier = ready(classifier, silent)
-        job = Job(recipe, silent, Monitor(), classifier, Identity("", "", "", classifier.words.names))
+        classifier, _, identity = load_classifier(recipe, silent, str, fresh_adapter=True)
+        job = Job(recipe, silent, Monitor(), classifier, identity)
         scoring_s = sum(_scoring_s(job, scoring) for scoring in scorings)
         release_memory()
         training_s = _training_s(classifier, recipe, train, schedule)
@@ -297,7 +293,7 @@ def _scoring_s(job: Job, scoring: Scoring) -> float:
     with tempfile.TemporaryDirectory(prefix="labeltune-plan-") as folder:
         while len(times) < MOST_REPEATS and sum(times) < ENOUGH_REPEATED_S:
             begun_s = time.perf_counter()
-            score_to_file(job, scoring.few, few, Path(folder) / f"predictions-{len(times)}.jsonl", title="plan")
+            score_to_file(job, EncodedSplit(scoring.few, few), Path(folder) / f"{len(times)}.jsonl", title="plan")
             times.append(time.perf_counter() - begun_s)
     around_s = max(0.0, statistics.median(times) - few_s)
     return scoring.times * (pass_s / int(cost_N[: len(rows)].sum()) * int(cost_N.sum()) + around_s)

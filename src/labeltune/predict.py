@@ -4,23 +4,21 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from labeltune.data import load_rows, read_table, text_of, write_table
 from labeltune.data.files import table_format
-from labeltune.durable import MANIFEST, verify_folder
-from labeltune.folder import open_finished
-from labeltune.identity import Identity, require_same
-from labeltune.job import Job, encode_splits, identify, load_classifier, ready, score_rows, score_to_file
+from labeltune.folder import RunFolder, open_finished
+from labeltune.job import EncodedSplit, Job, encode_splits, load_classifier, score_rows, score_to_file
 from labeltune.judge.metrics import evaluate
-from labeltune.model.adapter import load_adapter
 from labeltune.model.files import begin_fingerprint
 from labeltune.monitor import Monitor
 from labeltune.recipe import Recipe
 from labeltune.recipes import load_recipe
 from labeltune.rows import Example, Prediction, read_predictions
+from labeltune.summary import Scores
 from labeltune.terminal import Bar, Terminal
 
 ROWS_AT_A_TIME = 4096
@@ -40,7 +38,7 @@ def find_subject(recipe_or_run: str, adapter: Path | None, base_only: bool, over
     recipe = load_recipe(recipe_or_run, overrides)
     if base_only:
         return Subject(recipe, None)
-    own = Path(recipe_or_run) / "adapter"
+    own = RunFolder(Path(recipe_or_run)).adapter
     return Subject(recipe, adapter or (own if own.is_dir() else None))
 
 
@@ -51,27 +49,11 @@ def load_subject(subject: Subject, terminal: Terminal) -> Job:
         ValueError: the adapter is damaged, or belongs to another base, tokenizer, prompt or order of labels.
     """
     fingerprint = begin_fingerprint(subject.recipe.model)
-    classifier, base = load_classifier(subject.recipe, terminal)
-    identity = identify(subject.recipe, classifier, base, fingerprint())
-    if subject.adapter is not None:
-        _check_adapter(subject.adapter, identity, terminal)
-        classifier = replace(classifier, model=load_adapter(base.model, subject.adapter))
-        terminal.say(f"adapter: {subject.adapter}")
-    return Job(subject.recipe, terminal, Monitor(), ready(classifier, terminal), identity)
+    classifier, _, identity = load_classifier(subject.recipe, terminal, fingerprint, subject.adapter)
+    return Job(subject.recipe, terminal, Monitor(), classifier, identity)
 
 
-def _check_adapter(folder: Path, identity: Identity, terminal: Terminal) -> None:
-    """An adapter that labeltune wrote must be whole and belong here; of another it is said that nothing is known."""
-    if (folder / MANIFEST).is_file():
-        require_same(f"the adapter in {folder}", verify_folder(folder)["identity"], identity)
-    elif folder.is_dir():
-        terminal.say(
-            f"{folder} has no {MANIFEST}: whether it is whole and belongs to this base and prompt is not known",
-            style="yellow",
-        )
-
-
-def score_split(subject: Subject, split: str, out: Path, terminal: Terminal) -> dict[str, Any]:
+def score_split(subject: Subject, split: str, out: Path, terminal: Terminal) -> Scores:
     """Score one split of the recipe's rows, write its predictions to `out`, and return the metrics.
 
     Raises:
@@ -84,9 +66,10 @@ def score_split(subject: Subject, split: str, out: Path, terminal: Terminal) -> 
         raise ValueError(f"the recipe has no {split} rows; it may have train, validation and test")
     job = load_subject(subject, terminal)
     encoded = encode_splits(job.classifier, loaded, terminal)[split]
-    score_to_file(job, loaded[split].rows, encoded, out, title=f"{split} rows")
+    score_to_file(job, encoded, out, title=f"{split} rows")
     labels = subject.recipe.data.label_names
-    return evaluate(list(read_predictions(out)), labels, subject.recipe.report.confidence)
+    scores = evaluate(list(read_predictions(out)), labels, subject.recipe.report.confidence)
+    return Scores.model_validate(scores)
 
 
 def predict_file(run_folder: Path, source: Path, target: Path, terminal: Terminal) -> int:
@@ -149,9 +132,8 @@ def _predicted_rows(job: Job, source: Path, bar: Bar) -> Iterator[dict[str, Any]
     columns = job.recipe.data.text_columns
     table = read_table(source, required=columns)
     while chunk := list(itertools.islice(table, ROWS_AT_A_TIME)):
-        examples = [Example(str(line), _texts(row, job.recipe), None) for line, row in chunk]
-        encoded = job.classifier.prompter.encode_rows(examples)
-        predictions = score_rows(job, examples, encoded, bar, str(source))
+        rows = [Example(str(line), _texts(row, job.recipe), None) for line, row in chunk]
+        predictions = score_rows(job, EncodedSplit(rows, job.classifier.prompter.encode_rows(rows)), bar, str(source))
         for (_, row), prediction in zip(chunk, predictions, strict=True):
             yield dict(row) | _columns(prediction)
 

@@ -2,72 +2,80 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from labeltune.explain.dynamics import MOST_LISTED, map_regions, training_dynamics
 from labeltune.explain.findings import find_facts
-from labeltune.explain.heldout import HELD_OUT, confident_learning, says_enough
+from labeltune.explain.heldout import confident_learning, says_enough
 from labeltune.explain.robustness import judge_variant
 from labeltune.explain.slices import Slice, find_slices, judge_slices
+from labeltune.folder import AUDIT, HELD_OUT, PROGRESS, SCORED_ROWS, TRAINING_ROWS, VARIANTS, RunFolder
 from labeltune.judge.paired import match_rows
 from labeltune.judge.summary import scored_predictions
-from labeltune.rows import read_predictions
+from labeltune.rows import Prediction
+from labeltune.summary import Explained, Judgement, Summary
 
 
 @dataclass(frozen=True)
 class Explanation:
     """What `explain_run` found."""
 
-    summary: dict[str, Any]
-    """For summary.json: `slices`, `training`, `robustness` and `findings`."""
-    slices: Sequence[Slice] = ()
-    """The slices with the ids of their rows, in the order of `summary["slices"]`."""
-    dynamics: dict[str, Any] | None = field(default=None)
-    """What `training_dynamics` returned; None where no training rows were followed."""
+    summary: Summary
+    slices: Sequence[Slice]
+    """The slices with the ids of their rows, in the order of `summary.slices`."""
+    dynamics: dict[str, Any] | None
+    """What `training_dynamics` returned; None where no training rows were scored after each epoch."""
 
 
-def explain_run(run_folder: Path, summary: Mapping[str, Any]) -> Explanation:
+def explain_run(run_folder: Path, judgement: Judgement) -> Explanation:
     """Explain a judged run from its files alone; what was not gathered is None or empty.
 
     Args:
-        summary: what `judge_run` returned for this folder.
+        judgement: what `judge_run` returned for this folder.
 
     Raises:
         FileNotFoundError, ValueError: a file that progress.json or explain/variants.json names is missing or broken.
     """
-    _, base, tuned = scored_predictions(run_folder, summary["choice"])
-    kept = _read_kept(run_folder / "explain" / "rows.jsonl")
-    confidence = summary["before"]["confidence"]
-    slices = find_slices(tuned, kept)
+    folder = RunFolder(run_folder)
+    _, base, tuned = scored_predictions(folder, judgement.choice.step)
+    confidence = judgement.before.confidence
+    slices = find_slices(tuned, _read_kept(folder, SCORED_ROWS))
     records = judge_slices(match_rows(base, tuned), slices, confidence)
     by_name = {one.name: one for one in slices}
-    dynamics, training = _training(run_folder)
-    variants = _read_object(run_folder / "explain" / "variants.json").get("variants", [])
+    dynamics, training = _training(folder)
+    variants = folder.read_if_there(VARIANTS).get("variants", [])
     robustness = [
-        judge_variant(one, tuned, list(read_predictions(run_folder / "predictions" / one["predictions"])), confidence)
-        if one["predictions"]
-        else one
+        judge_variant(one, tuned, _scored(folder, one["predictions"]), confidence) if one["predictions"] else one
         for one in variants
     ]
     found = {"slices": records, "training": training, "robustness": robustness}
-    findings = find_facts({**summary, **found}, _read_object(run_folder / "data.json"))
-    return Explanation({**found, "findings": findings}, [by_name[record["name"]] for record in records], dynamics)
+    explained = Explained.model_validate(judgement.to_json() | found)
+    summary = Summary.model_validate(
+        explained.to_json() | {"findings": find_facts(explained, folder.read_if_there(AUDIT))}
+    )
+    return Explanation(summary, [by_name[record["name"]] for record in records], dynamics)
 
 
-def _training(run_folder: Path) -> tuple[dict[str, Any] | None, dict[str, Any] | None]:
+def _scored(folder: RunFolder, name: str) -> list[Prediction]:
+    rows = folder.read_predictions(name)
+    if rows is None:
+        raise FileNotFoundError(f"{folder.predictions(name)} is not there; run again")
+    return rows
+
+
+def _training(folder: RunFolder) -> tuple[dict[str, Any] | None, dict[str, Any] | None]:
     """The dynamics of the training rows, and what of them belongs into the summary."""
-    entries = _read_object(run_folder / "progress.json")["epochs"]
+    entries = folder.read_if_there(PROGRESS)["epochs"]
     files = [name for entry in entries if (name := entry.get("training_predictions"))]
     if not files:
         return None, None
-    epochs = [list(read_predictions(run_folder / "predictions" / name)) for name in files]
+    epochs = [_scored(folder, name) for name in files]
     dynamics = training_dynamics(epochs)
     rows = {row.id: row for row in epochs[-1]}
-    kept = _read_kept(run_folder / "explain" / "training-rows.jsonl")
+    kept = _read_kept(folder, TRAINING_ROWS)
     place = {row_id: number for number, row_id in enumerate(dynamics["ids"])}
 
     def listed(row_id: str) -> dict[str, Any]:
@@ -79,8 +87,7 @@ def _training(run_folder: Path) -> tuple[dict[str, Any] | None, dict[str, Any] |
             **{name: dynamics[name][place[row_id]] for name in ("confidence", "variability", "correct")},
         }
 
-    path = run_folder / "predictions" / f"{HELD_OUT}.jsonl"
-    held_out_rows = list(read_predictions(path)) if path.is_file() else []
+    held_out_rows = folder.read_predictions(HELD_OUT) or []
     held_out = says_enough(held_out_rows) if held_out_rows else None
     if held_out is not None and held_out["used"]:
         known = set(dynamics["ids"])
@@ -97,13 +104,9 @@ def _training(run_folder: Path) -> tuple[dict[str, Any] | None, dict[str, Any] |
     }
 
 
-def _read_kept(path: Path) -> dict[str, dict[str, Any]]:
-    if not path.is_file():
-        return {}
-    lines = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
+def _read_kept(folder: RunFolder, name: str) -> dict[str, dict[str, Any]]:
+    """Annotators' votes and kept columns by row id."""
+    lines, unreadable = folder.read_lines(name, "id")
+    if unreadable:
+        raise ValueError(f"{folder.path / name}: {unreadable} lines could not be read; run again")
     return {line["id"]: line for line in lines}
-
-
-def _read_object(path: Path) -> dict[str, Any]:
-    content: dict[str, Any] = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
-    return content

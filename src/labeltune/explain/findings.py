@@ -6,9 +6,8 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from labeltune.judge.paired import holm
+from labeltune.summary import Explained, ScoredVariant
 from labeltune.text import count, joined, percent, printable
-
-Summary = Mapping[str, Any]
 
 MOVED_SHARE = 0.1
 """The share of answers that may move when the same is asked otherwise, before it is a finding."""
@@ -18,7 +17,7 @@ MISLABELLED_SHARE = 0.01
 """The share of training rows that may look wrongly labelled, before it is a finding."""
 
 
-def find_facts(summary: Summary, data: Mapping[str, Any]) -> list[dict[str, str]]:
+def find_facts(summary: Explained, data: Mapping[str, Any]) -> list[dict[str, str]]:
     """Go through everything that was judged and name what a reader should know first.
 
     Args:
@@ -35,13 +34,13 @@ def find_facts(summary: Summary, data: Mapping[str, Any]) -> list[dict[str, str]
     return [{"kind": kind, "sentence": sentence} for kind, sentence in found]
 
 
-def _gain(summary: Summary) -> Iterator[tuple[str, str]]:
-    comparison = summary["comparison"]
-    if not comparison["significant"]:
-        yield "gain is chance", comparison["sentence"]
-    elif comparison["accuracy_gain"] < 0:
-        yield "accuracy fell", comparison["sentence"]
-    unbeaten = [one["name"] for one in summary["baselines"] if not one["beaten"]]
+def _gain(summary: Explained) -> Iterator[tuple[str, str]]:
+    comparison = summary.comparison
+    if not comparison.significant:
+        yield "gain is chance", comparison.sentence
+    elif comparison.accuracy_gain < 0:
+        yield "accuracy fell", comparison.sentence
+    unbeaten = [one.name for one in summary.baselines if not one.beaten]
     if unbeaten:
         yield "baseline not beaten", f"The tuned model has not shown to be better than {printable(joined(unbeaten))}."
 
@@ -58,62 +57,63 @@ def _data(data: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
             yield "duplicates", f"{count(repeats, f'{name} row')} ({share}) repeat an earlier one."
 
 
-def _labels(summary: Summary) -> Iterator[tuple[str, str]]:
-    after = summary["after"]
-    never = [label for label, share in after["predicted_share"].items() if not share and after["gold_share"][label]]
+def _labels(summary: Explained) -> Iterator[tuple[str, str]]:
+    after = summary.after
+    never = [label for label, share in after.predicted_share.items() if not share and after.gold_share[label]]
     if never:
-        rows = sum(after["per_label"][label]["support"] for label in never)
+        rows = sum(after.per_label[label].support for label in never)
         names = printable(joined(never))
         yield "label never answered", f"The tuned model never answers {names}, though {count(rows, 'row')} are."
-    generated = summary["agreement"]["after"] is not None
-    silent = [label for label in never if generated and not summary["before"]["predicted_share"][label]]
+    generated = summary.agreement.after is not None
+    silent = [label for label in never if generated and not summary.before.predicted_share[label]]
     if silent:
         names = printable(joined(silent))
         yield (
             "word never written",
             f"Neither model ever writes the word for {names}; look at its spelling in the prompt.",
         )
-    if after["invalid_outputs"]:
-        share = percent(after["invalid_outputs"] / after["rows"])
-        yield "no label", f"{count(after['invalid_outputs'], 'output')} ({share}) after tuning name no label."
+    if after.invalid_outputs:
+        share = percent(after.invalid_outputs / after.rows)
+        yield "no label", f"{count(after.invalid_outputs, 'output')} ({share}) after tuning name no label."
 
 
-def _slices(summary: Summary) -> Iterator[tuple[str, str]]:
+def _slices(summary: Explained) -> Iterator[tuple[str, str]]:
     for verdict in ("broken", "worse"):
-        found = [one for one in summary["slices"] if one["verdict"] == verdict]
+        found = [one for one in summary.slices if one.verdict == verdict]
         for one in found[:3]:
-            yield f"slice {verdict}", printable(one["sentence"])
+            yield f"slice {verdict}", printable(one.sentence)
 
 
-def _training(summary: Summary) -> Iterator[tuple[str, str]]:
-    training = summary["training"]
-    if training and training["mislabelled_rows"] > MISLABELLED_SHARE * training["rows"]:
-        rows = count(training["mislabelled_rows"], "training row")
-        share = percent(training["mislabelled_rows"] / training["rows"])
-        if (training.get("held_out") or {}).get("used"):
+def _training(summary: Explained) -> Iterator[tuple[str, str]]:
+    training = summary.training
+    if training and training.mislabelled_rows > MISLABELLED_SHARE * training.rows:
+        rows = count(training.mislabelled_rows, "training row")
+        share = percent(training.mislabelled_rows / training.rows)
+        if training.held_out and training.held_out.used:
             yield "wrong labels", f"{rows} ({share}) are likely to carry a wrong label; see the list."
         else:
             leaning = "the tuned model leans to another label, on the mean over the epochs"
             yield "wrong labels", f"{rows} ({share}) may carry a wrong label, or be hard: {leaning}; see the list."
 
 
-def _robustness(summary: Summary) -> Iterator[tuple[str, str]]:
+def _robustness(summary: Explained) -> Iterator[tuple[str, str]]:
     """Changes that keep the label, and yet move many answers or cost accuracy by more than chance (Holm)."""
-    tried = [one for one in summary["robustness"] if one["predictions"] and one["keeps_label"]]
-    level = 1 - summary["comparison"]["confidence"]
-    for one, p in zip(tried, holm([one["p"] for one in tried]), strict=True):
-        if one["interval"][0] > MOVED_SHARE or (p < level and one["after"] < one["before"]):
-            yield "answers move", printable(one["sentence"])
+    scored = [one for one in summary.robustness if isinstance(one, ScoredVariant)]
+    tried = [(one, one.p, one.after) for one in scored if one.p is not None and one.after is not None]
+    level = 1 - summary.comparison.confidence
+    for (one, _, after), p in zip(tried, holm([p for _, p, _ in tried]), strict=True):
+        if one.interval[0] > MOVED_SHARE or (p < level and after < one.before):
+            yield "answers move", printable(one.sentence)
 
 
-def _overfitting(summary: Summary) -> Iterator[tuple[str, str]]:
-    overfitting = summary["overfitting"]
-    if overfitting["found"]:
-        why = overfitting["why"]
-        yield "overfitting", f"It overfits since epoch {overfitting['since_epoch']:g}: {why}."
+def _overfitting(summary: Explained) -> Iterator[tuple[str, str]]:
+    overfitting = summary.overfitting
+    if overfitting.found:
+        why = overfitting.why
+        yield "overfitting", f"It overfits since epoch {overfitting.since_epoch:g}: {why}."
 
 
-def _calibration(summary: Summary) -> Iterator[tuple[str, str]]:
-    calibration = summary["calibration"]["after"]
-    if calibration and calibration["found"]:
-        yield "miscalibrated", calibration["sentence"]
+def _calibration(summary: Explained) -> Iterator[tuple[str, str]]:
+    calibration = summary.calibration.after
+    if calibration and calibration.found:
+        yield "miscalibrated", calibration.sentence

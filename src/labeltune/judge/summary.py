@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from labeltune.folder import PROGRESS, RECIPE, RunFolder
 from labeltune.judge.baselines import against_baselines, agreement, baselines_sentence
 from labeltune.judge.bias import compare_bias
 from labeltune.judge.calibration import calibrate
@@ -16,10 +16,11 @@ from labeltune.judge.paired import compare
 from labeltune.judge.recentre import split_gain
 from labeltune.judge.resample import score_intervals
 from labeltune.judge.signature import signature
-from labeltune.rows import Prediction, read_predictions
+from labeltune.rows import Prediction
+from labeltune.summary import Judgement
 
 
-def judge_run(run_folder: Path) -> dict[str, Any]:
+def judge_run(run_folder: Path) -> Judgement:
     """Judge a run from its files alone; the same files always give the same summary.
 
     Reads recipe.json, progress.json and predictions/*.jsonl. Without test predictions the validation rows stand in for
@@ -30,21 +31,22 @@ def judge_run(run_folder: Path) -> dict[str, Any]:
         FileNotFoundError: a file that the judgement needs is not there.
         ValueError: a file does not hold what it should, or the files lead to another checkpoint than the run kept.
     """
-    recipe, progress = _read_json(run_folder / "recipe.json"), _read_json(run_folder / "progress.json")
+    folder = RunFolder(run_folder)
+    recipe, progress = folder.read(RECIPE), folder.read(PROGRESS)
     labels = list(dict.fromkeys(recipe["data"]["labels"].values()))
     settings = recipe["report"]
     confidence = float(settings["confidence"])
     resampling = {"confidence": confidence, "samples": settings["bootstrap_samples"], "seed": settings["seed"]}
 
-    epochs = [_score_entry(run_folder, entry) for entry in progress["epochs"]]
+    epochs = [_score_entry(folder, entry) for entry in progress["epochs"]]
     choice = choose(epochs, recipe["train"]["load_best_model_at_end"])
     _agree(choice, progress.get("choice"))
-    split, base, tuned = scored_predictions(run_folder, choice)
+    split, base, tuned = scored_predictions(folder, choice["step"])
     sides = {"before": base, "after": tuned}
     before, after = (_evaluate(rows, labels, resampling) for rows in sides.values())
-    validation = _validation(run_folder, progress, choice)
-    baselines = against_baselines(tuned, _bag_of_words(run_folder, split), **resampling)
-    return {
+    validation = _validation(folder, progress, choice)
+    baselines = against_baselines(tuned, _bag_of_words(folder, split), **resampling)
+    judgement = {
         "labels": labels,
         "scored_split": split,
         "before": before,
@@ -55,7 +57,7 @@ def judge_run(run_folder: Path) -> dict[str, Any]:
         "bias": compare_bias(before, after) | {"split": _split_gain(base, tuned, validation["before"], resampling)},
         "calibration": {side: _calibrate(rows, validation[side], confidence) for side, rows in sides.items()},
         "agreement": {side: agreement(rows) for side, rows in sides.items()},
-        "base_validation": _base_validation(run_folder, confidence),
+        "base_validation": _base_validation(folder, confidence),
         "epochs": [_epoch_figures(epoch, confidence, epoch.step == choice["step"]) for epoch in epochs],
         "choice": choice,
         "overfitting": find_overfitting(epochs),
@@ -65,25 +67,27 @@ def judge_run(run_folder: Path) -> dict[str, Any]:
         "events": progress.get("events", []),
         "signature": signature(progress.get("signature_fields", {})),
     }
+    return Judgement.model_validate(judgement)
 
 
-def scored_predictions(run_folder: Path, choice: Mapping[str, Any]) -> tuple[str, list[Prediction], list[Prediction]]:
+def scored_predictions(folder: RunFolder, step: int) -> tuple[str, list[Prediction], list[Prediction]]:
     """The split that a run is judged on, with the base's and the tuned model's predictions of its rows.
+
+    Args:
+        step: of the checkpoint that was kept.
 
     Raises:
         FileNotFoundError: there are neither test predictions nor validation predictions of the chosen checkpoint.
     """
-    entries = _read_json(run_folder / "progress.json")["epochs"]
-    chosen_files = [entry.get("predictions") for entry in entries if entry["step"] == choice["step"]]
-    folder = run_folder / "predictions"
-    base_test, tuned_test, base_validation = (
-        folder / f"{name}.jsonl" for name in ("base-test", "tuned-test", "base-validation")
-    )
-    if base_test.is_file() and tuned_test.is_file():
-        return "test", list(read_predictions(base_test)), list(read_predictions(tuned_test))
-    if any(chosen_files) and base_validation.is_file() and not base_test.exists() and not tuned_test.exists():
-        return "validation", list(read_predictions(base_validation)), list(read_predictions(folder / chosen_files[0]))
-    missing = tuned_test if base_test.is_file() else base_test
+    chosen = next((e.get("predictions") for e in folder.read(PROGRESS)["epochs"] if e["step"] == step), None)
+    base, tuned = (folder.read_predictions(name) for name in ("base-test", "tuned-test"))
+    if base is not None and tuned is not None:
+        return "test", base, tuned
+    if base is None and tuned is None:
+        base, tuned = folder.read_predictions("base-validation"), folder.read_predictions(chosen)
+        if base is not None and tuned is not None:
+            return "validation", base, tuned
+    missing = folder.predictions("base-test" if base is None else "tuned-test")
     raise FileNotFoundError(f"{missing} is not there, so there is nothing to compare; finish the run with --resume")
 
 
@@ -95,18 +99,16 @@ def _evaluate(rows: Sequence[Prediction], labels: Sequence[str], resampling: Map
 
 
 def _validation(
-    run_folder: Path, progress: Mapping[str, Any], choice: Mapping[str, Any]
+    folder: RunFolder, progress: Mapping[str, Any], choice: Mapping[str, Any]
 ) -> dict[str, list[Prediction] | None]:
     """The validation rows as the base and as the chosen checkpoint answered them; None where they were not scored."""
-    chosen = [entry.get("predictions") for entry in progress["epochs"] if entry["step"] == choice["step"]]
-    names = {"before": "base-validation.jsonl", "after": next(iter(chosen), None)}
-    paths = {side: run_folder / "predictions" / name if name else None for side, name in names.items()}
-    return {side: list(read_predictions(path)) if path and path.is_file() else None for side, path in paths.items()}
+    chosen = next((e.get("predictions") for e in progress["epochs"] if e["step"] == choice["step"]), None)
+    return {"before": folder.read_predictions("base-validation"), "after": folder.read_predictions(chosen)}
 
 
-def _bag_of_words(run_folder: Path, split: str) -> dict[str, list[Prediction]]:
-    path = run_folder / "predictions" / f"bag-of-words-{split}.jsonl"
-    return {"a bag of words": list(read_predictions(path))} if path.is_file() else {}
+def _bag_of_words(folder: RunFolder, split: str) -> dict[str, list[Prediction]]:
+    rows = folder.read_predictions(folder.bag_of_words(split).name)
+    return {} if rows is None else {"a bag of words": rows}
 
 
 def _split_gain(
@@ -130,20 +132,13 @@ def _calibrate(
     return calibrate(rows, validation, confidence)
 
 
-def _read_json(path: Path) -> dict[str, Any]:
-    try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-    except json.JSONDecodeError as error:
-        raise ValueError(f"{path} is not JSON ({error}); run again") from error
-    if not isinstance(content, dict):
-        raise ValueError(f"{path} holds no JSON object; run again")
-    return content
-
-
-def _score_entry(run_folder: Path, entry: Mapping[str, Any]) -> EpochScore:
+def _score_entry(folder: RunFolder, entry: Mapping[str, Any]) -> EpochScore:
+    """Raises FileNotFoundError where the predictions that the entry names are not there."""
     name = entry.get("predictions")
-    predictions: Sequence[Prediction] = list(read_predictions(run_folder / "predictions" / name)) if name else []
-    return score_epoch(entry["epoch"], entry["step"], entry.get("train_loss"), predictions)
+    predictions = folder.read_predictions(name)
+    if name and predictions is None:
+        raise FileNotFoundError(f"{folder.predictions(name)} is not there; finish the run with --resume, or run again")
+    return score_epoch(entry["epoch"], entry["step"], entry.get("train_loss"), predictions or [])
 
 
 def _agree(choice: Mapping[str, Any], recorded: Mapping[str, Any] | None) -> None:
@@ -155,12 +150,10 @@ def _agree(choice: Mapping[str, Any], recorded: Mapping[str, Any] | None) -> Non
         )
 
 
-def _base_validation(run_folder: Path, confidence: float) -> dict[str, Any] | None:
+def _base_validation(folder: RunFolder, confidence: float) -> dict[str, Any] | None:
     """The base's scores on the validation rows, in the form of an epoch 0."""
-    path = run_folder / "predictions" / "base-validation.jsonl"
-    if not path.is_file():
-        return None
-    return _epoch_figures(score_epoch(0, 0, None, list(read_predictions(path))), confidence, False)
+    rows = folder.read_predictions("base-validation")
+    return None if rows is None else _epoch_figures(score_epoch(0, 0, None, rows), confidence, False)
 
 
 def _epoch_figures(score: EpochScore, confidence: float, chosen: bool) -> dict[str, Any]:

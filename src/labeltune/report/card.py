@@ -2,25 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import yaml
 from markupsafe import Markup
 
+from labeltune.folder import RunFolder
 from labeltune.report.contents import Contents, read_contents
 from labeltune.report.rendering import environment
+from labeltune.summary import Scores, Summary
 
 METRICS = {"accuracy": "Accuracy", "f1": "Macro F1"}
 
 
 def write_card(run_folder: Path) -> None:
     """Write `adapter/README.md` from the run's files; nothing where the run has no adapter or no summary."""
-    adapter = run_folder / "adapter"
-    contents = read_contents(run_folder)
-    if adapter.is_dir() and contents.summary is not None:
-        (adapter / "README.md").write_text(render_card(contents), encoding="utf-8", errors="backslashreplace")
+    folder, contents = RunFolder(run_folder), read_contents(run_folder)
+    if folder.adapter.is_dir() and contents.summary is not None:
+        folder.card.write_text(render_card(contents), encoding="utf-8", errors="backslashreplace")
 
 
 def render_card(contents: Contents) -> str:
@@ -31,7 +31,7 @@ def render_card(contents: Contents) -> str:
     """
     if contents.summary is None:
         raise ValueError("a model card needs a summary; write one with `labeltune report`")
-    metadata = yaml.safe_dump(card_metadata(contents), sort_keys=False, allow_unicode=True, width=120)
+    metadata = yaml.safe_dump(card_metadata(contents, contents.summary), sort_keys=False, allow_unicode=True, width=120)
     body = (
         environment()
         .get_template("card.md.j2")
@@ -46,7 +46,7 @@ def render_card(contents: Contents) -> str:
     return body.rstrip() + "\n"
 
 
-def card_metadata(contents: Contents) -> dict[str, Any]:
+def card_metadata(contents: Contents, summary: Summary) -> dict[str, Any]:
     """What the hub reads: base, library, tags, data, and `model-index` with each metric, its interval and its rows.
 
     A base that ships with labeltune, or lies in a folder, is not on the hub and is left out; so is data that is not.
@@ -54,7 +54,6 @@ def card_metadata(contents: Contents) -> dict[str, Any]:
     recipe = contents.recipe or {}
     data = recipe.get("data") or {}
     base, name, hub = _base(contents), contents.title, data.get("hub")
-    summary = contents.summary or {}
     metadata: dict[str, Any] = {
         "library_name": "peft",
         "pipeline_tag": "text-classification",
@@ -67,27 +66,31 @@ def card_metadata(contents: Contents) -> dict[str, Any]:
     dataset = {
         "name": str(hub or recipe.get("name") or "own data"),
         "type": str(hub or "local"),
-        "split": summary["scored_split"],
+        "split": summary.scored_split,
         **({"config": str(data["config"])} if data.get("config") else {}),
     }
     metadata["metrics"] = list(METRICS)
     task = {"type": "text-classification", "name": "Text classification"}
-    metrics = _metrics(summary["after"])
+    metrics = _metrics(summary.after)
     metadata["model-index"] = [{"name": name, "results": [{"task": task, "dataset": dataset, "metrics": metrics}]}]
     return metadata
 
 
-def _metrics(after: Mapping[str, Any]) -> list[dict[str, Any]]:
+def _metrics(after: Scores) -> list[dict[str, Any]]:
     values = {"accuracy": ("accuracy", "accuracy_interval"), "f1": ("macro_f1", "macro_f1_interval")}
     return [
         {
             "type": kind,
             "name": METRICS[kind],
-            "value": after[value],
-            "args": {"rows": after["rows"], "confidence": after["confidence"], "interval": after[interval]},
+            "value": getattr(after, value),
+            "args": {
+                "rows": after.rows,
+                "confidence": after.confidence,
+                "interval": list(getattr(after, interval) or ()) or None,
+            },
         }
         for kind, (value, interval) in values.items()
-        if after[value] is not None
+        if getattr(after, value) is not None
     ]
 
 

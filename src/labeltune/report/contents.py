@@ -3,21 +3,35 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
+from labeltune.folder import (
+    AUDIT,
+    ENVIRONMENT,
+    EXAMPLES,
+    RECIPE,
+    SCORED_ROWS,
+    SLICES,
+    SUMMARY,
+    TRAINING,
+    RunFolder,
+)
 from labeltune.judge.paired import match_rows
 from labeltune.judge.summary import scored_predictions
 from labeltune.rows import Prediction
+from labeltune.summary import Summary
+
+T = TypeVar("T")
 
 
 @dataclass
 class Contents:
     """One run folder as read. Whatever could not be read is None or empty, and `notes` says so."""
 
-    summary: dict[str, Any] | None = None
+    summary: Summary | None = None
     recipe: dict[str, Any] | None = None
     data: dict[str, Any] | None = None
     environment: dict[str, Any] | None = None
@@ -52,13 +66,16 @@ def read_contents(run_folder: Path) -> Contents:
     """
     if not run_folder.is_dir():
         raise FileNotFoundError(f"{run_folder} is not a folder; name a run folder")
-    contents = Contents()
-    for name in ("summary", "recipe", "data", "environment"):
-        setattr(contents, name, _read_object(run_folder / f"{name}.json", contents.notes))
+    folder, contents = RunFolder(run_folder), Contents()
+    for name in (RECIPE, AUDIT, ENVIRONMENT):
+        setattr(contents, name.removesuffix(".json"), _read_object(folder, name, contents.notes))
+    contents.summary = _noting(folder, SUMMARY, folder.read_summary, contents.notes)
     if contents.summary is not None:
-        contents.pairs = _read_pairs(run_folder, contents.summary, contents.notes)
-    _read_explanation(run_folder / "explain", contents)
-    contents.hardware = _read_samples(run_folder / "hardware.jsonl", contents.notes)
+        contents.pairs = _read_pairs(folder, contents.summary, contents.notes)
+    _read_explanation(folder, contents)
+    contents.hardware = [
+        {**sample, "t_s": float(sample["t_s"])} for sample in _read_lines(folder, folder.hardware.name, "t_s", contents)
+    ]
     return contents
 
 
@@ -77,63 +94,49 @@ def flatten(content: Mapping[str, Any], prefix: str = "") -> list[tuple[str, str
     return lines
 
 
-def _read_object(path: Path, notes: list[str]) -> dict[str, Any] | None:
-    if not path.is_file():
-        notes.append(f"{path.name} is not there.")
-        return None
-    try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-    except ValueError as error:
-        notes.append(f"{path.name} could not be read: {error}.")
-        return None
-    if not isinstance(content, dict):
-        notes.append(f"{path.name} could not be read: it holds no JSON object.")
-        return None
-    return content
+def _read_object(folder: RunFolder, name: str, notes: list[str]) -> dict[str, Any] | None:
+    return _noting(folder, name, lambda: folder.read(name), notes)
 
 
-def _read_pairs(run_folder: Path, summary: Mapping[str, Any], notes: list[str]) -> list[tuple[Prediction, Prediction]]:
+def _noting(folder: RunFolder, name: str, read: Callable[[], T], notes: list[str]) -> T | None:
+    """What `read` gives; None, and a note, where the file is missing or broken."""
     try:
-        split, base, tuned = scored_predictions(run_folder, summary["choice"])
-        if split != summary["scored_split"]:
-            raise ValueError(f"the summary is of the {summary['scored_split']} split, the predictions are of {split}")
+        return read()
+    except FileNotFoundError:
+        notes.append(f"{name} is not there.")
+    except (OSError, ValueError) as error:
+        notes.append(str(error).replace(f"{folder.path}/", "") + ".")
+    return None
+
+
+def _read_pairs(folder: RunFolder, summary: Summary, notes: list[str]) -> list[tuple[Prediction, Prediction]]:
+    try:
+        split, base, tuned = scored_predictions(folder, summary.choice.step)
+        if split != summary.scored_split:
+            raise ValueError(f"the summary is of the {summary.scored_split} split, the predictions are of {split}")
         return match_rows(base, tuned)
     except (OSError, ValueError) as error:
         notes.append(f"The predictions could not be read, so no rows are shown: {error}.")
         return []
 
 
-def _read_explanation(folder: Path, contents: Contents) -> None:
+def _read_explanation(folder: RunFolder, contents: Contents) -> None:
     """What a run gathered to explain itself. A run may have gathered nothing, so only broken files deserve a note."""
-    found: dict[str, Any] = {}
-    for name in ("examples", "slices", "training"):
-        path = folder / f"{name}.json"
-        found[name] = _read_object(path, contents.notes) if path.is_file() else None
-    contents.examples = None if found["examples"] is None else found["examples"].get("examples", [])
-    contents.slices = [{**one, "ids": set(one["ids"])} for one in (found["slices"] or {}).get("slices", [])]
-    contents.dynamics = found["training"]
-    if (folder / "rows.jsonl").is_file():
-        contents.kept = {line["id"]: line for line in _read_lines(folder / "rows.jsonl", contents.notes, "id")}
+    examples, slices, contents.dynamics = (
+        _read_object(folder, name, contents.notes) if folder.exists(name) else None
+        for name in (EXAMPLES, SLICES, TRAINING)
+    )
+    contents.examples = None if examples is None else examples.get("examples", [])
+    contents.slices = [{**one, "ids": set(one["ids"])} for one in (slices or {}).get("slices", [])]
+    if folder.exists(SCORED_ROWS):
+        contents.kept = {line["id"]: line for line in _read_lines(folder, SCORED_ROWS, "id", contents)}
 
 
-def _read_samples(path: Path, notes: list[str]) -> list[dict[str, Any]]:
-    if not path.is_file():
-        notes.append(f"{path.name} is not there.")
-        return []
-    samples = _read_lines(path, notes, "t_s")
-    return [{**sample, "t_s": float(sample["t_s"])} for sample in samples]
-
-
-def _read_lines(path: Path, notes: list[str], needed: str) -> list[dict[str, Any]]:
-    """The objects of a JSONL file; lines that hold none, or lack the key that is needed, are counted in a note."""
-    found, unreadable = [], 0
-    for line in path.read_text(encoding="utf-8", errors="replace").splitlines():
-        try:
-            content = json.loads(line)
-            content[needed]
-            found.append(content)
-        except (ValueError, KeyError, TypeError):
-            unreadable += 1
+def _read_lines(folder: RunFolder, name: str, needed: str, contents: Contents) -> list[dict[str, Any]]:
+    """The objects of a file of JSON lines; lines that hold none, or lack the key that is needed, are noted."""
+    if not folder.exists(name):
+        contents.notes.append(f"{name} is not there.")
+    found, unreadable = folder.read_lines(name, needed)
     if unreadable:
-        notes.append(f"{path.name}: {unreadable} of {unreadable + len(found)} lines could not be read.")
+        contents.notes.append(f"{name}: {unreadable} of {unreadable + len(found)} lines could not be read.")
     return found

@@ -12,6 +12,7 @@ from typing import Any
 from markupsafe import Markup
 
 from labeltune.durable import write_file
+from labeltune.folder import RunFolder
 from labeltune.report import charts, curves
 from labeltune.report.browse import browser_data, script_json
 from labeltune.report.contents import Contents, flatten, read_contents
@@ -30,15 +31,16 @@ def write_report(run_folder: Path) -> None:
         FileNotFoundError: there is no such folder.
     """
     contents = read_contents(run_folder)
-    _write(run_folder / "report.html", render_html(contents))
-    _write(run_folder / "report.md", render_markdown(contents))
+    folder = RunFolder(run_folder)
+    _write(folder.html, render_html(contents))
+    _write(folder.markdown, render_markdown(contents))
 
 
 def render_html(contents: Contents) -> str:
     """The page. Its policy admits its own style sheet and its own script, by their hashes, and nothing else."""
     page = environment().get_template("report.html.j2")
     style, script = (_template(f"report.{kind}") for kind in ("css", "js"))
-    labels = contents.summary["labels"] if contents.summary else []
+    labels = contents.summary.labels if contents.summary else []
     context = _context(contents, HTML_TEXT)
     return page.render(
         style=Markup(style),
@@ -69,11 +71,11 @@ def _hash(text: str) -> str:
 
 def _sections(contents: Contents) -> list[str]:
     """The headings that the page's own menu leads to."""
-    summary = contents.summary or {}
-    there = {
-        "Epochs": summary, "Confusion": summary, "Labels": summary,
-        "Calibration": any((summary.get("calibration") or {}).values()), "Slices": "slices" in summary,
-        "Training": summary.get("training"), "Robustness": summary.get("robustness"),
+    summary = contents.summary
+    there = {} if summary is None else {
+        "Epochs": True, "Confusion": True, "Labels": True,
+        "Calibration": summary.calibration.before or summary.calibration.after, "Slices": True,
+        "Training": summary.training, "Robustness": summary.robustness,
     }  # fmt: skip
     always = ["Examples", "Rows", "Data", "Hardware", "Recipe", "Environment", "Signature"]
     return [name for name, found in there.items() if found] + always
@@ -103,8 +105,8 @@ def _context(contents: Contents, text_length: int) -> dict[str, Any]:
         "environment": flatten(contents.environment or {}),
         "accuracy_chart": charts.accuracy_chart(summary) if summary else None,
         "share_chart": charts.share_chart(summary) if summary else None,
-        "reliability_chart": curves.reliability_chart(summary["calibration"]) if summary else None,
-        "coverage_chart": curves.coverage_chart(summary["calibration"]) if summary else None,
+        "reliability_chart": curves.reliability_chart(summary.calibration) if summary else None,
+        "coverage_chart": curves.coverage_chart(summary.calibration) if summary else None,
         "epoch_charts": charts.epoch_charts(summary) if summary else [],
         "hardware_charts": charts.hardware_charts(contents.hardware),
         "phases": charts.PHASES,

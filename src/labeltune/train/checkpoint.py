@@ -14,8 +14,9 @@ from peft import get_peft_model_state_dict, set_peft_model_state_dict
 from safetensors.torch import load, save
 
 from labeltune.durable import Content, DamagedError, read_file, read_notes, verify_folder, write_folder
+from labeltune.folder import RunFolder
 from labeltune.identity import Identity, require_same
-from labeltune.model.adapter import CONFIG, FORMAT, WEIGHTS, adapter_weights, config_file
+from labeltune.model.adapter import CONFIG, FORMAT, WEIGHTS, config_file
 from labeltune.model.classifier import Classifier
 from labeltune.model.memory import is_out_of_memory
 from labeltune.train.step import Optimizer
@@ -23,17 +24,12 @@ from labeltune.train.step import Optimizer
 TENSORS, STATE = "trainer_state.safetensors", "trainer_state.json"
 
 
-def checkpoint_folder(run_folder: Path, step: int) -> Path:
-    return run_folder / f"checkpoint-{step}"
-
-
 def hold_checkpoint(  # noqa: PLR0913 (what a checkpoint holds)
-    run_folder: Path,
+    run: RunFolder,
     classifier: Classifier,
     optimizer: Optimizer,
     step: int,
     *,
-    weights: Mapping[str, torch.Tensor] | None = None,
     losses: Sequence[float] = (),
     unlogged: Sequence[Mapping[str, Any]] = (),
     pass_rows: int | None = None,
@@ -43,7 +39,6 @@ def hold_checkpoint(  # noqa: PLR0913 (what a checkpoint holds)
     go on: it appears whole and flushed to disk, or not at all.
 
     Args:
-        weights: what `adapter_weights` gave before the first step; they are views, and seeking them takes a while.
         losses: training losses of the steps since the last scoring, which a resumed run needs for their mean.
         unlogged: the steps since the last line of steps.jsonl, as JSON, for the same reason.
         pass_rows: rows that went through the model at once; a resumed run keeps to them, and to their rounding.
@@ -55,7 +50,7 @@ def hold_checkpoint(  # noqa: PLR0913 (what a checkpoint holds)
     """
     state = {"step": step, "losses": list(losses), "unlogged": list(unlogged), "pass_rows": pass_rows}
     random = {f"random.{name}": value for name, value in _random_states().items()}
-    adapter = _copies(adapter_weights(classifier.model) if weights is None else weights, classifier)
+    adapter = _copies(optimizer.adapter_weights, classifier)
     tensors = _copies(random | optimizer.state(), classifier)
     held_at = torch.cuda.current_stream().record_event() if classifier.device.type == "cuda" else None
 
@@ -66,7 +61,7 @@ def hold_checkpoint(  # noqa: PLR0913 (what a checkpoint holds)
         yield STATE, (json.dumps(state, indent=2) + "\n").encode()
 
     def write() -> Path:
-        folder = checkpoint_folder(run_folder, step)
+        folder = run.checkpoint(step)
         with _own_stream(held_at):
             write_folder(folder, files(), {"identity": identity.to_json() if identity else {}})
         return folder
@@ -162,13 +157,13 @@ def copy_adapter(checkpoint: Path, target: Path) -> None:
     write_folder(target, ((name, read_file(checkpoint, name)) for name in names), read_notes(checkpoint))
 
 
-def newest_checkpoint(run_folder: Path, say: Callable[[str], object] = lambda _: None) -> Path | None:
+def newest_checkpoint(run: RunFolder, say: Callable[[str], object] = lambda _: None) -> Path | None:
     """The checkpoint of the highest step that is as it was written, or None.
 
     Args:
-        say: is told of each newer one that is not, and why.
+        say: is given a sentence for each newer one that is damaged.
     """
-    for folder in sorted(_checkpoints(run_folder), key=_step, reverse=True):
+    for folder in reversed(run.checkpoints().values()):
         try:
             verify_folder(folder)
         except DamagedError as error:
@@ -178,21 +173,12 @@ def newest_checkpoint(run_folder: Path, say: Callable[[str], object] = lambda _:
     return None
 
 
-def remove_old_checkpoints(run_folder: Path, limit: int | None, keep: Iterable[int]) -> None:
+def remove_old_checkpoints(run: RunFolder, limit: int | None, keep: Iterable[int]) -> None:
     """Remove the oldest checkpoints beyond `limit`, but never one whose step is in `keep`."""
-    kept = set(keep)
-    oldest_first = sorted(_checkpoints(run_folder), key=_step)
-    excess = 0 if limit is None else len(oldest_first) - limit
-    for folder in [folder for folder in oldest_first if _step(folder) not in kept][: max(0, excess)]:
-        shutil.rmtree(folder)
-
-
-def _checkpoints(run_folder: Path) -> list[Path]:
-    return [f for f in run_folder.glob("checkpoint-*") if f.is_dir() and f.name.removeprefix("checkpoint-").isdigit()]
-
-
-def _step(folder: Path) -> int:
-    return int(folder.name.removeprefix("checkpoint-"))
+    kept, there = set(keep), run.checkpoints()
+    excess = 0 if limit is None else len(there) - limit
+    for step in [step for step in there if step not in kept][: max(0, excess)]:
+        shutil.rmtree(there[step])
 
 
 def _random_states() -> dict[str, torch.Tensor]:

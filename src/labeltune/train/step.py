@@ -13,7 +13,7 @@ import torch
 from torch.nn.functional import cross_entropy
 from transformers import get_scheduler
 
-from labeltune.model.adapter import trainable_parameters
+from labeltune.model.adapter import adapter_weights, trainable_parameters
 from labeltune.model.classifier import Classifier
 from labeltune.model.linear import groups_of, refresh_updates
 from labeltune.recipe import TrainSettings
@@ -61,7 +61,7 @@ class StepResult:
         return cls(loss, norm if math.isfinite(norm) else None, bool(skipped), rate)
 
 
-class Whole:
+class FlatParameters:
     """Parameters laid end to end in one tensor, so that the optimiser's work on all of them is a few kernels.
 
     They become views of it, and their gradients views of its gradient.
@@ -91,8 +91,12 @@ class Optimizer:
         self.groups = groups_of(classifier.model)
         matrices = {name: p for name, p in self.parameters.items() if p.ndim >= 2}
         vectors = {name: p for name, p in self.parameters.items() if p.ndim < 2}
-        decays = [(Whole(ps), decay) for ps, decay in ((matrices, settings.weight_decay), (vectors, 0.0)) if ps]
-        self.wholes = [whole for whole, _ in decays]
+        decays = [
+            (FlatParameters(ps), decay) for ps, decay in ((matrices, settings.weight_decay), (vectors, 0.0)) if ps
+        ]
+        self.flat = [whole for whole, _ in decays]
+        self.adapter_weights = adapter_weights(classifier.model)
+        """The adapter's tensors by their names in peft's file: views of the weights above, sought once."""
         self.rates = learning_rates(settings, schedule).to(device)
         self.rate = self.rates[0].clone()
         self.adamw = torch.optim.AdamW(
@@ -138,7 +142,7 @@ class Optimizer:
 
         A loss that is not finite, or a gradient outside float16, halts for good: no later update changes a weight.
         """
-        gradients, counts = [whole.gradients for whole in self.wholes], self.counts
+        gradients, counts = [whole.gradients for whole in self.flat], self.counts
         if self.scaling:
             torch._foreach_div_(gradients, counts["loss_scale"])
         norm = torch.linalg.vector_norm(torch.stack(torch._foreach_norm(gradients)))
@@ -170,7 +174,7 @@ class Optimizer:
 
     def drop_gradients(self) -> None:
         """Gradients and loss to zero, as before the first micro-batch of a step."""
-        torch._foreach_zero_([whole.gradients for whole in self.wholes])
+        torch._foreach_zero_([whole.gradients for whole in self.flat])
         self._loss.zero_()
 
     def _set_rate(self) -> None:
@@ -181,7 +185,7 @@ class Optimizer:
     def state(self) -> dict[str, torch.Tensor]:
         """All that resuming needs, as tensors by name."""
         tensors = {f"count.{name}": value for name, value in self.counts.items()}
-        for whole in self.wholes:
+        for whole in self.flat:
             for moment, value in self.adamw.state.get(whole.weights, {}).items():
                 parts = whole.parts(value) if value.ndim else dict.fromkeys(whole.shapes, value)
                 tensors |= {f"adamw.{moment}.{name}": part for name, part in parts.items()}
@@ -192,7 +196,7 @@ class Optimizer:
         for name, value in self.counts.items():
             value.copy_(tensors[f"count.{name}"])
         self._set_rate()
-        for whole in self.wholes:
+        for whole in self.flat:
             if not all(f"adamw.step.{name}" in tensors for name in whole.shapes):
                 continue  # no step has touched these yet
             state = {"step": tensors[f"adamw.step.{next(iter(whole.shapes))}"]}

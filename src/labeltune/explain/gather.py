@@ -3,33 +3,30 @@
 from __future__ import annotations
 
 import contextlib
-import json
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from labeltune.data import Rows, Split
+from labeltune.data import Rows
 from labeltune.data.giveaway import bag_of_words
 from labeltune.explain.choose import Chosen, choose_examples
-from labeltune.explain.heldout import HELD_OUT, held_out_probabilities
+from labeltune.explain.heldout import held_out_probabilities
 from labeltune.explain.probe import answer_states, moving_words, nearest
 from labeltune.explain.variants import EDITS, edited, lay_out_otherwise, swap_label_words
-from labeltune.folder import RunFolder
-from labeltune.job import Job, score_to_file, scoring_key
+from labeltune.folder import EXAMPLES, HELD_OUT, SCORED_ROWS, TRAINING_ROWS, VARIANTS, RunFolder
+from labeltune.job import EncodedSplit, Job, score_to_file, scoring_key
 from labeltune.judge.paired import match_rows
 from labeltune.model.adapter import adapter_off
-from labeltune.prompt import EncodedRows, Prompter
+from labeltune.prompt import Prompter
 from labeltune.recipe import PromptSettings, Recipe
 from labeltune.rows import Example, Prediction, read_predictions, write_predictions
 from labeltune.score.sofar import SoFar
 
 NEIGHBOURS = 3
-ASKED = ".asked-"
-"""Begins the names of files that are needed until the examples are explained."""
 SIDES = (("before", False), ("after", True))
 Answers = list[Prediction]
 
@@ -40,34 +37,31 @@ class Scored:
 
     job: Job
     folder: RunFolder
-    splits: Mapping[str, Split]
+    splits: Mapping[str, EncodedSplit]
     split: str
     """The split that the run is judged on."""
     tuned: Path
     """The chosen checkpoint's predictions of it."""
+    training_sample: EncodedSplit | None
+    """The training rows that were scored after each epoch; None for none."""
 
     @property
-    def rows(self) -> Rows:
+    def rows(self) -> Sequence[Example]:
         return self.splits[self.split].rows
 
     @property
     def recipe(self) -> Recipe:
         return self.job.recipe
 
-    def job_that(self, mode: Literal["labels", "generate"]) -> Job:
-        """The job, scoring in this mode however the run itself scores; its time counts as that of explaining."""
-        score = self.recipe.score.model_copy(update={"mode": mode})
-        return replace(self.job, recipe=self.recipe.model_copy(update={"score": score}), phase="explain")
-
-    def ask(self, name: str, examples: Sequence[Example], job: Job | None = None, tuned: bool = True) -> Answers:
+    def score(self, name: str, examples: Sequence[Example], job: Job | None = None, tuned: bool = True) -> Answers:
         """Score rows, by their labels if no other job is given, into a file that stays until examples are explained.
 
         Raises:
             Stopped: someone asked to stop; what is scored is kept.
         """
-        path, job = self.folder.explain(f"{ASKED}{name}.jsonl"), job or self.job_that("labels")
-        encoded = job.classifier.prompter.encode_rows(examples)
-        score_to_file(job, examples, encoded, path, title=f"explaining, {name}", use_adapter=tuned)
+        path, job = self.folder.scored_again(f"{name}.jsonl"), job or self.job.scoring("labels", "explain")
+        split = EncodedSplit(examples, job.classifier.prompter.encode_rows(examples))
+        score_to_file(job, split, path, title=f"explaining, {name}", use_adapter=tuned)
         return list(read_predictions(path))
 
     def states(self, name: str, examples: Sequence[Example], tuned: bool) -> npt.NDArray[np.float32]:
@@ -76,32 +70,12 @@ class Scored:
         Raises:
             Stopped: someone asked to stop; what is looked at is kept.
         """
-        job = self.job_that("labels")
+        job = self.job.scoring("labels", "explain")
         encoded = job.classifier.prompter.encode_rows(examples)
-        so_far = SoFar(self.folder.explain(f"{ASKED}{name}.scoring"), scoring_key(job, encoded, use_adapter=tuned))
+        so_far = SoFar(self.folder.scored_again(f"{name}.scoring"), scoring_key(job, encoded, use_adapter=tuned))
         adapter = contextlib.nullcontext() if tuned else adapter_off(job.classifier.model)
         with adapter, so_far.opened():
             return answer_states(job.classifier, encoded, job.recipe.score, so_far, job.stop.check)
-
-
-def training_sample(splits: Mapping[str, Split], recipe: Recipe) -> Rows:
-    """The training rows that are followed through training, in the data's order."""
-    rows, most = splits["train"].rows, recipe.report.training_rows
-    if len(rows) <= most:
-        return rows
-    random = np.random.default_rng(recipe.report.seed)
-    return rows.subset(np.sort(random.choice(len(rows), most, replace=False)).tolist())
-
-
-def followed_rows(
-    job: Job, splits: Mapping[str, Split], encoded: Mapping[str, EncodedRows]
-) -> tuple[Rows, EncodedRows] | None:
-    """The training rows to score after each epoch, encoded; None where the recipe asks for none."""
-    if not job.recipe.report.training_rows:
-        return None
-    rows = training_sample(splits, job.recipe)
-    whole = rows is splits["train"].rows
-    return rows, encoded["train"] if whole else job.classifier.prompter.encode_rows(rows)
 
 
 def gather(scored: Scored) -> None:
@@ -110,58 +84,53 @@ def gather(scored: Scored) -> None:
     Raises:
         Stopped: someone asked to stop; what is scored so far is kept, and not scored again.
     """
-    settings = scored.recipe.report
+    settings, folder = scored.recipe.report, scored.folder
     with scored.job.monitor.phase("explain"):
-        _keep_columns(scored.rows, scored.folder.explain("rows.jsonl"))
+        _keep_columns(folder, SCORED_ROWS, scored.rows)
         _score_bag_of_words(scored)
-        if settings.training_rows:
-            _keep_columns(training_sample(scored.splits, scored.recipe), scored.folder.explain("training-rows.jsonl"))
-            _score_held_out(scored)
-        if settings.examples and not scored.folder.exists("explain/examples.json"):
-            scored.folder.write("explain/examples.json", {"examples": _explain_examples(scored)})
-        for asked in scored.folder.explain("").glob(f"{ASKED}*"):
-            asked.unlink()
-        if settings.robustness_rows and not scored.folder.exists("explain/variants.json"):
-            scored.folder.write("explain/variants.json", {"variants": _score_variants(scored)})
+        if scored.training_sample is not None:
+            _keep_columns(folder, TRAINING_ROWS, scored.training_sample.rows)
+            _score_held_out(scored, scored.training_sample.rows)
+        if settings.examples and not folder.exists(EXAMPLES):
+            folder.write(EXAMPLES, {"examples": _explain_examples(scored)})
+        folder.forget_scored_again()
+        if settings.robustness_rows and not folder.exists(VARIANTS):
+            folder.write(VARIANTS, {"variants": _score_variants(scored)})
 
 
-def _keep_columns(rows: Rows, path: Path) -> None:
+def _keep_columns(folder: RunFolder, name: str, rows: Sequence[Example]) -> None:
     """Write the kept columns and the annotators' votes of the rows that have some."""
-    lines = (
-        {"id": row.id, "votes": list(row.votes), "extra": dict(row.extra)} for row in rows if row.extra or row.votes
-    )
-    if not path.is_file():
-        _write_lines(path, lines)
+    if not folder.exists(name):
+        kept = (row for row in rows if row.extra or row.votes)
+        folder.write_lines(name, ({"id": row.id, "votes": list(row.votes), "extra": dict(row.extra)} for row in kept))
 
 
-def _write_lines(path: Path, lines: Iterable[Mapping[str, Any]]) -> None:
-    path.parent.mkdir(exist_ok=True)
-    partial = path.with_name(path.name + ".partial")
-    with partial.open("w", encoding="utf-8") as out:
-        for line in lines:
-            out.write(json.dumps(line, ensure_ascii=False) + "\n")
-    partial.replace(path)
+def _stored(rows: Sequence[Example]) -> Rows:
+    """Rows as a store, column by column; a split's are one already."""
+    return rows if isinstance(rows, Rows) else Rows.from_examples(rows)
 
 
 def _score_bag_of_words(scored: Scored) -> None:
     """Write the predictions of a bag of words as those of one more model; says so where there are none."""
-    path = scored.folder.predictions(f"bag-of-words-{scored.split}")
+    path = scored.folder.bag_of_words(scored.split)
     if path.is_file():
         return
     data = scored.recipe.data
-    predictions, why_not = bag_of_words(scored.splits["train"].rows, scored.rows, data.label_names, data.seed)
+    predictions, why_not = bag_of_words(
+        _stored(scored.splits["train"].rows), _stored(scored.rows), data.label_names, data.seed
+    )
     if predictions is None:
         scored.job.events.append(f"no bag of words to compare with: {why_not}")
     else:
         write_predictions(path, predictions)
 
 
-def _score_held_out(scored: Scored) -> None:
-    """Write what cross-validation on the base's hidden states says of the followed training rows, as predictions."""
+def _score_held_out(scored: Scored, rows: Sequence[Example]) -> None:
+    """Write what cross-validation on the base's hidden states says of the training sample, as predictions."""
     path = scored.folder.predictions(HELD_OUT)
     if path.is_file():
         return
-    recipe, rows = scored.recipe, training_sample(scored.splits, scored.recipe)
+    recipe = scored.recipe
     gold, labels = [str(row.gold) for row in rows], recipe.data.label_names
     states_NH = scored.states("base-states", rows, tuned=False)
     p_NK, why_not = held_out_probabilities(states_NH, gold, labels, recipe.report.seed)
@@ -192,7 +161,7 @@ def _explain_examples(scored: Scored) -> list[dict[str, Any]]:
     if not chosen:
         return []
     examples = [Example(one.new.id, one.new.columns, one.new.gold) for one in chosen]
-    words = moving_words(scored.job.classifier, examples, scored.ask)
+    words = moving_words(scored.job.classifier, examples, scored.score)
     texts = _written_texts(scored, chosen, examples)
     neighbours = _neighbours(scored, examples)
     return [
@@ -215,16 +184,16 @@ def _written_texts(scored: Scored, chosen: list[Chosen], examples: list[Example]
         return [{"before": None, "after": None} for _ in chosen]
     if scored.recipe.score.mode == "generate":
         return [{"before": one.old.generated, "after": one.new.generated} for one in chosen]
-    writing = scored.job_that("generate")
-    before, after = (scored.ask(f"texts-{name}", examples, writing, tuned) for name, tuned in SIDES)
+    writing = scored.job.scoring("generate", "explain")
+    before, after = (scored.score(f"texts-{name}", examples, writing, tuned) for name, tuned in SIDES)
     return [{"before": old.generated, "after": new.generated} for old, new in zip(before, after, strict=True)]
 
 
 def _neighbours(scored: Scored, examples: list[Example]) -> list[list[dict[str, Any]]]:
     """For each example the training rows whose hidden state at the answer is most like its own."""
-    if not scored.recipe.report.training_rows:
+    if scored.training_sample is None:
         return [[] for _ in examples]
-    train = training_sample(scored.splits, scored.recipe)
+    train = scored.training_sample.rows
     states_NH = scored.states("states", [*examples, *train], tuned=True)
     own_NH, train_NH = states_NH[: len(examples)], states_NH[len(examples) :]
     return [
@@ -242,7 +211,7 @@ def _neighbours(scored: Scored, examples: list[Example]) -> list[list[dict[str, 
 
 
 def _score_variants(scored: Scored) -> list[dict[str, Any]]:
-    """Ask a sample of the rows again in other ways; each way's predictions go into a file of their own.
+    """Score a sample of the rows again with changes; each variant's predictions go into a file of their own.
 
     Returns one record per way: `name`, `keeps_label`, the prompt's `template` if it is another, the name of the file of
     `predictions`, or `why_not` there is none.
@@ -265,7 +234,7 @@ def _score_variants(scored: Scored) -> list[dict[str, Any]]:
 def _prompt_variants(recipe: Recipe) -> Iterator[tuple[str, PromptSettings | None, str | None]]:
     """Other prompts for the same rows, all of which keep the label: name, prompt, or why there is none."""
     if recipe.model.head == "words":
-        unnamed = "the prompt does not name every label word, so nothing would tell of the swap"
+        unnamed = "the prompt does not name every label word, so the swap would not show"
         swapped = swap_label_words(recipe.prompt)
         yield "label words swapped", swapped, None if swapped else unnamed
     else:
@@ -295,7 +264,7 @@ def _score_variant(
             classifier = replace(classifier, prompter=Prompter(usual.tokenizer, prompt, names, limit, usual.head))
         except ValueError as error:
             return record | {"why_not": str(error)}
-    job = replace(scored.job_that("labels"), classifier=classifier)
+    job = replace(scored.job.scoring("labels", "explain"), classifier=classifier)
     path = scored.folder.predictions(f"variant-{name.replace(' ', '-')}")
-    score_to_file(job, rows, classifier.prompter.encode_rows(rows), path, title=name)
+    score_to_file(job, EncodedSplit(rows, classifier.prompter.encode_rows(rows)), path, title=name)
     return record | {"predictions": path.name}

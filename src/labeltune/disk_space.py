@@ -1,4 +1,4 @@
-"""Whether the disk has room for a run, asked before hours are spent."""
+"""Whether the disk has space for a run, asked before hours are spent."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ SPARE_BYTES = 16 * MIB
 """For small files, logs and reports."""
 
 
-def check_room(folder: Path, recipe: Recipe, model: Any, encoded: Mapping[str, EncodedRows]) -> None:
+def check_disk_space(folder: Path, recipe: Recipe, model: Any, encoded: Mapping[str, EncodedRows]) -> None:
     """See that checkpoints and predictions will fit, beside what the folder holds already.
 
     Raises:

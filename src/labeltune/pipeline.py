@@ -1,28 +1,44 @@
-"""The pipeline, and the only module that knows the order of its stages."""
+"""The pipeline, and the only module that knows the order of its stages.
+
+Right of the predictions no model is needed: `finish` judges, explains and reports, on old runs as well.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from labeltune.data import Split, audit, audit_table, check_leakage, load_rows
 from labeltune.environment import gpu_uuid
-from labeltune.finish import finish
-from labeltune.folder import RunFolder, choose_folder, claimed, create_folder
+from labeltune.explain.explanation import explain_run
+from labeltune.folder import (
+    AUDIT,
+    PROGRESS,
+    RECIPE,
+    SLICES,
+    SUMMARY,
+    TRAINING,
+    RunFolder,
+    choose_folder,
+    claimed,
+    create_folder,
+)
 from labeltune.hub import check_model_within_reach
 from labeltune.judge.choice import choose
+from labeltune.judge.summary import judge_run
+from labeltune.judge.table import comparison_table
 from labeltune.model.files import begin_fingerprint
 from labeltune.monitor import Monitor
 from labeltune.recipe import SMALL, Recipe
+from labeltune.report import write_card, write_report
 from labeltune.stopping import Stop, Stopped
+from labeltune.summary import Summary
 from labeltune.terminal import Terminal
 from labeltune.tracking import Track, Tracked, check_trackers, tracking
 
 if TYPE_CHECKING:
-    from labeltune.job import Job
-    from labeltune.prompt import EncodedRows
+    from labeltune.job import EncodedSplit, Job
 
 
 def load_and_audit(recipe: Recipe, terminal: Terminal) -> tuple[dict[str, Split], dict[str, Any]]:
@@ -58,27 +74,54 @@ def run(
     with claimed(folder, resume) as note:
         if note is not None:
             terminal.say(note, style="yellow")
-        if resume and folder.exists("progress.json") and folder.read("progress.json")["choice"] is not None:
+        if resume and folder.read_if_there(PROGRESS).get("choice") is not None:
             terminal.say(f"{folder.path} is finished; judging it again")
             finish(folder, terminal)
             return folder
         check_trackers(recipe.train.report_to)
-        about = Tracked(folder.path.name, folder.path, recipe.model_dump(mode="json"))
+        about = Tracked(folder.path.name, folder, recipe.model_dump(mode="json"))
         with tracking(recipe.train.report_to, about, terminal) as track:
             try:
                 _tune_and_score(recipe, terminal, folder, stop or Stop(), track)
             except Stopped:
-                if folder.exists("recipe.json"):
+                if folder.exists(RECIPE):
                     terminal.say(f"go on with: labeltune run {folder.path} --out {folder.path} --resume")
                 raise
-            _track_end(finish(folder, terminal), track)
+            _report_end(finish(folder, terminal), track)
     return folder
 
 
-def _track_end(summary: Mapping[str, Any], track: Track) -> None:
+def finish(folder: RunFolder, terminal: Terminal) -> Summary:
+    """Judge and explain a run from its files, write summary, report and model card, and show the comparison.
+
+    Raises:
+        ValueError, OSError: a file that the judgement needs is missing or damaged.
+    """
+    summary = write_summary(folder)
+    write_report(folder.path)
+    write_card(folder.path)
+    terminal.show(comparison_table(summary))
+    terminal.say(f"report: {folder.html}")
+    return summary
+
+
+def write_summary(folder: RunFolder) -> Summary:
+    """Write summary.json, and beside it what is too long for it: each slice's rows, and the map of training."""
+    explanation = explain_run(folder.path, judge_run(folder.path))
+    slices = [{"name": one.name, "ids": sorted(one.ids)} for one in explanation.slices]
+    folder.write(SLICES, {"slices": slices})
+    if explanation.dynamics is not None:
+        folder.write(TRAINING, explanation.dynamics)
+    folder.write(SUMMARY, explanation.summary.to_json())
+    return explanation.summary
+
+
+def _report_end(summary: Summary, track: Track) -> None:
     """Report what the run came to, at its last step."""
-    sides = {f"{side}/{name}": summary[side][name] for side in ("before", "after") for name in ("accuracy", "macro_f1")}
-    track(sides | {"gain/accuracy": summary["comparison"]["accuracy_gain"]}, summary["epochs"][-1]["step"])
+    figures: dict[str, float | None] = {"gain/accuracy": summary.comparison.accuracy_gain}
+    for name, side in (("before", summary.before), ("after", summary.after)):
+        figures |= {f"{name}/accuracy": side.accuracy, f"{name}/macro_f1": side.macro_f1}
+    track(figures, summary.epochs[-1].step)
 
 
 def _tune_and_score(recipe: Recipe, terminal: Terminal, folder: RunFolder, stop: Stop, track: Track) -> None:
@@ -93,70 +136,61 @@ def _tune_and_score(recipe: Recipe, terminal: Terminal, folder: RunFolder, stop:
 
             # torch and what builds on it take seconds to import; what is wrong with the rows should be told before
             from labeltune import job as stages
-            from labeltune.model.adapter import add_adapter, count_parameters
-            from labeltune.room import check_room
+            from labeltune.disk_space import check_disk_space
+            from labeltune.model.adapter import count_parameters
 
-            classifier, base = stages.load_classifier(recipe, terminal)
+            classifier, base, identity = stages.load_classifier(recipe, terminal, fingerprint, fresh_adapter=True)
             encoded = stages.encode_splits(classifier, splits, terminal)
             monitor.watch_gpu(gpu_uuid(base.device))
-            identity = stages.identify(recipe, classifier, base, fingerprint())
-            stages.check_same_run(folder, identity, splits)
-            classifier = replace(
-                classifier, model=add_adapter(base.model, recipe.adapter, recipe.train.seed, base.head)
-            )
-            check_room(folder.path, recipe, classifier.model, encoded)
+            stages.check_same_run(folder, identity, encoded)
+            tokens = {name: split.tokens for name, split in encoded.items()}
+            check_disk_space(folder.path, recipe, classifier.model, tokens)
             create_folder(folder, recipe)
             monitor.record_to(folder.hardware)
-            folder.write("data.json", _with_cuts(data_report, encoded, classifier.prompter.max_prompt_tokens))
-            environment = stages.write_environment(folder, recipe, classifier, base, splits, identity=identity)
-            classifier = stages.ready(classifier, terminal)
+            folder.write(AUDIT, _with_cuts(data_report, encoded, classifier.prompter.max_prompt_tokens))
+            environment = stages.write_environment(folder, recipe, classifier, base, encoded, identity=identity)
         terminal.say(f"LoRA adapter: {count_parameters(classifier.model)}")
         job = stages.Job(recipe, terminal, monitor, classifier, identity, stop, track)
         with stop.deferred():
-            _work(job, folder, splits, encoded, environment)
+            _work(job, folder, encoded, environment)
 
 
-def _work(
-    job: Job,
-    folder: RunFolder,
-    splits: Mapping[str, Split],
-    encoded: Mapping[str, EncodedRows],
-    environment: Mapping[str, Any],
-) -> None:
+def _work(job: Job, folder: RunFolder, splits: Mapping[str, EncodedSplit], environment: Mapping[str, Any]) -> None:
     """Score the base, tune, choose, score the test rows, and note what judgement and explanation need."""
     from labeltune import job as stages
-    from labeltune.explaining import Scored, followed_rows, gather
-    from labeltune.tuning import (
+    from labeltune.explain.gather import Scored, gather
+    from labeltune.train.tuning import (
         keep_chosen,
         load_chosen,
         progress_so_far,
         saved_whatever_happens,
-        score_base,
         tune,
     )
 
     recipe = job.recipe
-    score_base(job, folder, splits, encoded)
-    tuning = tune(job, folder, splits, encoded, followed_rows(job, splits, encoded))
+    for name in ("validation", "test"):
+        if name in splits:
+            path, title = folder.predictions(f"base-{name}"), f"base, {name} rows"
+            stages.score_to_file(job, splits[name], path, title=title, use_adapter=False)
+    tuning = tune(job, folder, splits)
     choice = choose(tuning.scores, recipe.train.load_best_model_at_end)
     load_chosen(tuning, choice)
-    tuned_rows = folder.path / "predictions" / str(tuning.predictions_of(choice))
+    tuned_rows = folder.predictions(str(tuning.predictions_of(choice)))
     scored = "validation"  # stands in where there are no test rows, and was scored during training
     if "test" in splits:
-        scored = "test"
-        tuned_rows = folder.predictions("tuned-test")
+        scored, tuned_rows = "test", folder.predictions("tuned-test")
         with saved_whatever_happens(tuning):
-            stages.score_to_file(job, splits["test"].rows, encoded["test"], tuned_rows, title="tuned, test rows")
+            stages.score_to_file(job, splits["test"], tuned_rows, title="tuned, test rows")
     keep_chosen(tuning, choice)
-    gather(Scored(job, folder, splits, scored, tuned_rows))
+    gather(Scored(job, folder, splits, scored, tuned_rows, tuning.training_sample))
     fields = stages.signature_fields(recipe, environment, scored, len(splits[scored].rows))
-    folder.write("progress.json", progress_so_far(tuning, choice) | stages.facts(job) | {"signature_fields": fields})
+    folder.write(PROGRESS, progress_so_far(tuning, choice) | stages.facts(job) | {"signature_fields": fields})
 
 
-def _with_cuts(report: dict[str, Any], encoded: Mapping[str, EncodedRows], limit: int) -> dict[str, Any]:
+def _with_cuts(report: dict[str, Any], encoded: Mapping[str, EncodedSplit], limit: int) -> dict[str, Any]:
     """The audit, with what only the tokenizer could tell: the share of rows that were cut to fit."""
-    for name, rows in encoded.items():
-        report["splits"][name]["cut_share"] = rows.cut_share
-        if rows.cut_share:
-            report["warnings"].append(f"{100 * rows.cut_share:.1f} % of the {name} rows were cut to {limit} tokens.")
+    for name, split in encoded.items():
+        share = report["splits"][name]["cut_share"] = split.tokens.cut_share
+        if share:
+            report["warnings"].append(f"{100 * share:.1f} % of the {name} rows were cut to {limit} tokens.")
     return report

@@ -5,21 +5,18 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
-from labeltune.data import Rows, Split
-from labeltune.folder import RunFolder
-from labeltune.job import Job, score_to_file
+import numpy as np
+
+from labeltune.folder import PROGRESS, RunFolder
+from labeltune.job import EncodedSplit, Job, score_to_file
 from labeltune.judge.choice import EpochScore, contenders, score_epoch
-from labeltune.model.adapter import adapter_weights
 from labeltune.model.classifier import Classifier
 from labeltune.model.memory import reset_peak_memory
-from labeltune.prompt import EncodedRows
-from labeltune.rows import read_predictions
 from labeltune.stopping import Stopped
 from labeltune.train.checkpoint import (
-    checkpoint_folder,
     copy_adapter,
     hold_checkpoint,
     load_adapter_weights,
@@ -38,14 +35,11 @@ class Tuning:
 
     job: Job
     folder: RunFolder
-    splits: Mapping[str, Split]
-    encoded: Mapping[str, EncodedRows]
+    splits: Mapping[str, EncodedSplit]
     schedule: Schedule
     optimizer: Optimizer
-    weights: Mapping[str, Any]
-    """Views of the adapter's tensors, as `adapter_weights` gives them."""
-    followed: tuple[Rows, EncodedRows] | None = None
-    """The training rows that are scored after each epoch."""
+    training_sample: EncodedSplit | None
+    """The training rows that are scored after each epoch; None for none."""
     epochs: list[dict[str, Any]] = field(default_factory=list)
     """One entry per scored checkpoint, as progress.json has them."""
     scores: list[EpochScore] = field(default_factory=list)
@@ -66,34 +60,28 @@ class Tuning:
         return next((entry["predictions"] for entry in self.epochs if entry["step"] == choice["step"]), None)
 
 
-def score_base(job: Job, folder: RunFolder, splits: Mapping[str, Split], encoded: Mapping[str, EncodedRows]) -> None:
-    """Score validation and test rows with the adapter off."""
-    for name in ("validation", "test"):
-        if name in splits:
-            path, title = folder.predictions(f"base-{name}"), f"base, {name} rows"
-            score_to_file(job, splits[name].rows, encoded[name], path, title=title, use_adapter=False)
+def training_sample(job: Job, splits: Mapping[str, EncodedSplit]) -> EncodedSplit | None:
+    """The training rows that are scored after each epoch, in the data's order; None where the recipe asks for none."""
+    train, most = splits["train"], job.recipe.report.training_rows
+    if not most or len(train.rows) <= most:
+        return train if most else None
+    random = np.random.default_rng(job.recipe.report.seed)
+    places = np.sort(random.choice(len(train.rows), most, replace=False)).tolist()
+    rows = [train.rows[place] for place in places]
+    return EncodedSplit(rows, job.classifier.prompter.encode_rows(rows))
 
 
-def tune(
-    job: Job,
-    folder: RunFolder,
-    splits: Mapping[str, Split],
-    encoded: Mapping[str, EncodedRows],
-    followed: tuple[Rows, EncodedRows] | None = None,
-) -> Tuning:
+def tune(job: Job, folder: RunFolder, splits: Mapping[str, EncodedSplit]) -> Tuning:
     """Train, scoring and saving as the schedule says; goes on from the newest checkpoint if there is one.
-
-    Args:
-        followed: training rows that are scored after each epoch.
 
     Raises:
         Stopped: someone asked to stop; a checkpoint of the last step is written.
     """
     settings = job.recipe.train
-    schedule = make_schedule(settings, len(encoded["train"]))
+    tokens = splits["train"].tokens
+    schedule = make_schedule(settings, len(tokens))
     stepper = make_stepper(job.classifier, schedule)
-    weights = adapter_weights(job.classifier.model)
-    tuning = Tuning(job, folder, splits, encoded, schedule, stepper.optimizer, weights, followed)
+    tuning = Tuning(job, folder, splits, schedule, stepper.optimizer, training_sample(job, splits))
     begun = _resume(tuning)
     if begun:
         job.events.append(
@@ -106,15 +94,13 @@ def tune(
             return tuning
     reset_peak_memory(job.classifier.device)
     rows = (
-        len(encoded["train"]) * settings.num_train_epochs
+        len(tokens) * settings.num_train_epochs
         if settings.max_steps < 1
         else schedule.total_steps * (settings.per_device_train_batch_size * settings.gradient_accumulation_steps)
     )
     with job.monitor.phase("train"), job.terminal.bar("training", int(rows)) as bar, saved_whatever_happens(tuning):
         bar.advance(begun * settings.per_device_train_batch_size * settings.gradient_accumulation_steps)
-        steps = train(
-            stepper, encoded["train"], schedule, begun + 1, tuning.pass_rows, lambda: job.stop.asked is not None
-        )
+        steps = train(stepper, tokens, schedule, begun + 1, tuning.pass_rows, lambda: job.stop.asked is not None)
         for step in steps:
             _note_smaller_passes(tuning, step)
             tuning.losses.append(step.loss)
@@ -155,11 +141,10 @@ def _save(tuning: Tuning, step: int) -> None:
     if step == tuning.saved:
         return
     write = hold_checkpoint(
-        tuning.folder.path,
+        tuning.folder,
         tuning.job.classifier,
         tuning.optimizer,
         step,
-        weights=tuning.weights,
         losses=tuning.losses,
         unlogged=[asdict(one) for one in tuning.unlogged],
         pass_rows=tuning.pass_rows,
@@ -170,7 +155,7 @@ def _save(tuning: Tuning, step: int) -> None:
     def write_and_tidy() -> None:
         tuning.folder.flush_steps()
         write()
-        remove_old_checkpoints(tuning.folder.path, tuning.schedule.settings.save_total_limit, keep=kept)
+        remove_old_checkpoints(tuning.folder, tuning.schedule.settings.save_total_limit, keep=kept)
 
     if _saves_meanwhile(tuning.job.classifier):
         tuning.saving = (step, tuning.writer.submit(write_and_tidy))
@@ -212,9 +197,8 @@ def _score_checkpoint(tuning: Tuning, step: int) -> None:
     epoch, name = tuning.schedule.epoch(step), _scoring_name(tuning, step)
     scored = "validation" in tuning.splits and tuning.schedule.scores(step)
     if scored:
-        rows, encoded = tuning.splits["validation"].rows, tuning.encoded["validation"]
         title = f"epoch {epoch:g}, validation rows"
-        score_to_file(tuning.job, rows, encoded, tuning.folder.predictions(name), title=title)
+        score_to_file(tuning.job, tuning.splits["validation"], tuning.folder.predictions(name), title=title)
     tuning.epochs.append(
         {
             "epoch": epoch,
@@ -234,7 +218,7 @@ def _score_checkpoint(tuning: Tuning, step: int) -> None:
     tuning.job.terminal.say(f"epoch {epoch:g}, step {step}:{loss}{accuracy}")
     figures = {"validation/accuracy": latest.validation_accuracy, "validation/loss": latest.validation_loss}
     tuning.job.track(figures | {"train/mean_loss": latest.train_loss}, step)
-    tuning.folder.write("progress.json", progress_so_far(tuning, None))
+    tuning.folder.write(PROGRESS, progress_so_far(tuning, None))
 
 
 def _scoring_name(tuning: Tuning, step: int) -> str:
@@ -243,14 +227,12 @@ def _scoring_name(tuning: Tuning, step: int) -> str:
 
 
 def _score_training_rows(tuning: Tuning, name: str) -> str | None:
-    """Score the training rows that are followed from epoch to epoch; returns the file's name, None where none are."""
-    if tuning.followed is None or tuning.schedule.settings.eval_strategy != "epoch":
+    """Score the training sample by its labels; returns the file's name, None where there is no sample."""
+    if tuning.training_sample is None or tuning.schedule.settings.eval_strategy != "epoch":
         return None
     name = _training_name(name)
-    recipe = tuning.job.recipe
-    by_labels = recipe.model_copy(update={"score": recipe.score.model_copy(update={"mode": "labels"})})
     path, title = tuning.folder.predictions(name), name.replace("-", " ") + "ing rows"
-    score_to_file(replace(tuning.job, recipe=by_labels), *tuning.followed, path, title=title)
+    score_to_file(tuning.job.scoring("labels"), tuning.training_sample, path, title=title)
     return path.name
 
 
@@ -260,8 +242,7 @@ def _training_name(name: str) -> str:
 
 
 def _judge_entry(tuning: Tuning, entry: Mapping[str, Any]) -> None:
-    file = entry["predictions"]
-    predictions = list(read_predictions(tuning.folder.path / "predictions" / file)) if file else []
+    predictions = tuning.folder.read_predictions(entry["predictions"]) or []
     tuning.scores.append(score_epoch(entry["epoch"], entry["step"], entry["train_loss"], predictions))
 
 
@@ -269,21 +250,21 @@ def load_chosen(tuning: Tuning, choice: Mapping[str, Any]) -> None:
     """Put the chosen checkpoint's adapter into the model. One that is still being written is there: it is the last."""
     if tuning.saving is None or tuning.saving[0] != choice["step"]:
         finish_saving(tuning)
-        load_adapter_weights(checkpoint_folder(tuning.folder.path, choice["step"]), tuning.job.classifier)
+        load_adapter_weights(tuning.folder.checkpoint(choice["step"]), tuning.job.classifier)
 
 
 def keep_chosen(tuning: Tuning, choice: Mapping[str, Any]) -> None:
     """Copy the chosen checkpoint's adapter to `adapter/`, once the last checkpoint is on disk."""
     finish_saving(tuning)
-    copy_adapter(checkpoint_folder(tuning.folder.path, choice["step"]), tuning.folder.adapter)
+    copy_adapter(tuning.folder.checkpoint(choice["step"]), tuning.folder.adapter)
 
 
 def _resume(tuning: Tuning) -> int:
     """Restore the newest sound checkpoint and forget what came after it. Returns its step; 0 to begin anew."""
     folder, job = tuning.folder, tuning.job
-    known = folder.read("progress.json") if folder.exists("progress.json") else {"epochs": [], "events": []}
+    known = {"epochs": [], "events": []} | folder.read_if_there(PROGRESS)
     job.events.extend(known["events"])
-    checkpoint = newest_checkpoint(folder.path, lambda why: _note(tuning, why))
+    checkpoint = newest_checkpoint(folder, lambda why: _note(tuning, why))
     begun, tuning.pass_rows = 0, first_pass_rows(job.classifier, tuning.schedule.settings)
     if checkpoint is not None:
         state = load_checkpoint(checkpoint, job.classifier, tuning.optimizer, job.identity)
@@ -313,9 +294,7 @@ def _forget_predictions(tuning: Tuning, begun: int) -> None:
     kept = {f"{name}.jsonl", f"{_training_name(name)}.jsonl"}
     noted = [entry.get(key) for entry in tuning.epochs for key in ("predictions", "training_predictions")]
     kept |= {file for file in noted if file}
-    for path in (tuning.folder.path / "predictions").glob("*.jsonl"):
-        if path.name.startswith(("epoch-", "step-")) and path.name not in kept:
-            path.unlink()
+    tuning.folder.forget_epochs(kept)
     if not _is_over(tuning, begun):
         tuning.folder.forget_tuned()
 

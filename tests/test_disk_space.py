@@ -5,11 +5,11 @@ import pytest
 from reliability.harness import differences
 
 from faults import ERRORS, fail_at, record_calls
-from labeltune import run as pipeline
+from labeltune import pipeline
+from labeltune.disk_space import MIB, SPARE_BYTES, needed_bytes
 from labeltune.durable import NotWrittenError
 from labeltune.model.adapter import add_adapter, count_parameters
 from labeltune.recipes import load_recipe
-from labeltune.room import MIB, SPARE_BYTES, needed_bytes
 from labeltune.terminal import Terminal
 
 QUIET = Terminal(quiet=True)
