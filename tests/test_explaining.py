@@ -123,7 +123,7 @@ def test_kept_columns_make_slices(finished):
 def test_nothing_is_gathered_where_the_recipe_asks_for_nothing(recipe_file, tmp_path):
     settings = [f"report.{name}=0" for name in ("training_rows", "examples", "robustness_rows")]
     folder = run(recipe_file, tmp_path / "run", "train.num_train_epochs=1", *settings)
-    assert {path.name for path in folder.explain("").iterdir()} == {"rows.jsonl", "slices.json"}
+    assert {path.name for path in folder.explain.iterdir()} == {"rows.jsonl", "slices.json"}
     summary = folder.read("summary.json")
     assert (summary["training"], summary["robustness"]) == (None, [])
 

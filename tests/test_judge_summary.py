@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from labeltune.folder import RunFolder
 from labeltune.judge.runs import compare_runs
 from labeltune.judge.signature import differing_fields, parse_signature, signature
 from labeltune.judge.summary import judge_run, scored_predictions
@@ -71,7 +72,7 @@ def change(path: Path, **changes: Any) -> None:
 
 
 def test_a_summary_holds_every_number_and_is_json(run_folder: Path) -> None:
-    summary = judge_run(run_folder)
+    summary = judge_run(RunFolder(run_folder))
     assert json.loads(json.dumps(summary, allow_nan=False)) == summary
     assert summary["labels"] == ["yes", "no"]
     assert summary["scored_split"] == "test"
@@ -89,13 +90,13 @@ def test_a_summary_holds_every_number_and_is_json(run_folder: Path) -> None:
 
 
 def test_judging_again_gives_the_same(run_folder: Path) -> None:
-    assert judge_run(run_folder) == judge_run(run_folder)
+    assert judge_run(RunFolder(run_folder)) == judge_run(RunFolder(run_folder))
 
 
 def test_validation_stands_in_where_there_is_no_test_split(run_folder: Path) -> None:
     for name in ("base-test", "tuned-test"):
         (run_folder / f"predictions/{name}.jsonl").unlink()
-    summary = judge_run(run_folder)
+    summary = judge_run(RunFolder(run_folder))
     assert summary["scored_split"] == "validation"
     assert summary["after"]["accuracy"] == summary["epochs"][1]["validation_accuracy"]
     assert summary["before"]["accuracy"] == summary["base_validation"]["validation_accuracy"]
@@ -105,29 +106,29 @@ def test_validation_stands_in_where_there_is_no_test_split(run_folder: Path) -> 
 def test_a_missing_file_is_named(run_folder: Path, missing: str) -> None:
     (run_folder / missing).unlink()
     with pytest.raises(FileNotFoundError, match=Path(missing).name):
-        judge_run(run_folder)
+        judge_run(RunFolder(run_folder))
 
 
 def test_a_broken_file_is_named(run_folder: Path) -> None:
     (run_folder / "progress.json").write_text("[]")
     with pytest.raises(ValueError, match=r"progress\.json holds no JSON object"):
-        judge_run(run_folder)
+        judge_run(RunFolder(run_folder))
     (run_folder / "progress.json").write_text("{")
     with pytest.raises(ValueError, match=r"progress\.json is not JSON"):
-        judge_run(run_folder)
+        judge_run(RunFolder(run_folder))
 
 
 def test_a_choice_that_the_files_do_not_bear_out_is_refused(run_folder: Path) -> None:
     change(run_folder / "progress.json", choice={"epoch": 3, "step": 150})
     with pytest.raises(ValueError, match=r"checkpoint of step 100, but the run kept that of step 150"):
-        judge_run(run_folder)
+        judge_run(RunFolder(run_folder))
 
 
 def test_a_run_without_validation_is_judged_on_its_test_rows(run_folder: Path) -> None:
     for path in (run_folder / "predictions").glob("*validation*"):
         path.unlink()
     change(run_folder / "progress.json", epochs=[{"epoch": 3.0, "step": 150, "train_loss": 0.3}], choice=None)
-    summary = judge_run(run_folder)
+    summary = judge_run(RunFolder(run_folder))
     assert summary["base_validation"] is None
     assert summary["epochs"][0]["validation_accuracy"] is None
     assert summary["epochs"][0]["validation_accuracy_interval"] is None
@@ -141,10 +142,10 @@ def test_two_runs_are_compared_on_their_rows(run_folder: Path, tmp_path: Path) -
     write_predictions(other / "predictions/tuned-test.jsonl", answers(13, 0.95, 0.2))
     change(other / "progress.json", signature_fields={"labeltune": "0.1.0", "mode": "generate"})
     with pytest.raises(FileNotFoundError, match=r"not a finished run"):
-        compare_runs(run_folder, other)
+        compare_runs(RunFolder(run_folder), RunFolder(other))
     for folder in (run_folder, other):
-        write_json(folder / "summary.json", judge_run(folder))
-    result = compare_runs(run_folder, other)
+        write_json(folder / "summary.json", judge_run(RunFolder(folder)))
+    result = compare_runs(RunFolder(run_folder), RunFolder(other))
     assert result["runs"] == ["run", "other"]
     assert result["comparison"]["accuracy_gain"] == pytest.approx(
         result["after"][1]["accuracy"] - result["after"][0]["accuracy"]
@@ -160,20 +161,20 @@ def test_runs_on_other_rows_are_not_compared(run_folder: Path, tmp_path: Path) -
         path = other / f"predictions/{name}.jsonl"
         write_predictions(path, [replace(row, id=row.id + "x") for row in read_predictions(path)])
     for folder in (run_folder, other):
-        write_json(folder / "summary.json", judge_run(folder))
+        write_json(folder / "summary.json", judge_run(RunFolder(folder)))
     with pytest.raises(ValueError, match="do not cover the same rows"):
-        compare_runs(run_folder, other)
+        compare_runs(RunFolder(run_folder), RunFolder(other))
     for name in ("base-test", "tuned-test"):
         (other / f"predictions/{name}.jsonl").unlink()
-    write_json(other / "summary.json", judge_run(other))
+    write_json(other / "summary.json", judge_run(RunFolder(other)))
     with pytest.raises(ValueError, match="compare like with like"):
-        compare_runs(run_folder, other)
+        compare_runs(RunFolder(run_folder), RunFolder(other))
 
 
 def test_the_scored_rows_are_those_of_the_chosen_checkpoint(run_folder: Path) -> None:
     for name in ("base-test", "tuned-test"):
         (run_folder / f"predictions/{name}.jsonl").unlink()
-    split, _, tuned = scored_predictions(run_folder, {"step": 150})
+    split, _, tuned = scored_predictions(RunFolder(run_folder), {"step": 150})
     assert split == "validation"
     assert tuned == list(read_predictions(run_folder / "predictions/epoch-3-validation.jsonl"))
 
@@ -199,7 +200,7 @@ def test_the_summary_judges_baselines_bias_and_calibration(run_folder: Path) -> 
     rows = read_predictions(run_folder / "predictions/base-test.jsonl")
     words = [replace(row, predicted="yes") for row in rows]
     write_predictions(run_folder / "predictions/bag-of-words-test.jsonl", words)
-    summary = judge_run(run_folder)
+    summary = judge_run(RunFolder(run_folder))
     assert [one["name"].split()[0] for one in summary["baselines"]] == ["always", "a"]
     assert summary["bias"]["split"]["learning"]["significant"]
     assert set(summary["bias"]["split"]["offsets"]) == {"yes", "no"}
@@ -216,10 +217,10 @@ def test_several_runs_are_compared_pair_by_pair_with_correction(run_folder: Path
         shutil.copytree(run_folder, folders[-1])
         write_predictions(folders[-1] / "predictions/tuned-test.jsonl", answers(len(folders) + 40, skill, 0.2))
     for folder in folders:
-        write_json(folder / "summary.json", judge_run(folder))
-    result = compare_runs(*folders)
+        write_json(folder / "summary.json", judge_run(RunFolder(folder)))
+    result = compare_runs(*map(RunFolder, folders))
     assert [(pair["first"], pair["second"]) for pair in result["pairs"]] == [(0, 1), (0, 2), (1, 2)]
     assert [pair["significant"] for pair in result["pairs"]] == [False, True, True]
     assert all(pair["p_holm"] >= pair["mcnemar_p"] for pair in result["pairs"])
     with pytest.raises(ValueError, match="two runs"):
-        compare_runs(run_folder)
+        compare_runs(RunFolder(run_folder))

@@ -13,6 +13,7 @@ import pytest
 import yaml
 
 from labeltune import run as pipeline
+from labeltune.folder import RunFolder
 from labeltune.recipes import load_recipe
 from labeltune.report import write_report
 from labeltune.rows import Prediction, read_predictions, write_predictions
@@ -56,7 +57,7 @@ def folder(tmp_path: Path) -> Path:
 
 def stands_out(folder: Path) -> str:
     judge_again(folder)
-    write_report(folder)
+    write_report(RunFolder(folder))
     text = Page(folder / "report.html").text.replace("\xa0", " ")
     return text.split("What stands out")[1].split("Epochs")[0] if "What stands out" in text else ""
 

@@ -194,7 +194,7 @@ def _write_hardware(rng: np.random.Generator, path: Path) -> None:
 @pytest.fixture(scope="module")
 def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = build_run(tmp_path_factory.mktemp("runs") / "pairs")
-    write_report(folder)
+    write_report(RunFolder(folder))
     return folder
 
 
@@ -272,7 +272,7 @@ def test_the_page_needs_no_network_and_allows_none(finished: Path) -> None:
 def test_the_page_holds_every_row(finished: Path) -> None:
     source = (finished / "report.html").read_text(encoding="utf-8")
     data = json.loads(source.split('id="rows-data">')[1].split("</script>")[0])
-    pairs = read_contents(finished).pairs
+    pairs = read_contents(RunFolder(finished)).pairs
     assert data["labels"] == list(LABELS)
     assert [row[0] for row in data["rows"]] == [new.id for _, new in pairs]
     for row, (old, new) in zip(data["rows"], pairs, strict=True):
@@ -331,7 +331,7 @@ def test_the_markdown_is_well_formed(finished: Path) -> None:
 def test_a_missing_file_is_said(tmp_path: Path, name: str) -> None:
     folder = build_run(tmp_path / "run", rows=60)
     (folder / name).unlink()
-    write_report(folder)
+    write_report(RunFolder(folder))
     for report in ("report.html", "report.md"):
         text = (folder / report).read_text(encoding="utf-8")
         assert "Not in this report" in text
@@ -344,18 +344,18 @@ def test_broken_files_are_said(tmp_path: Path) -> None:
     (folder / "data.json").write_text("[]")
     with (folder / "hardware.jsonl").open("a") as out:
         out.write('{"t_s": 19')
-    write_report(folder)
+    write_report(RunFolder(folder))
     text = Page(folder / "report.html").text
-    assert "environment.json could not be read: Expecting" in text
-    assert "data.json could not be read: it holds no JSON object" in text
-    assert "hardware.jsonl: 1 of 639 lines could not be read" in text
+    assert "environment.json is not JSON (Expecting" in text
+    assert "data.json holds no JSON object" in text
+    assert "hardware.jsonl: 1 line could not be read, such as line 639" in text
 
 
 def test_an_empty_folder_still_has_a_report_and_no_folder_has_none(tmp_path: Path) -> None:
-    write_report(tmp_path)
+    write_report(RunFolder(tmp_path))
     assert "A run without a recipe" in (tmp_path / "report.html").read_text(encoding="utf-8")
     with pytest.raises(FileNotFoundError, match="name a run folder"):
-        write_report(tmp_path / "nowhere")
+        write_report(RunFolder(tmp_path / "nowhere"))
 
 
 def test_a_machine_without_a_gpu_has_no_gpu_charts(tmp_path: Path) -> None:
@@ -367,7 +367,7 @@ def test_a_machine_without_a_gpu_has_no_gpu_charts(tmp_path: Path) -> None:
     progress.update(hardware={"device": None, "gpu_memory_mib_peak": None}, time=None, parameters=None)
     (folder / "progress.json").write_text(json.dumps(progress))
     summary = judge_again(folder)
-    write_report(folder)
+    write_report(RunFolder(folder))
     text = Page(folder / "report.html").text
     assert "CPU load" in text
     assert "GPU load" not in text
@@ -429,7 +429,7 @@ def _make_explanation_hostile(folder: Path) -> None:
 
 def test_hostile_text_is_shown_and_does_nothing(tmp_path: Path) -> None:
     folder = hostile_run(tmp_path / "run")
-    write_report(folder)
+    write_report(RunFolder(folder))
     clean = Page(build_and_report(tmp_path / "clean") / "report.html")
     page = Page(folder / "report.html")
     assert {name for name, _ in page.elements} <= {name for name, _ in clean.elements} | {"em"}
@@ -447,13 +447,13 @@ def test_hostile_text_is_shown_and_does_nothing(tmp_path: Path) -> None:
 
 
 def build_and_report(folder: Path) -> Path:
-    write_report(build_run(folder, rows=60))
+    write_report(RunFolder(build_run(folder, rows=60)))
     return folder
 
 
 def test_hostile_text_stays_text_in_markdown(tmp_path: Path) -> None:
     folder = hostile_run(tmp_path / "run")
-    write_report(folder)
+    write_report(RunFolder(folder))
     text = (folder / "report.md").read_text(encoding="utf-8")
     assert "\x1b" not in text
     tokens = MarkdownIt("commonmark").enable("table").parse(text)
@@ -470,7 +470,7 @@ def test_hostile_text_stays_text_in_markdown(tmp_path: Path) -> None:
 def test_hostile_text_cannot_drive_the_terminal(tmp_path: Path) -> None:
     folder = hostile_run(tmp_path / "run")
     shown = show(comparison_table(json.loads((folder / "summary.json").read_text()), HOSTILE))
-    shown += show(runs_table({**compare_runs(folder, folder), "runs": [HOSTILE, HOSTILE]}))
+    shown += show(runs_table({**compare_runs(RunFolder(folder), RunFolder(folder)), "runs": [HOSTILE, HOSTILE]}))
     assert "\x1b[31m" not in shown
     assert "[red]x[/red]" in plain(shown)
     assert "\x1b" not in plain(shown)
@@ -502,12 +502,12 @@ def test_the_table_of_two_runs(finished: Path, tmp_path: Path) -> None:
     rows = list(read_predictions(other / "predictions/tuned-test.jsonl"))
     write_predictions(other / "predictions/tuned-test.jsonl", [replace(row, predicted=row.gold) for row in rows])
     judge_again(other)
-    text = plain(show(runs_table(compare_runs(finished, other))))
+    text = plain(show(runs_table(compare_runs(RunFolder(finished), RunFolder(other)))))
     assert "100.0 %" in text
     assert "pairs" in text
     assert "better" in text
     assert "Accuracy rose by" in text
-    three = plain(show(runs_table(compare_runs(finished, other, finished))))
+    three = plain(show(runs_table(compare_runs(*map(RunFolder, (finished, other, finished))))))
     assert "3 runs" in three
     assert three.count("Corrected for 3 comparisons") == 3
     assert max(map(len, three.splitlines())) <= 100
@@ -522,7 +522,7 @@ def test_the_table_of_one_model(finished: Path) -> None:
 
 
 def test_examples_are_those_that_the_run_explained_and_typical_ones_without(finished: Path) -> None:
-    contents = read_contents(finished)
+    contents = read_contents(RunFolder(finished))
     summary = json.loads((finished / "summary.json").read_text())
     totals = [summary["comparison"][name] for name in ("broken", "fixed", "both_wrong")]
     dynamics = {"epochs": 2, "ids": ["train-1"], "correct": [1], "confidence": [0.4]}
@@ -550,7 +550,7 @@ def test_a_run_that_gathered_no_explanation_still_has_a_report(tmp_path: Path) -
     (folder / "progress.json").write_text(json.dumps(progress))
     summary = judge_again(folder)
     assert (summary["training"], summary["robustness"]) == (None, [])
-    write_report(folder)
+    write_report(RunFolder(folder))
     page = Page(folder / "report.html")
     assert "Not in this report" not in page.text
     assert "Broken" in page.text
@@ -561,7 +561,7 @@ def test_long_texts_are_cut_and_say_so(tmp_path: Path) -> None:
     folder = build_run(tmp_path / "run", rows=60)
     for path in (folder / "predictions").glob("*-test.jsonl"):
         write_predictions(path, [replace(row, columns={"review": "word " * 400}) for row in read_predictions(path)])
-    write_report(folder)
+    write_report(RunFolder(folder))
     assert "… (1,300 more characters)" in Page(folder / "report.html").text
     assert "… (1,700 more characters)" in (folder / "report.md").read_text(encoding="utf-8")
 
@@ -569,4 +569,4 @@ def test_long_texts_are_cut_and_say_so(tmp_path: Path) -> None:
 if __name__ == "__main__":
     import sys
 
-    write_report(build_run(Path(sys.argv[1]), rows=int(sys.argv[2])))
+    write_report(RunFolder(build_run(Path(sys.argv[1]), rows=int(sys.argv[2]))))

@@ -14,9 +14,10 @@ from labeltune.recipes import _UniqueKeyLoader
 SOURCE = Path(labeltune.__file__).parent
 LAYERS = (
     {"__init__", "monitor", "hub", "environment", "terminal", "durable", "identity", "lock", "stopping"},
-    {"rows", "tracking"},
+    {"rows"},
     {"recipe"},
-    {"recipes", "folder"},
+    {"folder"},
+    {"recipes", "tracking"},
     {"data", "prompt"},
     {"model"},
     {"train", "score"},

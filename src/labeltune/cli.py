@@ -51,6 +51,7 @@ def run(
     prepare_libraries()
     from labeltune import run as pipeline
     from labeltune.data import check_leakage
+    from labeltune.folder import read_json
     from labeltune.stopping import Stop
     from labeltune.terminal import Terminal
 
@@ -64,7 +65,7 @@ def run(
     with Stop().catching() as stop:
         folder = pipeline.run(settings, terminal, out, resume, stop)
     if as_json:
-        _print_json({"run": str(folder.path), **folder.read("summary.json")})
+        _print_json({"run": str(folder.path), **read_json(folder.summary)})
 
 
 @app.command()
@@ -105,7 +106,7 @@ def compare(
     from labeltune.terminal import Terminal
 
     terminal = Terminal(quiet=as_json)
-    runs = [open_finished(path).path for path in run_folders]
+    runs = [open_finished(path) for path in run_folders]
     result = judge_run(runs[0]) if len(runs) == 1 else compare_runs(*runs)
     if as_json:
         _print_json(result)
@@ -133,9 +134,11 @@ def export_task(
     """Write a run's scored rows as a task of EleutherAI's lm-evaluation-harness."""
     prepare_libraries()
     from labeltune import export
+    from labeltune.folder import open_finished
     from labeltune.terminal import Terminal
 
-    result = export.export_task(run_folder, out or run_folder / "lm-eval")
+    folder = open_finished(run_folder)
+    result = export.export_task(folder, out or folder.lm_eval)
     if as_json:
         _print_json(result)
         return

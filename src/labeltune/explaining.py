@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-import json
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
@@ -15,10 +14,10 @@ import numpy.typing as npt
 from labeltune.data import Rows, Split
 from labeltune.data.giveaway import bag_of_words
 from labeltune.explain.choose import Chosen, choose_examples
-from labeltune.explain.heldout import HELD_OUT, held_out_probabilities
+from labeltune.explain.heldout import held_out_probabilities
 from labeltune.explain.probe import answer_states, moving_words, nearest
 from labeltune.explain.variants import EDITS, edited, lay_out_otherwise, swap_label_words
-from labeltune.folder import RunFolder
+from labeltune.folder import RunFolder, write_json, write_lines
 from labeltune.job import Job, score_to_file, scoring_key
 from labeltune.judge.paired import match_rows
 from labeltune.model.adapter import adapter_off
@@ -28,8 +27,6 @@ from labeltune.rows import Example, Prediction, read_predictions, write_predicti
 from labeltune.score.sofar import SoFar
 
 NEIGHBOURS = 3
-ASKED = ".asked-"
-"""Begins the names of files that are needed until the examples are explained."""
 SIDES = (("before", False), ("after", True))
 Answers = list[Prediction]
 
@@ -65,7 +62,7 @@ class Scored:
         Raises:
             Stopped: someone asked to stop; what is scored is kept.
         """
-        path, job = self.folder.explain(f"{ASKED}{name}.jsonl"), job or self.job_that("labels")
+        path, job = self.folder.for_examples(f"{name}.jsonl"), job or self.job_that("labels")
         encoded = job.classifier.prompter.encode_rows(examples)
         score_to_file(job, examples, encoded, path, title=f"explaining, {name}", use_adapter=tuned)
         return list(read_predictions(path))
@@ -78,7 +75,7 @@ class Scored:
         """
         job = self.job_that("labels")
         encoded = job.classifier.prompter.encode_rows(examples)
-        so_far = SoFar(self.folder.explain(f"{ASKED}{name}.scoring"), scoring_key(job, encoded, use_adapter=tuned))
+        so_far = SoFar(self.folder.for_examples(f"{name}.scoring"), scoring_key(job, encoded, use_adapter=tuned))
         adapter = contextlib.nullcontext() if tuned else adapter_off(job.classifier.model)
         with adapter, so_far.opened():
             return answer_states(job.classifier, encoded, job.recipe.score, so_far, job.stop.check)
@@ -112,17 +109,16 @@ def gather(scored: Scored) -> None:
     """
     settings = scored.recipe.report
     with scored.job.monitor.phase("explain"):
-        _keep_columns(scored.rows, scored.folder.explain("rows.jsonl"))
+        _keep_columns(scored.rows, scored.folder.kept_columns)
         _score_bag_of_words(scored)
         if settings.training_rows:
-            _keep_columns(training_sample(scored.splits, scored.recipe), scored.folder.explain("training-rows.jsonl"))
+            _keep_columns(training_sample(scored.splits, scored.recipe), scored.folder.kept_training_columns)
             _score_held_out(scored)
-        if settings.examples and not scored.folder.exists("explain/examples.json"):
-            scored.folder.write("explain/examples.json", {"examples": _explain_examples(scored)})
-        for asked in scored.folder.explain("").glob(f"{ASKED}*"):
-            asked.unlink()
-        if settings.robustness_rows and not scored.folder.exists("explain/variants.json"):
-            scored.folder.write("explain/variants.json", {"variants": _score_variants(scored)})
+        if settings.examples and not scored.folder.examples.is_file():
+            write_json(scored.folder.examples, {"examples": _explain_examples(scored)})
+        scored.folder.forget_for_examples()
+        if settings.robustness_rows and not scored.folder.variants.is_file():
+            write_json(scored.folder.variants, {"variants": _score_variants(scored)})
 
 
 def _keep_columns(rows: Rows, path: Path) -> None:
@@ -131,21 +127,12 @@ def _keep_columns(rows: Rows, path: Path) -> None:
         {"id": row.id, "votes": list(row.votes), "extra": dict(row.extra)} for row in rows if row.extra or row.votes
     )
     if not path.is_file():
-        _write_lines(path, lines)
-
-
-def _write_lines(path: Path, lines: Iterable[Mapping[str, Any]]) -> None:
-    path.parent.mkdir(exist_ok=True)
-    partial = path.with_name(path.name + ".partial")
-    with partial.open("w", encoding="utf-8") as out:
-        for line in lines:
-            out.write(json.dumps(line, ensure_ascii=False) + "\n")
-    partial.replace(path)
+        write_lines(path, lines)
 
 
 def _score_bag_of_words(scored: Scored) -> None:
     """Write the predictions of a bag of words as those of one more model; says so where there are none."""
-    path = scored.folder.predictions(f"bag-of-words-{scored.split}")
+    path = scored.folder.bag_of_words(scored.split)
     if path.is_file():
         return
     data = scored.recipe.data
@@ -158,7 +145,7 @@ def _score_bag_of_words(scored: Scored) -> None:
 
 def _score_held_out(scored: Scored) -> None:
     """Write what cross-validation on the base's hidden states says of the followed training rows, as predictions."""
-    path = scored.folder.predictions(HELD_OUT)
+    path = scored.folder.held_out_train
     if path.is_file():
         return
     recipe, rows = scored.recipe, training_sample(scored.splits, scored.recipe)
@@ -186,7 +173,7 @@ def _score_held_out(scored: Scored) -> None:
 
 def _explain_examples(scored: Scored) -> list[dict[str, Any]]:
     """The chosen examples with the words that moved the answer, the texts written, and the nearest training rows."""
-    base = scored.folder.predictions(f"base-{scored.split}")
+    base = scored.folder.base(scored.split)
     pairs = match_rows(list(read_predictions(base)), list(read_predictions(scored.tuned)))
     chosen = choose_examples(pairs, scored.recipe.report.examples)
     if not chosen:
@@ -296,6 +283,6 @@ def _score_variant(
         except ValueError as error:
             return record | {"why_not": str(error)}
     job = replace(scored.job_that("labels"), classifier=classifier)
-    path = scored.folder.predictions(f"variant-{name.replace(' ', '-')}")
+    path = scored.folder.variant(name)
     score_to_file(job, rows, classifier.prompter.encode_rows(rows), path, title=name)
     return record | {"predictions": path.name}

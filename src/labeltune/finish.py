@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from labeltune.explain.explanation import explain_run
-from labeltune.folder import RunFolder
+from labeltune.folder import RunFolder, write_json
 from labeltune.judge.summary import judge_run
 from labeltune.judge.table import comparison_table
 from labeltune.report import write_card, write_report
@@ -19,22 +19,22 @@ def finish(folder: RunFolder, terminal: Terminal) -> dict[str, Any]:
         ValueError, OSError: a file that the judgement needs is missing or damaged.
     """
     summary = write_summary(folder)
-    write_report(folder.path)
-    write_card(folder.path)
+    write_report(folder)
+    write_card(folder)
     terminal.show(comparison_table(summary))
-    terminal.say(f"report: {folder.path / 'report.html'}")
+    terminal.say(f"report: {folder.report_html}")
     return summary
 
 
 def write_summary(folder: RunFolder) -> dict[str, Any]:
     """Write summary.json, and beside it what is too long for it: each slice's rows, and the map of training."""
-    summary = judge_run(folder.path)
-    explanation = explain_run(folder.path, summary)
+    summary = judge_run(folder)
+    explanation = explain_run(folder, summary)
     summary |= explanation.summary
-    folder.explain("").mkdir(exist_ok=True)
+    folder.explain.mkdir(exist_ok=True)
     slices = [{"name": one.name, "ids": sorted(one.ids)} for one in explanation.slices]
-    folder.write("explain/slices.json", {"slices": slices})
+    write_json(folder.slices, {"slices": slices})
     if explanation.dynamics is not None:
-        folder.write("explain/training.json", explanation.dynamics)
-    folder.write("summary.json", summary)
+        write_json(folder.training, explanation.dynamics)
+    write_json(folder.summary, summary)
     return summary

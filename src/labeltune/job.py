@@ -17,7 +17,7 @@ from peft import PeftModel
 from labeltune import __version__
 from labeltune.data import Split
 from labeltune.environment import devices, versions
-from labeltune.folder import RunFolder
+from labeltune.folder import RunFolder, read_json, write_json
 from labeltune.identity import Identity, require_same
 from labeltune.model.adapter import adapter_fingerprint, adapter_off, count_parameters
 from labeltune.model.base import Base, load_base, tokenizer_fingerprint
@@ -182,9 +182,9 @@ def check_same_run(folder: RunFolder, identity: Identity, splits: Mapping[str, S
     Raises:
         ValueError: base, tokenizer, prompt or rows differ; names what does.
     """
-    if not folder.exists("environment.json"):
+    if not folder.environment.is_file():
         return  # it had not come that far
-    environment = folder.read("environment.json")
+    environment = read_json(folder.environment)
     there = environment["fingerprints"]
     require_same(f"the run in {folder.path}", there | {"labels": environment["labels"]}, identity)
     for name, split in splits.items():
@@ -222,7 +222,7 @@ def write_environment(
             "data": {name: split.fingerprint for name, split in splits.items()},
         },
     }
-    folder.write("environment.json", environment)
+    write_json(folder.environment, environment)
     return environment
 
 

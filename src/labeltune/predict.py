@@ -11,7 +11,7 @@ from typing import Any
 from labeltune.data import load_rows, read_table, text_of, write_table
 from labeltune.data.files import table_format
 from labeltune.durable import MANIFEST, verify_folder
-from labeltune.folder import open_finished
+from labeltune.folder import RunFolder, open_finished
 from labeltune.identity import Identity, require_same
 from labeltune.job import Job, encode_splits, identify, load_classifier, ready, score_rows, score_to_file
 from labeltune.judge.metrics import evaluate
@@ -40,7 +40,7 @@ def find_subject(recipe_or_run: str, adapter: Path | None, base_only: bool, over
     recipe = load_recipe(recipe_or_run, overrides)
     if base_only:
         return Subject(recipe, None)
-    own = Path(recipe_or_run) / "adapter"
+    own = RunFolder(Path(recipe_or_run)).adapter
     return Subject(recipe, adapter or (own if own.is_dir() else None))
 
 

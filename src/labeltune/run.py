@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from labeltune.data import Split, audit, audit_table, check_leakage, load_rows
 from labeltune.environment import gpu_uuid
 from labeltune.finish import finish
-from labeltune.folder import RunFolder, choose_folder, claimed, create_folder
+from labeltune.folder import RunFolder, choose_folder, claimed, create_folder, read_json, write_json
 from labeltune.hub import check_model_within_reach
 from labeltune.judge.choice import choose
 from labeltune.model.files import begin_fingerprint
@@ -58,17 +58,17 @@ def run(
     with claimed(folder, resume) as note:
         if note is not None:
             terminal.say(note, style="yellow")
-        if resume and folder.exists("progress.json") and folder.read("progress.json")["choice"] is not None:
+        if resume and folder.progress.is_file() and read_json(folder.progress)["choice"] is not None:
             terminal.say(f"{folder.path} is finished; judging it again")
             finish(folder, terminal)
             return folder
         check_trackers(recipe.train.report_to)
-        about = Tracked(folder.path.name, folder.path, recipe.model_dump(mode="json"))
+        about = Tracked(folder, recipe.model_dump(mode="json"))
         with tracking(recipe.train.report_to, about, terminal) as track:
             try:
                 _tune_and_score(recipe, terminal, folder, stop or Stop(), track)
             except Stopped:
-                if folder.exists("recipe.json"):
+                if folder.recipe.is_file():
                     terminal.say(f"go on with: labeltune run {folder.path} --out {folder.path} --resume")
                 raise
             _track_end(finish(folder, terminal), track)
@@ -107,7 +107,7 @@ def _tune_and_score(recipe: Recipe, terminal: Terminal, folder: RunFolder, stop:
             check_room(folder.path, recipe, classifier.model, encoded)
             create_folder(folder, recipe)
             monitor.record_to(folder.hardware)
-            folder.write("data.json", _with_cuts(data_report, encoded, classifier.prompter.max_prompt_tokens))
+            write_json(folder.data, _with_cuts(data_report, encoded, classifier.prompter.max_prompt_tokens))
             environment = stages.write_environment(folder, recipe, classifier, base, splits, identity=identity)
             classifier = stages.ready(classifier, terminal)
         terminal.say(f"LoRA adapter: {count_parameters(classifier.model)}")
@@ -140,17 +140,17 @@ def _work(
     tuning = tune(job, folder, splits, encoded, followed_rows(job, splits, encoded))
     choice = choose(tuning.scores, recipe.train.load_best_model_at_end)
     load_chosen(tuning, choice)
-    tuned_rows = folder.path / "predictions" / str(tuning.predictions_of(choice))
+    tuned_rows = folder.predictions(str(tuning.predictions_of(choice)))
     scored = "validation"  # stands in where there are no test rows, and was scored during training
     if "test" in splits:
         scored = "test"
-        tuned_rows = folder.predictions("tuned-test")
+        tuned_rows = folder.tuned_test
         with saved_whatever_happens(tuning):
             stages.score_to_file(job, splits["test"].rows, encoded["test"], tuned_rows, title="tuned, test rows")
     keep_chosen(tuning, choice)
     gather(Scored(job, folder, splits, scored, tuned_rows))
     fields = stages.signature_fields(recipe, environment, scored, len(splits[scored].rows))
-    folder.write("progress.json", progress_so_far(tuning, choice) | stages.facts(job) | {"signature_fields": fields})
+    write_json(folder.progress, progress_so_far(tuning, choice) | stages.facts(job) | {"signature_fields": fields})
 
 
 def _with_cuts(report: dict[str, Any], encoded: Mapping[str, EncodedRows], limit: int) -> dict[str, Any]:

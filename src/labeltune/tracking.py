@@ -10,9 +10,9 @@ import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from importlib.util import find_spec
-from pathlib import Path
 from typing import Any
 
+from labeltune.folder import RunFolder
 from labeltune.terminal import Terminal
 
 Figures = Mapping[str, float | None]
@@ -31,18 +31,21 @@ LONGEST_PARAMETER = 500
 class Tracked:
     """The run, as a tracker shows it."""
 
-    name: str
-    folder: Path
+    folder: RunFolder
     recipe: Mapping[str, Any]
+
+    @property
+    def name(self) -> str:
+        return self.folder.path.name
 
     def known_as(self, tracker: str) -> str | None:
         """How the tracker calls this run; None where it has not seen it."""
-        path = self.folder / "trackers" / tracker
+        path = self.folder.tracker(tracker)
         return (path.is_file() and path.read_text(encoding="utf-8")) or None
 
     def remember(self, tracker: str, known_as: str) -> None:
         """Keep how the tracker calls this run, so that the run goes on there when it is resumed."""
-        path = self.folder / "trackers" / tracker
+        path = self.folder.tracker(tracker)
         path.parent.mkdir(exist_ok=True)
         path.write_text(known_as, encoding="utf-8")
 
@@ -137,7 +140,7 @@ def _tensorboard(run: Tracked, first_step: int) -> Tracker:
     """Event files under RUN/tensorboard; a resumed run overwrites what came after the step that it resumes from."""
     from torch.utils.tensorboard import SummaryWriter
 
-    writer = SummaryWriter(str(run.folder / "tensorboard"), purge_step=first_step)
+    writer = SummaryWriter(str(run.folder.tensorboard), purge_step=first_step)
 
     def log(figures: Figures, step: int) -> None:
         for name, value in figures.items():
@@ -167,7 +170,7 @@ def _wandb(run: Tracked, _first_step: int) -> Tracker:
 
     project = os.environ.get("WANDB_PROJECT", PROJECT)
     which = {"id": run.known_as("wandb"), "resume": "allow", "config": dict(run.recipe)}
-    one = wandb.init(project=project, name=run.name, dir=str(run.folder), **which)
+    one = wandb.init(project=project, name=run.name, dir=str(run.folder.path), **which)
     run.remember("wandb", one.id)
     return lambda figures, step: one.log(dict(figures), step=step), one.finish
 

@@ -9,7 +9,7 @@ from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
 from labeltune.data import Rows, Split
-from labeltune.folder import RunFolder
+from labeltune.folder import RunFolder, read_json, scoring_name, write_json
 from labeltune.job import Job, score_to_file
 from labeltune.judge.choice import EpochScore, contenders, score_epoch
 from labeltune.model.adapter import adapter_weights
@@ -19,7 +19,6 @@ from labeltune.prompt import EncodedRows
 from labeltune.rows import read_predictions
 from labeltune.stopping import Stopped
 from labeltune.train.checkpoint import (
-    checkpoint_folder,
     copy_adapter,
     hold_checkpoint,
     load_adapter_weights,
@@ -70,7 +69,7 @@ def score_base(job: Job, folder: RunFolder, splits: Mapping[str, Split], encoded
     """Score validation and test rows with the adapter off."""
     for name in ("validation", "test"):
         if name in splits:
-            path, title = folder.predictions(f"base-{name}"), f"base, {name} rows"
+            path, title = folder.base(name), f"base, {name} rows"
             score_to_file(job, splits[name].rows, encoded[name], path, title=title, use_adapter=False)
 
 
@@ -209,7 +208,7 @@ def finish_saving(tuning: Tuning) -> None:
 
 def _score_checkpoint(tuning: Tuning, step: int) -> None:
     """Score the validation rows, if there are any, and note how training stands."""
-    epoch, name = tuning.schedule.epoch(step), _scoring_name(tuning, step)
+    epoch, name = tuning.schedule.epoch(step), _scoring_name(tuning, step, "validation")
     scored = "validation" in tuning.splits and tuning.schedule.scores(step)
     if scored:
         rows, encoded = tuning.splits["validation"].rows, tuning.encoded["validation"]
@@ -221,7 +220,7 @@ def _score_checkpoint(tuning: Tuning, step: int) -> None:
             "step": step,
             "train_loss": sum(tuning.losses) / len(tuning.losses) if tuning.losses else None,
             "predictions": f"{name}.jsonl" if scored else None,
-            "training_predictions": _score_training_rows(tuning, name),
+            "training_predictions": _score_training_rows(tuning, step),
         }
     )
     tuning.losses.clear()
@@ -234,19 +233,19 @@ def _score_checkpoint(tuning: Tuning, step: int) -> None:
     tuning.job.terminal.say(f"epoch {epoch:g}, step {step}:{loss}{accuracy}")
     figures = {"validation/accuracy": latest.validation_accuracy, "validation/loss": latest.validation_loss}
     tuning.job.track(figures | {"train/mean_loss": latest.train_loss}, step)
-    tuning.folder.write("progress.json", progress_so_far(tuning, None))
+    write_json(tuning.folder.progress, progress_so_far(tuning, None))
 
 
-def _scoring_name(tuning: Tuning, step: int) -> str:
+def _scoring_name(tuning: Tuning, step: int, split: str) -> str:
     by_epoch = tuning.schedule.settings.eval_strategy == "epoch"
-    return f"epoch-{tuning.schedule.epoch(step):g}-validation" if by_epoch else f"step-{step}-validation"
+    return scoring_name(split, step, tuning.schedule.epoch(step) if by_epoch else None)
 
 
-def _score_training_rows(tuning: Tuning, name: str) -> str | None:
+def _score_training_rows(tuning: Tuning, step: int) -> str | None:
     """Score the training rows that are followed from epoch to epoch; returns the file's name, None where none are."""
     if tuning.followed is None or tuning.schedule.settings.eval_strategy != "epoch":
         return None
-    name = _training_name(name)
+    name = _scoring_name(tuning, step, "train")
     recipe = tuning.job.recipe
     by_labels = recipe.model_copy(update={"score": recipe.score.model_copy(update={"mode": "labels"})})
     path, title = tuning.folder.predictions(name), name.replace("-", " ") + "ing rows"
@@ -254,14 +253,9 @@ def _score_training_rows(tuning: Tuning, name: str) -> str | None:
     return path.name
 
 
-def _training_name(name: str) -> str:
-    """The name of a scoring of the training rows, from that of the validation rows at the same step."""
-    return name.replace("validation", "train")
-
-
 def _judge_entry(tuning: Tuning, entry: Mapping[str, Any]) -> None:
-    file = entry["predictions"]
-    predictions = list(read_predictions(tuning.folder.path / "predictions" / file)) if file else []
+    name = entry["predictions"]
+    predictions = list(read_predictions(tuning.folder.predictions(name))) if name else []
     tuning.scores.append(score_epoch(entry["epoch"], entry["step"], entry["train_loss"], predictions))
 
 
@@ -269,19 +263,19 @@ def load_chosen(tuning: Tuning, choice: Mapping[str, Any]) -> None:
     """Put the chosen checkpoint's adapter into the model. One that is still being written is there: it is the last."""
     if tuning.saving is None or tuning.saving[0] != choice["step"]:
         finish_saving(tuning)
-        load_adapter_weights(checkpoint_folder(tuning.folder.path, choice["step"]), tuning.job.classifier)
+        load_adapter_weights(tuning.folder.checkpoint(choice["step"]), tuning.job.classifier)
 
 
 def keep_chosen(tuning: Tuning, choice: Mapping[str, Any]) -> None:
     """Copy the chosen checkpoint's adapter to `adapter/`, once the last checkpoint is on disk."""
     finish_saving(tuning)
-    copy_adapter(checkpoint_folder(tuning.folder.path, choice["step"]), tuning.folder.adapter)
+    copy_adapter(tuning.folder.checkpoint(choice["step"]), tuning.folder.adapter)
 
 
 def _resume(tuning: Tuning) -> int:
     """Restore the newest sound checkpoint and forget what came after it. Returns its step; 0 to begin anew."""
     folder, job = tuning.folder, tuning.job
-    known = folder.read("progress.json") if folder.exists("progress.json") else {"epochs": [], "events": []}
+    known = read_json(folder.progress) if folder.progress.is_file() else {"epochs": [], "events": []}
     job.events.extend(known["events"])
     checkpoint = newest_checkpoint(folder.path, lambda why: _note(tuning, why))
     begun, tuning.pass_rows = 0, first_pass_rows(job.classifier, tuning.schedule.settings)
@@ -309,13 +303,9 @@ def _forget_predictions(tuning: Tuning, begun: int) -> None:
 
     What was scored right after the step resumed from is of these very weights, whether or not the run noted it.
     """
-    name = _scoring_name(tuning, begun)
-    kept = {f"{name}.jsonl", f"{_training_name(name)}.jsonl"}
     noted = [entry.get(key) for entry in tuning.epochs for key in ("predictions", "training_predictions")]
-    kept |= {file for file in noted if file}
-    for path in (tuning.folder.path / "predictions").glob("*.jsonl"):
-        if path.name.startswith(("epoch-", "step-")) and path.name not in kept:
-            path.unlink()
+    kept = [_scoring_name(tuning, begun, split) for split in ("validation", "train")] + [*filter(None, noted)]
+    tuning.folder.forget_scorings(tuning.folder.predictions(one) for one in kept)
     if not _is_over(tuning, begun):
         tuning.folder.forget_tuned()
 

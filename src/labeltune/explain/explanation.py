@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
 from labeltune.explain.dynamics import MOST_LISTED, map_regions, training_dynamics
 from labeltune.explain.findings import find_facts
-from labeltune.explain.heldout import HELD_OUT, confident_learning, says_enough
+from labeltune.explain.heldout import confident_learning, says_enough
 from labeltune.explain.robustness import judge_variant
 from labeltune.explain.slices import Slice, find_slices, judge_slices
+from labeltune.folder import RunFolder, read_json, read_kept
 from labeltune.judge.paired import match_rows
 from labeltune.judge.summary import scored_predictions
 from labeltune.rows import read_predictions
@@ -30,7 +29,7 @@ class Explanation:
     """What `training_dynamics` returned; None where no training rows were followed."""
 
 
-def explain_run(run_folder: Path, summary: Mapping[str, Any]) -> Explanation:
+def explain_run(folder: RunFolder, summary: Mapping[str, Any]) -> Explanation:
     """Explain a judged run from its files alone; what was not gathered is None or empty.
 
     Args:
@@ -39,35 +38,35 @@ def explain_run(run_folder: Path, summary: Mapping[str, Any]) -> Explanation:
     Raises:
         FileNotFoundError, ValueError: a file that progress.json or explain/variants.json names is missing or broken.
     """
-    _, base, tuned = scored_predictions(run_folder, summary["choice"])
-    kept = _read_kept(run_folder / "explain" / "rows.jsonl")
+    _, base, tuned = scored_predictions(folder, summary["choice"])
+    kept = read_kept(folder.kept_columns)
     confidence = summary["before"]["confidence"]
     slices = find_slices(tuned, kept)
     records = judge_slices(match_rows(base, tuned), slices, confidence)
     by_name = {one.name: one for one in slices}
-    dynamics, training = _training(run_folder)
-    variants = _read_object(run_folder / "explain" / "variants.json").get("variants", [])
+    dynamics, training = _training(folder)
+    variants = read_json(folder.variants)["variants"] if folder.variants.is_file() else []
     robustness = [
-        judge_variant(one, tuned, list(read_predictions(run_folder / "predictions" / one["predictions"])), confidence)
+        judge_variant(one, tuned, list(read_predictions(folder.predictions(one["predictions"]))), confidence)
         if one["predictions"]
         else one
         for one in variants
     ]
     found = {"slices": records, "training": training, "robustness": robustness}
-    findings = find_facts({**summary, **found}, _read_object(run_folder / "data.json"))
+    findings = find_facts({**summary, **found}, read_json(folder.data) if folder.data.is_file() else {})
     return Explanation({**found, "findings": findings}, [by_name[record["name"]] for record in records], dynamics)
 
 
-def _training(run_folder: Path) -> tuple[dict[str, Any] | None, dict[str, Any] | None]:
+def _training(folder: RunFolder) -> tuple[dict[str, Any] | None, dict[str, Any] | None]:
     """The dynamics of the training rows, and what of them belongs into the summary."""
-    entries = _read_object(run_folder / "progress.json")["epochs"]
+    entries = read_json(folder.progress)["epochs"]
     files = [name for entry in entries if (name := entry.get("training_predictions"))]
     if not files:
         return None, None
-    epochs = [list(read_predictions(run_folder / "predictions" / name)) for name in files]
+    epochs = [list(read_predictions(folder.predictions(name))) for name in files]
     dynamics = training_dynamics(epochs)
     rows = {row.id: row for row in epochs[-1]}
-    kept = _read_kept(run_folder / "explain" / "training-rows.jsonl")
+    kept = read_kept(folder.kept_training_columns)
     place = {row_id: number for number, row_id in enumerate(dynamics["ids"])}
 
     def listed(row_id: str) -> dict[str, Any]:
@@ -79,7 +78,7 @@ def _training(run_folder: Path) -> tuple[dict[str, Any] | None, dict[str, Any] |
             **{name: dynamics[name][place[row_id]] for name in ("confidence", "variability", "correct")},
         }
 
-    path = run_folder / "predictions" / f"{HELD_OUT}.jsonl"
+    path = folder.held_out_train
     held_out_rows = list(read_predictions(path)) if path.is_file() else []
     held_out = says_enough(held_out_rows) if held_out_rows else None
     if held_out is not None and held_out["used"]:
@@ -95,15 +94,3 @@ def _training(run_folder: Path) -> tuple[dict[str, Any] | None, dict[str, Any] |
         "mislabelled": [{**listed(one["id"]), **one} for one in dynamics["mislabelled"][:MOST_LISTED]],
         "hard": [listed(row_id) for row_id in hardest[:MOST_LISTED]],
     }
-
-
-def _read_kept(path: Path) -> dict[str, dict[str, Any]]:
-    if not path.is_file():
-        return {}
-    lines = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
-    return {line["id"]: line for line in lines}
-
-
-def _read_object(path: Path) -> dict[str, Any]:
-    content: dict[str, Any] = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
-    return content

@@ -15,8 +15,6 @@ from labeltune.rows import Prediction
 
 Array = np.ndarray[Any, np.dtype[Any]]
 
-HELD_OUT = "held-out-train"
-"""The predictions of the training rows by cross-validation."""
 FOLDS = 5
 MOST_FEATURES = 256
 STRENGTHS = (0.001, 0.01, 0.1, 1.0)

@@ -3,18 +3,17 @@
 from __future__ import annotations
 
 import itertools
-import json
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
+from labeltune.folder import RunFolder, read_json
 from labeltune.judge.paired import compare, holm
 from labeltune.judge.signature import parse_signature
 from labeltune.judge.summary import scored_predictions
 from labeltune.rows import Prediction
 
 
-def compare_runs(*folders: Path) -> dict[str, Any]:
+def compare_runs(*folders: RunFolder) -> dict[str, Any]:
     """Compare the tuned models of two runs or more, each pair row by row, from the run folders alone.
 
     Returns `{"runs", "scored_split", "after", "pairs", "comparison", "signature_differences"}`. `runs` holds the
@@ -37,16 +36,16 @@ def compare_runs(*folders: Path) -> dict[str, Any]:
         tuned.append(predictions)
         if split != splits[0]:
             raise ValueError(
-                f"{folders[0]} is scored on its {splits[0]} rows and {folder} on its {split} rows; "
+                f"{folders[0].path} is scored on its {splits[0]} rows and {folder.path} on its {split} rows; "
                 "compare like with like"
             )
-    recipe = json.loads((folders[-1] / "recipe.json").read_text(encoding="utf-8"))
+    recipe = read_json(folders[-1].recipe)
     pairs = _compare_pairs(tuned, recipe["report"])
     signatures = [parse_signature(summary["signature"]) for summary in summaries]
     fields = dict.fromkeys(name for fields in signatures for name in fields)
     values = {name: [fields.get(name) for fields in signatures] for name in fields}
     return {
-        "runs": [folder.name for folder in folders],
+        "runs": [folder.path.name for folder in folders],
         "scored_split": splits[0],
         "after": [summary["after"] for summary in summaries],
         "pairs": pairs,
@@ -67,9 +66,9 @@ def _compare_pairs(tuned: Sequence[Sequence[Prediction]], settings: Mapping[str,
     ]
 
 
-def _read_summary(run_folder: Path) -> dict[str, Any]:
-    path = run_folder / "summary.json"
-    if not path.is_file():
-        raise FileNotFoundError(f"{path} is not there; {run_folder} is not a finished run: finish it with --resume")
-    summary: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-    return summary
+def _read_summary(folder: RunFolder) -> dict[str, Any]:
+    if not folder.summary.is_file():
+        raise FileNotFoundError(
+            f"{folder.summary} is not there; {folder.path} is not a finished run: finish it with --resume"
+        )
+    return read_json(folder.summary)

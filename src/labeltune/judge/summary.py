@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from labeltune.folder import RunFolder, read_json
 from labeltune.judge.baselines import against_baselines, agreement, baselines_sentence
 from labeltune.judge.bias import compare_bias
 from labeltune.judge.calibration import calibrate
@@ -19,7 +19,7 @@ from labeltune.judge.signature import signature
 from labeltune.rows import Prediction, read_predictions
 
 
-def judge_run(run_folder: Path) -> dict[str, Any]:
+def judge_run(folder: RunFolder) -> dict[str, Any]:
     """Judge a run from its files alone; the same files always give the same summary.
 
     Reads recipe.json, progress.json and predictions/*.jsonl. Without test predictions the validation rows stand in for
@@ -30,20 +30,20 @@ def judge_run(run_folder: Path) -> dict[str, Any]:
         FileNotFoundError: a file that the judgement needs is not there.
         ValueError: a file does not hold what it should, or the files lead to another checkpoint than the run kept.
     """
-    recipe, progress = _read_json(run_folder / "recipe.json"), _read_json(run_folder / "progress.json")
+    recipe, progress = read_json(folder.recipe), read_json(folder.progress)
     labels = list(dict.fromkeys(recipe["data"]["labels"].values()))
     settings = recipe["report"]
     confidence = float(settings["confidence"])
     resampling = {"confidence": confidence, "samples": settings["bootstrap_samples"], "seed": settings["seed"]}
 
-    epochs = [_score_entry(run_folder, entry) for entry in progress["epochs"]]
+    epochs = [_score_entry(folder, entry) for entry in progress["epochs"]]
     choice = choose(epochs, recipe["train"]["load_best_model_at_end"])
     _agree(choice, progress.get("choice"))
-    split, base, tuned = scored_predictions(run_folder, choice)
+    split, base, tuned = scored_predictions(folder, choice)
     sides = {"before": base, "after": tuned}
     before, after = (_evaluate(rows, labels, resampling) for rows in sides.values())
-    validation = _validation(run_folder, progress, choice)
-    baselines = against_baselines(tuned, _bag_of_words(run_folder, split), **resampling)
+    validation = _validation(folder, progress, choice)
+    baselines = against_baselines(tuned, _bag_of_words(folder, split), **resampling)
     return {
         "labels": labels,
         "scored_split": split,
@@ -55,7 +55,7 @@ def judge_run(run_folder: Path) -> dict[str, Any]:
         "bias": compare_bias(before, after) | {"split": _split_gain(base, tuned, validation["before"], resampling)},
         "calibration": {side: _calibrate(rows, validation[side], confidence) for side, rows in sides.items()},
         "agreement": {side: agreement(rows) for side, rows in sides.items()},
-        "base_validation": _base_validation(run_folder, confidence),
+        "base_validation": _base_validation(folder, confidence),
         "epochs": [_epoch_figures(epoch, confidence, epoch.step == choice["step"]) for epoch in epochs],
         "choice": choice,
         "overfitting": find_overfitting(epochs),
@@ -67,22 +67,18 @@ def judge_run(run_folder: Path) -> dict[str, Any]:
     }
 
 
-def scored_predictions(run_folder: Path, choice: Mapping[str, Any]) -> tuple[str, list[Prediction], list[Prediction]]:
+def scored_predictions(folder: RunFolder, choice: Mapping[str, Any]) -> tuple[str, list[Prediction], list[Prediction]]:
     """The split that a run is judged on, with the base's and the tuned model's predictions of its rows.
 
     Raises:
         FileNotFoundError: there are neither test predictions nor validation predictions of the chosen checkpoint.
     """
-    entries = _read_json(run_folder / "progress.json")["epochs"]
-    chosen_files = [entry.get("predictions") for entry in entries if entry["step"] == choice["step"]]
-    folder = run_folder / "predictions"
-    base_test, tuned_test, base_validation = (
-        folder / f"{name}.jsonl" for name in ("base-test", "tuned-test", "base-validation")
-    )
+    base_test, tuned_test, base_validation = folder.base("test"), folder.tuned_test, folder.base("validation")
+    chosen = _chosen_validation(folder, read_json(folder.progress), choice)
     if base_test.is_file() and tuned_test.is_file():
         return "test", list(read_predictions(base_test)), list(read_predictions(tuned_test))
-    if any(chosen_files) and base_validation.is_file() and not base_test.exists() and not tuned_test.exists():
-        return "validation", list(read_predictions(base_validation)), list(read_predictions(folder / chosen_files[0]))
+    if chosen and base_validation.is_file() and not base_test.exists() and not tuned_test.exists():
+        return "validation", list(read_predictions(base_validation)), list(read_predictions(chosen))
     missing = tuned_test if base_test.is_file() else base_test
     raise FileNotFoundError(f"{missing} is not there, so there is nothing to compare; finish the run with --resume")
 
@@ -95,17 +91,21 @@ def _evaluate(rows: Sequence[Prediction], labels: Sequence[str], resampling: Map
 
 
 def _validation(
-    run_folder: Path, progress: Mapping[str, Any], choice: Mapping[str, Any]
+    folder: RunFolder, progress: Mapping[str, Any], choice: Mapping[str, Any]
 ) -> dict[str, list[Prediction] | None]:
     """The validation rows as the base and as the chosen checkpoint answered them; None where they were not scored."""
-    chosen = [entry.get("predictions") for entry in progress["epochs"] if entry["step"] == choice["step"]]
-    names = {"before": "base-validation.jsonl", "after": next(iter(chosen), None)}
-    paths = {side: run_folder / "predictions" / name if name else None for side, name in names.items()}
+    paths = {"before": folder.base("validation"), "after": _chosen_validation(folder, progress, choice)}
     return {side: list(read_predictions(path)) if path and path.is_file() else None for side, path in paths.items()}
 
 
-def _bag_of_words(run_folder: Path, split: str) -> dict[str, list[Prediction]]:
-    path = run_folder / "predictions" / f"bag-of-words-{split}.jsonl"
+def _chosen_validation(folder: RunFolder, progress: Mapping[str, Any], choice: Mapping[str, Any]) -> Path | None:
+    """The chosen checkpoint's predictions of the validation rows; None where it did not score them."""
+    names = (entry.get("predictions") for entry in progress["epochs"] if entry["step"] == choice["step"])
+    return next((folder.predictions(name) for name in names if name), None)
+
+
+def _bag_of_words(folder: RunFolder, split: str) -> dict[str, list[Prediction]]:
+    path = folder.bag_of_words(split)
     return {"a bag of words": list(read_predictions(path))} if path.is_file() else {}
 
 
@@ -130,19 +130,9 @@ def _calibrate(
     return calibrate(rows, validation, confidence)
 
 
-def _read_json(path: Path) -> dict[str, Any]:
-    try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-    except json.JSONDecodeError as error:
-        raise ValueError(f"{path} is not JSON ({error}); run again") from error
-    if not isinstance(content, dict):
-        raise ValueError(f"{path} holds no JSON object; run again")
-    return content
-
-
-def _score_entry(run_folder: Path, entry: Mapping[str, Any]) -> EpochScore:
+def _score_entry(folder: RunFolder, entry: Mapping[str, Any]) -> EpochScore:
     name = entry.get("predictions")
-    predictions: Sequence[Prediction] = list(read_predictions(run_folder / "predictions" / name)) if name else []
+    predictions: Sequence[Prediction] = list(read_predictions(folder.predictions(name))) if name else []
     return score_epoch(entry["epoch"], entry["step"], entry.get("train_loss"), predictions)
 
 
@@ -155,9 +145,9 @@ def _agree(choice: Mapping[str, Any], recorded: Mapping[str, Any] | None) -> Non
         )
 
 
-def _base_validation(run_folder: Path, confidence: float) -> dict[str, Any] | None:
+def _base_validation(folder: RunFolder, confidence: float) -> dict[str, Any] | None:
     """The base's scores on the validation rows, in the form of an epoch 0."""
-    path = run_folder / "predictions" / "base-validation.jsonl"
+    path = folder.base("validation")
     if not path.is_file():
         return None
     return _epoch_figures(score_epoch(0, 0, None, list(read_predictions(path))), confidence, False)

@@ -9,18 +9,18 @@ from typing import Any
 import yaml
 from markupsafe import Markup
 
+from labeltune.folder import RunFolder
 from labeltune.report.contents import Contents, read_contents
 from labeltune.report.rendering import environment
 
 METRICS = {"accuracy": "Accuracy", "f1": "Macro F1"}
 
 
-def write_card(run_folder: Path) -> None:
+def write_card(folder: RunFolder) -> None:
     """Write `adapter/README.md` from the run's files; nothing where the run has no adapter or no summary."""
-    adapter = run_folder / "adapter"
-    contents = read_contents(run_folder)
-    if adapter.is_dir() and contents.summary is not None:
-        (adapter / "README.md").write_text(render_card(contents), encoding="utf-8", errors="backslashreplace")
+    contents = read_contents(folder)
+    if folder.adapter.is_dir() and contents.summary is not None:
+        folder.model_card.write_text(render_card(contents), encoding="utf-8", errors="backslashreplace")
 
 
 def render_card(contents: Contents) -> str:

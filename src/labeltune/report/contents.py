@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from labeltune.folder import RunFolder, read_json, read_kept, read_lines
 from labeltune.judge.paired import match_rows
 from labeltune.judge.summary import scored_predictions
+from labeltune.judge.wording import count
 from labeltune.rows import Prediction
 
 
@@ -44,21 +46,26 @@ class Contents:
         return [str(warning) for warning in (self.data or {}).get("warnings") or []]
 
 
-def read_contents(run_folder: Path) -> Contents:
+def read_contents(folder: RunFolder) -> Contents:
     """Read all that a report shows.
 
     Raises:
         FileNotFoundError: there is no such folder.
     """
-    if not run_folder.is_dir():
-        raise FileNotFoundError(f"{run_folder} is not a folder; name a run folder")
+    if not folder.path.is_dir():
+        raise FileNotFoundError(f"{folder.path} is not a folder; name a run folder")
     contents = Contents()
     for name in ("summary", "recipe", "data", "environment"):
-        setattr(contents, name, _read_object(run_folder / f"{name}.json", contents.notes))
+        setattr(contents, name, _read_object(getattr(folder, name), contents.notes))
     if contents.summary is not None:
-        contents.pairs = _read_pairs(run_folder, contents.summary, contents.notes)
-    _read_explanation(run_folder / "explain", contents)
-    contents.hardware = _read_samples(run_folder / "hardware.jsonl", contents.notes)
+        contents.pairs = _read_pairs(folder, contents.summary, contents.notes)
+    _read_explanation(folder, contents)
+    broken: list[int] = []
+    if folder.hardware.is_file():
+        contents.hardware = read_lines(folder.hardware, "t_s", broken)
+    else:
+        contents.notes.append(f"{folder.hardware.name} is not there.")
+    _note_broken(folder.hardware, broken, contents.notes)
     return contents
 
 
@@ -78,23 +85,22 @@ def flatten(content: Mapping[str, Any], prefix: str = "") -> list[tuple[str, str
 
 
 def _read_object(path: Path, notes: list[str]) -> dict[str, Any] | None:
-    if not path.is_file():
-        notes.append(f"{path.name} is not there.")
-        return None
+    """None, and a note that names no folder, where it cannot be read."""
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-    except ValueError as error:
-        notes.append(f"{path.name} could not be read: {error}.")
+        return read_json(path)
+    except (OSError, ValueError) as error:
+        notes.append(str(error).replace(str(path), path.name) + ".")
         return None
-    if not isinstance(content, dict):
-        notes.append(f"{path.name} could not be read: it holds no JSON object.")
-        return None
-    return content
 
 
-def _read_pairs(run_folder: Path, summary: Mapping[str, Any], notes: list[str]) -> list[tuple[Prediction, Prediction]]:
+def _note_broken(path: Path, broken: Sequence[int], notes: list[str]) -> None:
+    if broken:
+        notes.append(f"{path.name}: {count(len(broken), 'line')} could not be read, such as line {broken[0]}.")
+
+
+def _read_pairs(folder: RunFolder, summary: Mapping[str, Any], notes: list[str]) -> list[tuple[Prediction, Prediction]]:
     try:
-        split, base, tuned = scored_predictions(run_folder, summary["choice"])
+        split, base, tuned = scored_predictions(folder, summary["choice"])
         if split != summary["scored_split"]:
             raise ValueError(f"the summary is of the {summary['scored_split']} split, the predictions are of {split}")
         return match_rows(base, tuned)
@@ -103,37 +109,14 @@ def _read_pairs(run_folder: Path, summary: Mapping[str, Any], notes: list[str]) 
         return []
 
 
-def _read_explanation(folder: Path, contents: Contents) -> None:
+def _read_explanation(folder: RunFolder, contents: Contents) -> None:
     """What a run gathered to explain itself. A run may have gathered nothing, so only broken files deserve a note."""
-    found: dict[str, Any] = {}
-    for name in ("examples", "slices", "training"):
-        path = folder / f"{name}.json"
-        found[name] = _read_object(path, contents.notes) if path.is_file() else None
-    contents.examples = None if found["examples"] is None else found["examples"].get("examples", [])
-    contents.slices = [{**one, "ids": set(one["ids"])} for one in (found["slices"] or {}).get("slices", [])]
-    contents.dynamics = found["training"]
-    if (folder / "rows.jsonl").is_file():
-        contents.kept = {line["id"]: line for line in _read_lines(folder / "rows.jsonl", contents.notes, "id")}
-
-
-def _read_samples(path: Path, notes: list[str]) -> list[dict[str, Any]]:
-    if not path.is_file():
-        notes.append(f"{path.name} is not there.")
-        return []
-    samples = _read_lines(path, notes, "t_s")
-    return [{**sample, "t_s": float(sample["t_s"])} for sample in samples]
-
-
-def _read_lines(path: Path, notes: list[str], needed: str) -> list[dict[str, Any]]:
-    """The objects of a JSONL file; lines that hold none, or lack the key that is needed, are counted in a note."""
-    found, unreadable = [], 0
-    for line in path.read_text(encoding="utf-8", errors="replace").splitlines():
-        try:
-            content = json.loads(line)
-            content[needed]
-            found.append(content)
-        except (ValueError, KeyError, TypeError):
-            unreadable += 1
-    if unreadable:
-        notes.append(f"{path.name}: {unreadable} of {unreadable + len(found)} lines could not be read.")
-    return found
+    examples, slices, contents.dynamics = (
+        _read_object(path, contents.notes) if path.is_file() else None
+        for path in (folder.examples, folder.slices, folder.training)
+    )
+    contents.examples = None if examples is None else examples.get("examples", [])
+    contents.slices = [{**one, "ids": set(one["ids"])} for one in (slices or {}).get("slices", [])]
+    broken: list[int] = []
+    contents.kept = read_kept(folder.kept_columns, broken)
+    _note_broken(folder.kept_columns, broken, contents.notes)

@@ -12,6 +12,7 @@ from typing import Any
 from markupsafe import Markup
 
 from labeltune.durable import write_file
+from labeltune.folder import RunFolder
 from labeltune.report import charts, curves
 from labeltune.report.browse import browser_data, script_json
 from labeltune.report.contents import Contents, flatten, read_contents
@@ -23,15 +24,15 @@ HTML_TEXT, MARKDOWN_TEXT = 700, 300
 """Characters of a text that are shown before it is cut."""
 
 
-def write_report(run_folder: Path) -> None:
+def write_report(folder: RunFolder) -> None:
     """Write report.html and report.md into the run folder, from its files alone. What is missing is said in both.
 
     Raises:
         FileNotFoundError: there is no such folder.
     """
-    contents = read_contents(run_folder)
-    _write(run_folder / "report.html", render_html(contents))
-    _write(run_folder / "report.md", render_markdown(contents))
+    contents = read_contents(folder)
+    _write(folder.report_html, render_html(contents))
+    _write(folder.report_markdown, render_markdown(contents))
 
 
 def render_html(contents: Contents) -> str:

@@ -14,6 +14,7 @@ from peft import get_peft_model_state_dict, set_peft_model_state_dict
 from safetensors.torch import load
 
 from labeltune.durable import Content, DamagedError, read_file, read_notes, verify_folder, write_folder
+from labeltune.folder import RunFolder
 from labeltune.identity import Identity, require_same
 from labeltune.model.adapter import CONFIG, FORMAT, WEIGHTS, TensorFile, adapter_files, adapter_weights
 from labeltune.model.classifier import Classifier
@@ -21,10 +22,6 @@ from labeltune.model.memory import is_out_of_memory
 from labeltune.train.step import Optimizer
 
 TENSORS, STATE = "trainer_state.safetensors", "trainer_state.json"
-
-
-def checkpoint_folder(run_folder: Path, step: int) -> Path:
-    return run_folder / f"checkpoint-{step}"
 
 
 def hold_checkpoint(  # noqa: PLR0913 (what a checkpoint holds)
@@ -65,7 +62,7 @@ def hold_checkpoint(  # noqa: PLR0913 (what a checkpoint holds)
         yield STATE, (json.dumps(state, indent=2) + "\n").encode()
 
     def write() -> Path:
-        folder = checkpoint_folder(run_folder, step)
+        folder = RunFolder(run_folder).checkpoint(step)
         with _own_stream(held_at):
             write_folder(folder, files(), {"identity": identity.to_json() if identity else {}})
         return folder
@@ -165,7 +162,7 @@ def newest_checkpoint(run_folder: Path, say: Callable[[str], object] = lambda _:
     Args:
         say: is told of each newer one that is not, and why.
     """
-    for folder in sorted(_checkpoints(run_folder), key=_step, reverse=True):
+    for folder in reversed(RunFolder(run_folder).checkpoints().values()):
         try:
             verify_folder(folder)
         except DamagedError as error:
@@ -177,19 +174,10 @@ def newest_checkpoint(run_folder: Path, say: Callable[[str], object] = lambda _:
 
 def remove_old_checkpoints(run_folder: Path, limit: int | None, keep: Iterable[int]) -> None:
     """Remove the oldest checkpoints beyond `limit`, but never one whose step is in `keep`."""
-    kept = set(keep)
-    oldest_first = sorted(_checkpoints(run_folder), key=_step)
+    kept, oldest_first = set(keep), RunFolder(run_folder).checkpoints()
     excess = 0 if limit is None else len(oldest_first) - limit
-    for folder in [folder for folder in oldest_first if _step(folder) not in kept][: max(0, excess)]:
+    for folder in [folder for step, folder in oldest_first.items() if step not in kept][: max(0, excess)]:
         shutil.rmtree(folder)
-
-
-def _checkpoints(run_folder: Path) -> list[Path]:
-    return [f for f in run_folder.glob("checkpoint-*") if f.is_dir() and f.name.removeprefix("checkpoint-").isdigit()]
-
-
-def _step(folder: Path) -> int:
-    return int(folder.name.removeprefix("checkpoint-"))
 
 
 def _random_states() -> dict[str, torch.Tensor]:
