@@ -13,7 +13,8 @@ from labeltune.recipes import _UniqueKeyLoader
 
 SOURCE = Path(labeltune.__file__).parent
 LAYERS = (
-    {"__init__", "monitor", "hub", "environment", "terminal", "durable", "identity", "lock", "stopping"},
+    {"__init__", "text", "monitor", "hub", "environment", "durable", "identity", "lock", "stopping"},
+    {"terminal"},
     {"rows"},
     {"recipe"},
     {"folder"},

@@ -262,7 +262,7 @@ def main() -> None:
 def _fail(message: str, code: int) -> None:
     if os.environ.get("LABELTUNE_DEBUG"):
         traceback.print_exc()
-    from labeltune.terminal import printable
+    from labeltune.text import printable
 
     with contextlib.suppress(OSError):
         print(printable(message), file=sys.stderr)

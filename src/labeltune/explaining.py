@@ -51,10 +51,9 @@ class Scored:
     def recipe(self) -> Recipe:
         return self.job.recipe
 
-    def job_that(self, mode: Literal["labels", "generate"]) -> Job:
+    def job_scoring_by(self, mode: Literal["labels", "generate"]) -> Job:
         """The job, scoring in this mode however the run itself scores; its time counts as that of explaining."""
-        score = self.recipe.score.model_copy(update={"mode": mode})
-        return replace(self.job, recipe=self.recipe.model_copy(update={"score": score}), phase="explain")
+        return replace(self.job, recipe=self.recipe.scoring_by(mode), phase="explain")
 
     def ask(self, name: str, examples: Sequence[Example], job: Job | None = None, tuned: bool = True) -> Answers:
         """Score rows, by their labels if no other job is given, into a file that stays until examples are explained.
@@ -62,7 +61,7 @@ class Scored:
         Raises:
             Stopped: someone asked to stop; what is scored is kept.
         """
-        path, job = self.folder.for_examples(f"{name}.jsonl"), job or self.job_that("labels")
+        path, job = self.folder.for_examples(f"{name}.jsonl"), job or self.job_scoring_by("labels")
         encoded = job.classifier.prompter.encode_rows(examples)
         score_to_file(job, examples, encoded, path, title=f"explaining, {name}", use_adapter=tuned)
         return list(read_predictions(path))
@@ -73,7 +72,7 @@ class Scored:
         Raises:
             Stopped: someone asked to stop; what is looked at is kept.
         """
-        job = self.job_that("labels")
+        job = self.job_scoring_by("labels")
         encoded = job.classifier.prompter.encode_rows(examples)
         so_far = SoFar(self.folder.for_examples(f"{name}.scoring"), scoring_key(job, encoded, use_adapter=tuned))
         adapter = contextlib.nullcontext() if tuned else adapter_off(job.classifier.model)
@@ -202,7 +201,7 @@ def _written_texts(scored: Scored, chosen: list[Chosen], examples: list[Example]
         return [{"before": None, "after": None} for _ in chosen]
     if scored.recipe.score.mode == "generate":
         return [{"before": one.old.generated, "after": one.new.generated} for one in chosen]
-    writing = scored.job_that("generate")
+    writing = scored.job_scoring_by("generate")
     before, after = (scored.ask(f"texts-{name}", examples, writing, tuned) for name, tuned in SIDES)
     return [{"before": old.generated, "after": new.generated} for old, new in zip(before, after, strict=True)]
 
@@ -282,7 +281,7 @@ def _score_variant(
             classifier = replace(classifier, prompter=Prompter(usual.tokenizer, prompt, names, limit, usual.head))
         except ValueError as error:
             return record | {"why_not": str(error)}
-    job = replace(scored.job_that("labels"), classifier=classifier)
+    job = replace(scored.job_scoring_by("labels"), classifier=classifier)
     path = scored.folder.variant(name)
     score_to_file(job, rows, classifier.prompter.encode_rows(rows), path, title=name)
     return record | {"predictions": path.name}

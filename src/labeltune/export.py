@@ -61,14 +61,13 @@ def _row(row: Prediction, prompter: Prompter) -> dict[str, Any]:
             f"row {row.id!r} was cut to {prompter.max_prompt_tokens} tokens, which the harness would do otherwise; "
             "score a split whose rows fit, or raise prompt.max_length"
         )
-    likeliest = max(row.probabilities.items(), key=lambda item: item[1])[0]
     return {
         "id": row.id,
         "prompt": prompter.render(row.columns),
         "choices": [prompter.answer_prefix + word for word in prompter.words.words],
         "labels": list(prompter.words.names),
         "gold": prompter.words.names.index(str(row.gold)),
-        "labeltune": likeliest,
+        "labeltune": row.likeliest,
     }
 
 

@@ -32,6 +32,7 @@ from labeltune.score import collect, score_batches, to_predictions
 from labeltune.score.sofar import SoFar
 from labeltune.stopping import Stop
 from labeltune.terminal import Bar, Terminal
+from labeltune.text import percent
 from labeltune.tracking import Figures, Track
 
 
@@ -95,7 +96,7 @@ def encode_splits(classifier: Classifier, splits: Mapping[str, Split], terminal:
     for name, rows in encoded.items():
         if rows.cut.any():
             terminal.say(
-                f"  {rows.cut.sum():,} of {len(rows):,} {name} rows ({100 * rows.cut.mean():.1f} %) were cut to "
+                f"  {rows.cut.sum():,} of {len(rows):,} {name} rows ({percent(rows.cut.mean())}) were cut to "
                 f"{classifier.prompter.max_prompt_tokens} tokens",
                 style="yellow",
             )

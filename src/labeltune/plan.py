@@ -45,6 +45,7 @@ from labeltune.score import evaluation_mode, scoring_order
 from labeltune.score.generate import generate_texts
 from labeltune.score.labels import score_labels
 from labeltune.terminal import Terminal
+from labeltune.text import duration
 from labeltune.train.batches import Batch, class_weights, make_batch
 from labeltune.train.capture import Stepper
 from labeltune.train.loop import first_pass_rows, into_passes, make_stepper, rows_by_step, shapes_of
@@ -158,17 +159,6 @@ def draw_plan(plan: Mapping[str, Any]) -> Table:
     ):
         table.add_row(name, value)
     return table
-
-
-def duration(seconds: float) -> str:
-    """A time in the unit that suits it.
-
-    >>> duration(9.44), duration(300), duration(9000)
-    ('9.4 s', '5.0 min', '2.5 h')
-    """
-    if seconds < 120:
-        return f"{seconds:.1f} s"
-    return f"{seconds / 60:.1f} min" if seconds < 7200 else f"{seconds / 3600:.1f} h"
 
 
 def _warnings(plan: Mapping[str, Any]) -> list[str]:

@@ -320,6 +320,10 @@ class Recipe(Settings):
     score: ScoreSettings = ScoreSettings()
     report: ReportSettings = ReportSettings()
 
+    def scoring_by(self, mode: Literal["labels", "generate"]) -> Self:
+        """The same recipe with another `score.mode`."""
+        return self.model_copy(update={"score": self.score.model_copy(update={"mode": mode})})
+
     @model_validator(mode="after")
     def _check(self) -> Self:
         names, answers = self.data.label_names, self.prompt.answers

@@ -48,6 +48,15 @@ class Prediction:
     def correct(self) -> bool:
         return self.predicted is not None and self.predicted == self.gold
 
+    @property
+    def likeliest(self) -> str:
+        """The label of the highest probability, also where a run generates text; the first of equal ones.
+
+        >>> Prediction("7", "a", None, {"a": 0.25, "b": 0.75}, None, {}).likeliest
+        'b'
+        """
+        return max(self.probabilities, key=lambda label: self.probabilities[label])
+
     def to_json(self) -> str:
         """One line of JSON, without a line break.
 

@@ -18,6 +18,7 @@ from labeltune.monitor import Monitor
 from labeltune.recipe import SMALL, Recipe
 from labeltune.stopping import Stop, Stopped
 from labeltune.terminal import Terminal
+from labeltune.text import percent
 from labeltune.tracking import Track, Tracked, check_trackers, tracking
 
 if TYPE_CHECKING:
@@ -158,5 +159,5 @@ def _with_cuts(report: dict[str, Any], encoded: Mapping[str, EncodedRows], limit
     for name, rows in encoded.items():
         report["splits"][name]["cut_share"] = rows.cut_share
         if rows.cut_share:
-            report["warnings"].append(f"{100 * rows.cut_share:.1f} % of the {name} rows were cut to {limit} tokens.")
+            report["warnings"].append(f"{percent(rows.cut_share)} of the {name} rows were cut to {limit} tokens.")
     return report

@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import io
 import os
-import re
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -17,8 +16,8 @@ from rich.file_proxy import FileProxy
 from rich.progress import BarColumn, Progress, ProgressColumn, Task, TaskID, TextColumn, TimeRemainingColumn
 from rich.text import Text
 
-CONTROL = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u200e\u200f\u202a-\u202e\u2066-\u2069]")
-"""Control characters but line breaks and tabs, and those that turn the direction of writing."""
+from labeltune.text import printable
+
 PLAIN_WIDTH = 100
 
 
@@ -63,15 +62,6 @@ class StandardError(io.TextIOBase):
 
 def _standard_error() -> TextIO | None:
     return cast(TextIO, sys.stderr.rich_proxied_file) if isinstance(sys.stderr, FileProxy) else sys.stderr
-
-
-def printable(text: str) -> str:
-    """The text with its control characters written out, so that none can steer a terminal; line breaks and tabs stay.
-
-    >>> printable("a\\x1b[31m\\u202eb")
-    'a\\\\x1b[31m\\\\u202eb'
-    """
-    return CONTROL.sub(lambda match: match[0].encode("unicode_escape").decode(), text)
 
 
 def silence(stream: TextIO) -> None:

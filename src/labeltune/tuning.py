@@ -18,6 +18,7 @@ from labeltune.model.memory import reset_peak_memory
 from labeltune.prompt import EncodedRows
 from labeltune.rows import read_predictions
 from labeltune.stopping import Stopped
+from labeltune.text import percent
 from labeltune.train.checkpoint import (
     copy_adapter,
     hold_checkpoint,
@@ -227,7 +228,7 @@ def _score_checkpoint(tuning: Tuning, step: int) -> None:
     _judge_entry(tuning, tuning.epochs[-1])
     latest = tuning.scores[-1]
     accuracy = (
-        "" if latest.validation_accuracy is None else f", validation accuracy {100 * latest.validation_accuracy:.1f} %"
+        "" if latest.validation_accuracy is None else f", validation accuracy {percent(latest.validation_accuracy)}"
     )
     loss = "" if latest.train_loss is None else f" training loss {latest.train_loss:.3f}"
     tuning.job.terminal.say(f"epoch {epoch:g}, step {step}:{loss}{accuracy}")
@@ -246,10 +247,10 @@ def _score_training_rows(tuning: Tuning, step: int) -> str | None:
     if tuning.followed is None or tuning.schedule.settings.eval_strategy != "epoch":
         return None
     name = _scoring_name(tuning, step, "train")
-    recipe = tuning.job.recipe
-    by_labels = recipe.model_copy(update={"score": recipe.score.model_copy(update={"mode": "labels"})})
     path, title = tuning.folder.predictions(name), name.replace("-", " ") + "ing rows"
-    score_to_file(replace(tuning.job, recipe=by_labels), *tuning.followed, path, title=title)
+    score_to_file(
+        replace(tuning.job, recipe=tuning.job.recipe.scoring_by("labels")), *tuning.followed, path, title=title
+    )
     return path.name
 
 

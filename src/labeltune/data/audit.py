@@ -13,10 +13,10 @@ import pyarrow.compute as pc
 from labeltune.data.duplicates import Hashes, conflicts, hash_rows, repeats, shared, similar_rows
 from labeltune.data.giveaway import style_baseline
 from labeltune.data.load import Split
-from labeltune.data.source import counted
 from labeltune.data.store import Rows
 from labeltune.data.warn import find_warnings
 from labeltune.recipe import DataSettings
+from labeltune.text import count
 
 OVER_LONG_WORDS = 512
 OVER_LONG_CHARACTERS = 4000
@@ -57,7 +57,7 @@ def check_leakage(report: Report, settings: DataSettings) -> None:
     leaks = {name: found for name, found in report["leakage"].items() if found["rows"]}
     if not leaks or settings.allow_leakage:
         return
-    counts = " and ".join(counted(found["rows"], f"{name} row") for name, found in leaks.items())
+    counts = " and ".join(count(found["rows"], f"{name} row") for name, found in leaks.items())
     pairs = [f"{pair['id']} = {pair['train_id']}" for found in leaks.values() for pair in found["examples"]]
     raise ValueError(
         f"train holds {counts} too ({', '.join(pairs[:5])}), so that scores on them would show memory; "

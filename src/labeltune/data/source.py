@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from labeltune.recipe import DataSettings
-from labeltune.terminal import printable
+from labeltune.text import one_line
 
 Row = dict[str, Any]
 """One row as read, by column name."""
@@ -102,7 +102,7 @@ def shorten(value: object) -> str:
     >>> shorten("two\\nlines"), len(shorten("a" * 100))
     ('two lines', 60)
     """
-    text = printable(" ".join(str(value)[: 4 * VALUE_WIDTH].split()))
+    text = one_line(" ".join(str(value)[: 4 * VALUE_WIDTH].split()))
     return text if len(text) <= VALUE_WIDTH else text[: VALUE_WIDTH - 3] + "..."
 
 
@@ -115,15 +115,6 @@ def listed(values: Iterable[object], most: int = 20) -> str:
     texts = [shorten(value) for value in values]
     more = f" and {len(texts) - most} more" if len(texts) > most else ""
     return ", ".join(texts[:most]) + more
-
-
-def counted(number: int, noun: str) -> str:
-    """A number with its noun.
-
-    >>> counted(1, "row"), counted(8842, "row")
-    ('1 row', '8,842 rows')
-    """
-    return f"{number:,} {noun}{'' if number == 1 else 's'}"
 
 
 def check_header(where: str, header: Sequence[str]) -> None:

@@ -9,7 +9,7 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from labeltune.data.warn import percent
+from labeltune.text import percent
 
 Report = dict[str, Any]
 

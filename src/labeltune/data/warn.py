@@ -6,8 +6,9 @@ from collections.abc import Iterator
 from typing import Any
 
 from labeltune.data.clean import NO_LABEL
-from labeltune.data.source import counted, listed
+from labeltune.data.source import listed
 from labeltune.recipe import DataSettings
+from labeltune.text import count, percent
 
 Report = dict[str, Any]
 
@@ -29,30 +30,22 @@ def find_warnings(report: Report, settings: DataSettings) -> list[str]:
     return found + list(_shared_columns(report)) + list(_giveaways(report))
 
 
-def percent(share: float) -> str:
-    """
-    >>> percent(0.3333)
-    '33.3 %'
-    """
-    return f"{100 * share:.1f} %"
-
-
 def _leaks(report: Report, settings: DataSettings) -> Iterator[str]:
     for name, leak in report["leakage"].items():
         if leak["rows"]:
             allowed = "; data.allow_leakage lets that pass" if settings.allow_leakage else ""
             also = "appears" if leak["rows"] == 1 else "appear"
-            yield f"{name}: {counted(leak['rows'], 'row')} also {also} in train, {leak['exact']} exactly{allowed}."
+            yield f"{name}: {count(leak['rows'], 'row')} also {also} in train, {leak['exact']} exactly{allowed}."
 
 
 def _rows(name: str, split: Report, settings: DataSettings) -> Iterator[str]:
     rows, asked, skipped = split["rows"], split["asked"], split["skipped"]
     if asked is not None and rows < asked:
-        yield f"{name}: asked for {counted(asked, 'row')}, found {rows:,}."
+        yield f"{name}: asked for {count(asked, 'row')}, found {rows:,}."
     grave = any(reason != NO_LABEL for reason in skipped["reasons"])
     if grave or skipped["rows"] > SKIPPED_SHARE * split["read"]:
         reasons = listed(f"{reason.rstrip(':')} {count}" for reason, count in skipped["reasons"].items())
-        yield f"{name}: {skipped['rows']:,} of {counted(split['read'], 'row')} left out ({reasons})."
+        yield f"{name}: {skipped['rows']:,} of {count(split['read'], 'row')} left out ({reasons})."
     if settings.votes_column is not None and not split["rows_with_votes"]:
         yield f"{name}: no row has annotators' votes in {settings.votes_column!r}."
 
@@ -73,7 +66,7 @@ def _duplicates(name: str, split: Report) -> Iterator[str]:
     if found["exact"] or found["near"]:
         yield f"{name}: repeats of an earlier row: {found['exact']:,} exact, {found['near']:,} near."
     if found["conflicting"]:
-        yield f"{name}: {counted(found['conflicting'], 'row')} with a text that also appears under another label."
+        yield f"{name}: {count(found['conflicting'], 'row')} with a text that also appears under another label."
     if not found["near_complete"]:
         yield f"{name}: too many long texts to compare all of them; there may be more near duplicates."
 
@@ -81,21 +74,21 @@ def _duplicates(name: str, split: Report) -> Iterator[str]:
 def _texts(name: str, split: Report) -> Iterator[str]:
     for column, texts in split["texts"].items():
         if texts["over_long"] > OVER_LONG_SHARE * split["rows"]:
-            yield f"{name}: {counted(texts['over_long'], 'text')} in {column!r} longer than {texts['over_long_limit']}."
+            yield f"{name}: {count(texts['over_long'], 'text')} in {column!r} longer than {texts['over_long_limit']}."
         if texts["over_long"] and texts["words_max"] > OUTLIER_TIMES * texts["words_p95"]:
             longest = f"{texts['words_max']:,} words"
             yield f"{name}: a text in {column!r} has {longest}; look whether a quote swallowed other rows there."
         if texts["without_words"]:
-            yield f"{name}: {counted(texts['without_words'], 'text')} in {column!r} without a letter or digit."
+            yield f"{name}: {count(texts['without_words'], 'text')} in {column!r} without a letter or digit."
 
 
 def _shared_columns(report: Report) -> Iterator[str]:
     for name, leak in report["leakage"].items():
         rows = report["splits"][name]["rows"]
         columns = leak["shared_columns"]
-        for column, count in columns.items():
-            if len(columns) > 1 and count > SHARED_COLUMN_SHARE * rows:
-                yield f"{name}: {counted(count, 'row')} ({percent(count / rows)}) with a {column} that train has too."
+        for column, shared in columns.items():
+            if len(columns) > 1 and shared > SHARED_COLUMN_SHARE * rows:
+                yield f"{name}: {count(shared, 'row')} ({percent(shared / rows)}) with a {column} that train has too."
 
 
 def _giveaways(report: Report) -> Iterator[str]:

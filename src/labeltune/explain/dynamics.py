@@ -9,8 +9,8 @@ from typing import Any
 
 import numpy as np
 
-from labeltune.judge.wording import count, percent
 from labeltune.rows import Prediction
+from labeltune.text import count, percent
 
 Array = np.ndarray[Any, np.dtype[Any]]
 

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from labeltune.judge.paired import holm
-from labeltune.judge.wording import count, listed, percent, printable
+from labeltune.text import count, listed, one_line, percent
 
 Summary = Mapping[str, Any]
 
@@ -43,7 +43,7 @@ def _gain(summary: Summary) -> Iterator[tuple[str, str]]:
         yield "accuracy fell", comparison["sentence"]
     unbeaten = [one["name"] for one in summary["baselines"] if not one["beaten"]]
     if unbeaten:
-        yield "baseline not beaten", f"The tuned model has not shown to be better than {printable(listed(unbeaten))}."
+        yield "baseline not beaten", f"The tuned model has not shown to be better than {one_line(listed(unbeaten))}."
 
 
 def _data(data: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
@@ -63,12 +63,12 @@ def _labels(summary: Summary) -> Iterator[tuple[str, str]]:
     never = [label for label, share in after["predicted_share"].items() if not share and after["gold_share"][label]]
     if never:
         rows = sum(after["per_label"][label]["support"] for label in never)
-        names = printable(listed(never))
+        names = one_line(listed(never))
         yield "label never answered", f"The tuned model never answers {names}, though {count(rows, 'row')} are."
     generated = summary["agreement"]["after"] is not None
     silent = [label for label in never if generated and not summary["before"]["predicted_share"][label]]
     if silent:
-        names = printable(listed(silent))
+        names = one_line(listed(silent))
         yield (
             "word never written",
             f"Neither model ever writes the word for {names}; look at its spelling in the prompt.",
@@ -82,7 +82,7 @@ def _slices(summary: Summary) -> Iterator[tuple[str, str]]:
     for verdict in ("broken", "worse"):
         found = [one for one in summary["slices"] if one["verdict"] == verdict]
         for one in found[:3]:
-            yield f"slice {verdict}", printable(one["sentence"])
+            yield f"slice {verdict}", one_line(one["sentence"])
 
 
 def _training(summary: Summary) -> Iterator[tuple[str, str]]:
@@ -103,7 +103,7 @@ def _robustness(summary: Summary) -> Iterator[tuple[str, str]]:
     level = 1 - summary["comparison"]["confidence"]
     for one, p in zip(tried, holm([one["p"] for one in tried]), strict=True):
         if one["interval"][0] > MOVED_SHARE or (p < level and one["after"] < one["before"]):
-            yield "answers move", printable(one["sentence"])
+            yield "answers move", one_line(one["sentence"])
 
 
 def _overfitting(summary: Summary) -> Iterator[tuple[str, str]]:

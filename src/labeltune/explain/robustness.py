@@ -8,8 +8,8 @@ from typing import Any
 
 from labeltune.judge.metrics import wilson_interval
 from labeltune.judge.paired import mcnemar_p
-from labeltune.judge.wording import count, p_value, percent
 from labeltune.rows import Prediction
+from labeltune.text import count, p_value, percent
 
 
 def judge_variant(
@@ -34,7 +34,7 @@ def judge_variant(
     unknown = [row.id for row in variant if row.id not in by_id]
     if unknown:
         raise ValueError(f"the variant {about['name']!r} has the row {unknown[0]!r}, which was never scored; run again")
-    pairs = [(_likeliest(by_id[row.id]), _likeliest(row)) for row in variant]
+    pairs = [[replace(one, predicted=one.likeliest) for one in (by_id[row.id], row)] for row in variant]
     moved, rows = sum(old.predicted != new.predicted for old, new in pairs), len(pairs)
     result: dict[str, Any] = {
         **about,
@@ -51,10 +51,6 @@ def judge_variant(
         lost = sum(old.correct and not new.correct for old, new in pairs)
         result |= {"after": sum(new.correct for _, new in pairs) / rows, "p": mcnemar_p(won, lost)}
     return result | {"sentence": _sentence(result)}
-
-
-def _likeliest(row: Prediction) -> Prediction:
-    return replace(row, predicted=max(row.probabilities.items(), key=lambda item: item[1])[0])
 
 
 def _sentence(result: Mapping[str, Any]) -> str:

@@ -8,8 +8,8 @@ from typing import Any
 
 from scipy.stats import spearmanr
 
-from labeltune.judge.wording import count, percent, signed
 from labeltune.rows import Prediction
+from labeltune.text import count, percent, signed
 
 
 def what_changed(old: Prediction, new: Prediction, kind: str, kind_rows: int, group_rows: int) -> str:

@@ -12,8 +12,8 @@ from scipy.stats import fisher_exact
 from labeltune.explain import measures
 from labeltune.judge.metrics import wilson_interval
 from labeltune.judge.paired import holm, mcnemar_p
-from labeltune.judge.wording import count, p_value, percent
 from labeltune.rows import Prediction
+from labeltune.text import count, p_value, percent
 
 Pair = tuple[Prediction, Prediction]
 """One row as the base and as the tuned model answered it."""

@@ -9,8 +9,8 @@ from typing import Any
 
 from labeltune.judge.metrics import wilson_interval
 from labeltune.judge.paired import compare, holm
-from labeltune.judge.wording import count, listed, percent, points
 from labeltune.rows import Prediction
+from labeltune.text import count, listed, percent, points
 
 
 def against_baselines(
@@ -77,11 +77,10 @@ def agreement(predictions: Sequence[Prediction]) -> dict[str, Any] | None:
     """
     if not predictions or any(row.generated is None for row in predictions):
         return None
-    likeliest = [max(row.probabilities.items(), key=lambda item: item[1])[0] for row in predictions]
     rows = len(predictions)
-    agree = sum(row.predicted == label for row, label in zip(predictions, likeliest, strict=True))
+    agree = sum(row.predicted == row.likeliest for row in predictions)
     by_text = sum(row.correct for row in predictions) / rows
-    by_probability = sum(row.gold == label for row, label in zip(predictions, likeliest, strict=True)) / rows
+    by_probability = sum(row.gold == row.likeliest for row in predictions) / rows
     return {
         "rows": rows,
         "agree": agree,

@@ -7,7 +7,7 @@ from typing import Any
 
 from labeltune.judge.metrics import wrong_counts
 from labeltune.judge.paired import holm, mcnemar_p
-from labeltune.judge.wording import capitalised, percent, points
+from labeltune.text import capitalised, percent, points
 
 
 def find_bias(scores: Mapping[str, Any], who: str) -> dict[str, Any]:

@@ -13,8 +13,8 @@ from scipy.stats import t
 
 from labeltune.judge.metrics import wilson_interval
 from labeltune.judge.recentre import log_probabilities
-from labeltune.judge.wording import number, percent, points
 from labeltune.rows import Prediction
+from labeltune.text import number, percent, points
 
 Array = np.ndarray[Any, np.dtype[Any]]
 

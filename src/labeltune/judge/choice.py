@@ -13,8 +13,8 @@ import numpy as np
 
 from labeltune.judge.metrics import row_losses
 from labeltune.judge.paired import mcnemar_p
-from labeltune.judge.wording import epoch_name, number, p_value, percent, points, signed
 from labeltune.rows import Prediction
+from labeltune.text import epoch_name, number, p_value, percent, points, signed
 
 
 @dataclass(frozen=True)

@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 from scipy.stats import binomtest
 
-from labeltune.judge.wording import count, p_value, points, points_interval
 from labeltune.rows import Prediction
+from labeltune.text import count, p_value, points, points_interval
 
 
 def compare(

@@ -12,8 +12,8 @@ import numpy as np
 from scipy.optimize import minimize
 
 from labeltune.judge.paired import compare
-from labeltune.judge.wording import percent, points, points_interval
 from labeltune.rows import Prediction
+from labeltune.text import percent, points, points_interval
 
 Array = np.ndarray[Any, np.dtype[Any]]
 

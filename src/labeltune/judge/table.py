@@ -11,18 +11,18 @@ from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
-from labeltune.judge.wording import (
+from labeltune.text import (
     MISSING,
     capitalised,
     count,
     duration,
     interval,
     number,
+    one_line,
     p_value,
     percent,
     points,
     points_interval,
-    printable,
     shorten,
     signed,
 )
@@ -58,7 +58,7 @@ def runs_table(comparison: Mapping[str, Any]) -> RenderableType:
 
 def _run_names(runs: Sequence[str]) -> list[str]:
     """The folders' names, cut to fit, with a number where two are the same."""
-    names = [shorten(printable(name), 24) for name in runs]
+    names = [shorten(one_line(name), 24) for name in runs]
     return [f"{name} ({place})" if names.count(name) > 1 else name for place, name in enumerate(names, 1)]
 
 
@@ -117,7 +117,7 @@ def _rows(scores: Mapping[str, Any], split: str) -> str:
 
 
 def _heading(title: str, rows: str) -> Text:
-    return Text.assemble((printable(title), "bold"), (f"  {rows}", "dim"), "\n")
+    return Text.assemble((one_line(title), "bold"), (f"  {rows}", "dim"), "\n")
 
 
 def _grid(*headers: str) -> Table:
@@ -148,7 +148,7 @@ def _accuracies(*sides: Mapping[str, Any]) -> list[Text]:
 
 
 def _label(label: str, prefix: str = "") -> Text:
-    return Text(prefix + printable(label), overflow="ellipsis", no_wrap=True)
+    return Text(prefix + one_line(label), overflow="ellipsis", no_wrap=True)
 
 
 def _with_interval(figure: str, bounds: str, style: str = "") -> Text:
@@ -248,5 +248,5 @@ def _words(pairs: Sequence[tuple[str, str]]) -> Table:
     table.add_column(style="dim", no_wrap=True, max_width=24)
     table.add_column(max_width=WIDTH - 16, overflow="fold")
     for keyword, sentence in pairs:
-        table.add_row(Text(printable(keyword)), Text(printable(sentence), "dim" if keyword == "signature" else ""))
+        table.add_row(Text(one_line(keyword)), Text(one_line(sentence), "dim" if keyword == "signature" else ""))
     return table

@@ -8,8 +8,8 @@ from typing import Any
 
 from markupsafe import Markup
 
-from labeltune.judge import wording
 from labeltune.report.examples import Pair
+from labeltune.text import one_line, printable
 
 SHORTEST = 4
 """Decimals of a probability."""
@@ -46,33 +46,24 @@ def browser_data(
 
     def row(old: Any, new: Any) -> list[Any]:
         return [
-            wording.printable(new.id),
+            one_line(new.id),
             places.get(new.gold, -1),
             places.get(old.predicted, -1),
             places.get(new.predicted, -1),
             *([round(side.probabilities[name], SHORTEST) for name in labels if name in side.probabilities]
               for side in (old, new)),
-            [lines(new.columns.get(column, "")) for column in columns],
-            *(None if side.generated is None else lines(side.generated) for side in (old, new)),
+            [printable(new.columns.get(column, "")) for column in columns],
+            *(None if side.generated is None else printable(side.generated) for side in (old, new)),
             own_slices.get(new.id, []),
         ]  # fmt: skip
 
     return {
-        "labels": [wording.printable(label) for label in labels],
-        "columns": [wording.printable(column) for column in columns],
-        "slices": [wording.printable(one["name"]) for one in slices],
-        "facts": {wording.printable(row_id): found for row_id, found in (facts or {}).items()},
+        "labels": [one_line(label) for label in labels],
+        "columns": [one_line(column) for column in columns],
+        "slices": [one_line(one["name"]) for one in slices],
+        "facts": {one_line(row_id): found for row_id, found in (facts or {}).items()},
         "rows": [row(old, new) for old, new in pairs],
     }
-
-
-def lines(text: object) -> str:
-    r"""Text from outside with its line breaks kept and other control characters spelled out.
-
-    >>> lines("a\nb\x07")
-    'a\nb\\x07'
-    """
-    return "\n".join(wording.printable(line) for line in str(text).splitlines())
 
 
 def script_json(content: Any) -> Markup:

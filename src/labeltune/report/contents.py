@@ -11,8 +11,8 @@ from typing import Any
 from labeltune.folder import RunFolder, read_json, read_kept, read_lines
 from labeltune.judge.paired import match_rows
 from labeltune.judge.summary import scored_predictions
-from labeltune.judge.wording import count
 from labeltune.rows import Prediction
+from labeltune.text import count
 
 
 @dataclass

@@ -9,8 +9,8 @@ from typing import Any
 from labeltune.explain.choose import KINDS, Chosen, choose_examples, outcome
 from labeltune.explain.dynamics import how_learnt
 from labeltune.explain.sentences import second_opinion, what_changed, what_moved_it
-from labeltune.judge.wording import percent
 from labeltune.rows import Prediction
+from labeltune.text import percent
 
 Pair = tuple[Prediction, Prediction]
 """One row as the base and as the tuned model answered it."""

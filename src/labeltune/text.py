@@ -1,12 +1,13 @@
-"""How numbers and foreign text are put into words, the same in the terminal, in summary.json and in the report."""
+"""How numbers, and text from outside, are written: the same in messages, in summary.json and in the report."""
 
 from __future__ import annotations
 
-import unicodedata
+import re
 from collections.abc import Sequence
 
 MISSING = "–"
-_DIRECTION_MARKS = "\u061c\u200e\u200f\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069"
+CONTROL = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff]")
+"""Control characters but tab and line feed, separators of lines, marks of the writing direction, lone surrogates."""
 
 
 def percent(share: float | None, decimals: int = 1) -> str:
@@ -112,7 +113,7 @@ def duration(seconds: float | None) -> str:
 
 
 def epoch_name(epoch: float, step: int) -> str:
-    """What to call a scored checkpoint: a part of an epoch is told by its step.
+    """What to call a scored checkpoint: within an epoch it is named by its step.
 
     >>> epoch_name(2.0, 126), epoch_name(0.32, 40)
     ('epoch 2', 'step 40 (epoch 0.32)')
@@ -130,12 +131,23 @@ def capitalised(sentence: str) -> str:
 
 
 def printable(text: object) -> str:
-    r"""Text from outside on one line, with control characters spelled out, so that it cannot drive a terminal.
+    r"""Text from outside with control characters written out, so that it cannot steer a terminal; line breaks and tabs
+    stay.
 
-    >>> printable("a\x1b[31mred\nnext")
+    >>> printable("a\x1b[31mred\nnext\u202e")
+    'a\\x1b[31mred\nnext\\u202e'
+    """
+    lines = str(text).replace("\r\n", "\n")
+    return CONTROL.sub(lambda match: match[0].encode("unicode_escape").decode("ascii"), lines)
+
+
+def one_line(text: object) -> str:
+    r"""The same on one line: line breaks and tabs become spaces.
+
+    >>> one_line("a\x1b[31mred\nnext")
     'a\\x1b[31mred next'
     """
-    return "".join(_printable(character) for character in str(text))
+    return printable(re.sub(r"[\n\t\r]", " ", str(text)))
 
 
 def shorten(text: str, longest: int) -> str:
@@ -146,10 +158,3 @@ def shorten(text: str, longest: int) -> str:
     """
     left_out = len(text) - longest
     return text if left_out <= 0 else f"{text[:longest]} … ({count(left_out, 'more character')})"
-
-
-def _printable(character: str) -> str:
-    if character in "\n\t\r":
-        return " "
-    spelled_out = unicodedata.category(character) in ("Cc", "Cs", "Zl", "Zp") or character in _DIRECTION_MARKS
-    return character.encode("unicode_escape").decode("ascii") if spelled_out else character
