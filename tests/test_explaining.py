@@ -113,7 +113,7 @@ def test_variants_are_scored_and_the_swapped_prompt_is_told(finished):
 
 
 def test_kept_columns_make_slices(finished):
-    lines = [json.loads(line) for line in finished.explain("rows.jsonl").read_text().splitlines()]
+    lines = [json.loads(line) for line in finished.kept_columns.read_text().splitlines()]
     assert len(lines) == 60
     assert {"kind: 0", "kind: 1"} <= {one["name"] for one in finished.read("summary.json")["slices"]}
     by_name = {one["name"]: one["ids"] for one in finished.read("explain/slices.json")["slices"]}

@@ -28,6 +28,7 @@ from labeltune.report import write_report
 from labeltune.report.contents import read_contents
 from labeltune.report.examples import explain_examples
 from labeltune.rows import Prediction, read_predictions, write_predictions
+from labeltune.summary import Summary
 
 SUBJECTS = ["A potter", "Two sailors", "An old tailor", "The choir", "A beekeeper", "Three painters"]
 VERBS = ["wait beside", "walk past", "clean", "look at", "carry paint to", "argue about"]
@@ -115,7 +116,7 @@ def build_run(folder: Path, rows: int = 600, seed: int = 0, labels: tuple[str, .
     return folder
 
 
-def judge_again(folder: Path) -> dict[str, Any]:
+def judge_again(folder: Path) -> Summary:
     return write_summary(RunFolder(folder))
 
 
@@ -469,8 +470,10 @@ def test_hostile_text_stays_text_in_markdown(tmp_path: Path) -> None:
 
 def test_hostile_text_cannot_drive_the_terminal(tmp_path: Path) -> None:
     folder = hostile_run(tmp_path / "run")
-    shown = show(comparison_table(json.loads((folder / "summary.json").read_text()), HOSTILE))
-    shown += show(runs_table({**compare_runs(RunFolder(folder), RunFolder(folder)), "runs": [HOSTILE, HOSTILE]}))
+    shown = show(comparison_table(RunFolder(folder).read_summary(), HOSTILE))
+    shown += show(
+        runs_table(compare_runs(RunFolder(folder), RunFolder(folder)).model_copy(update={"runs": [HOSTILE, HOSTILE]}))
+    )
     assert "\x1b[31m" not in shown
     assert "[red]x[/red]" in plain(shown)
     assert "\x1b" not in plain(shown)
@@ -479,13 +482,13 @@ def test_hostile_text_cannot_drive_the_terminal(tmp_path: Path) -> None:
 @pytest.mark.parametrize("labels", [("no", "yes"), LABELS, tuple(f"a rather long label number {n}" for n in range(50))])
 def test_the_table_fits_the_terminal(tmp_path: Path, labels: tuple[str, ...]) -> None:
     folder = build_run(tmp_path / "run", rows=300, labels=labels)
-    summary = json.loads((folder / "summary.json").read_text())
+    summary = RunFolder(folder).read_summary()
     lines = plain(show(comparison_table(summary, "pairs"))).splitlines()
     assert max(len(line) for line in lines) <= 100
     assert len(lines) <= 46
     text = "\n".join(lines)
     for part in (
-        f"{summary['after']['accuracy'] * 100:.1f} %",
+        f"{summary.after.accuracy * 100:.1f} %",
         "kept",
         "overfitting",
         "McNemar",
@@ -514,11 +517,11 @@ def test_the_table_of_two_runs(finished: Path, tmp_path: Path) -> None:
 
 
 def test_the_table_of_one_model(finished: Path) -> None:
-    scores = json.loads((finished / "summary.json").read_text())["after"]
+    scores = RunFolder(finished).read_summary().after
     text = plain(show(scores_table(scores, "test")))
-    assert f"{scores['accuracy'] * 100:.1f} %" in text
+    assert f"{scores.accuracy * 100:.1f} %" in text
     assert "600 rows of the test split" in text
-    assert f"{scores['per_label']['neutral']['recall']:.3f}" in text
+    assert f"{scores.per_label['neutral'].recall:.3f}" in text
 
 
 def test_examples_are_those_that_the_run_explained_and_typical_ones_without(finished: Path) -> None:
@@ -549,7 +552,7 @@ def test_a_run_that_gathered_no_explanation_still_has_a_report(tmp_path: Path) -
         del entry["training_predictions"]
     (folder / "progress.json").write_text(json.dumps(progress))
     summary = judge_again(folder)
-    assert (summary["training"], summary["robustness"]) == (None, [])
+    assert (summary.training, summary.robustness) == (None, [])
     write_report(RunFolder(folder))
     page = Page(folder / "report.html")
     assert "Not in this report" not in page.text

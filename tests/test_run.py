@@ -124,7 +124,7 @@ def test_the_chosen_checkpoint_is_the_one_that_scored_the_test_rows(recipe_file,
 
 def test_the_base_is_scored_by_the_same_model_with_its_adapter_off(finished, tmp_path):
     metrics = score_split(find_subject(str(finished.path), None, True, []), "test", tmp_path / "base.jsonl", QUIET)
-    assert metrics["accuracy"] == finished.read("summary.json")["before"]["accuracy"]
+    assert metrics.accuracy == finished.read("summary.json")["before"]["accuracy"]
     for one, other in zip(
         read_predictions(finished.predictions("base-test")), read_predictions(tmp_path / "base.jsonl"), strict=True
     ):

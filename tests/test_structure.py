@@ -15,7 +15,7 @@ SOURCE = Path(labeltune.__file__).parent
 LAYERS = (
     {"__init__", "text", "monitor", "hub", "environment", "durable", "identity", "lock", "stopping"},
     {"terminal"},
-    {"rows"},
+    {"rows", "summary"},
     {"recipe"},
     {"folder"},
     {"recipes", "tracking"},
@@ -35,6 +35,7 @@ LAYER = {name: level for level, names in enumerate(LAYERS) for name in names}
 TORCH_FREE = (
     "run",
     "rows",
+    "summary",
     "recipe",
     "recipes",
     "data",

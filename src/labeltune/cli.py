@@ -87,7 +87,7 @@ def score(  # noqa: PLR0913, PLR0917 (its options)
     terminal = Terminal(quiet=as_json)
     metrics = score_split(find_subject(recipe, adapter, base, overrides), split, out, terminal)
     if as_json:
-        _print_json(metrics)
+        _print_json(metrics.to_json())
     terminal.show(scores_table(metrics, split))
 
 
@@ -107,10 +107,15 @@ def compare(
 
     terminal = Terminal(quiet=as_json)
     runs = [open_finished(path) for path in run_folders]
-    result = judge_run(runs[0]) if len(runs) == 1 else compare_runs(*runs)
+    if len(runs) == 1:
+        judgement = judge_run(runs[0])
+        result, table = judgement.to_json(), comparison_table(judgement)
+    else:
+        comparison = compare_runs(*runs)
+        result, table = comparison.to_json(), runs_table(comparison)
     if as_json:
         _print_json(result)
-    terminal.show(comparison_table(result) if len(runs) == 1 else runs_table(result))
+    terminal.show(table)
 
 
 @app.command()

@@ -35,7 +35,7 @@ def export_task(folder: RunFolder, out: Path) -> dict[str, Any]:
     """
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
         raise ValueError(f"{out} is in use; name another folder with --out")
-    summary = read_json(folder.summary)
+    summary = folder.read_summary()
     recipe = load_recipe(str(folder.path))
     config, tokenizer = load_config(recipe.model), load_tokenizer(recipe.model)
     if recipe.model.head == "sequence":
@@ -43,7 +43,7 @@ def export_task(folder: RunFolder, out: Path) -> dict[str, Any]:
             f"{folder.path} answers by a classification head, and the harness compares words; use `labeltune score`"
         )
     prompter = Prompter(tokenizer, recipe.prompt, recipe.data.label_names, max_length(config))
-    _, _, tuned = scored_predictions(folder, summary["choice"])
+    _, _, tuned = scored_predictions(folder, summary.choice.step)
     rows = [_row(row, prompter) for row in tuned]
     name = "labeltune_" + re.sub(r"\W+", "_", recipe.name).strip("_").lower()
     out.mkdir(parents=True, exist_ok=True)

@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from labeltune.explain.explanation import explain_run
 from labeltune.folder import RunFolder, write_json
 from labeltune.judge.summary import judge_run
 from labeltune.judge.table import comparison_table
 from labeltune.report import write_card, write_report
+from labeltune.summary import Summary
 from labeltune.terminal import Terminal
 
 
-def finish(folder: RunFolder, terminal: Terminal) -> dict[str, Any]:
+def finish(folder: RunFolder, terminal: Terminal) -> Summary:
     """Judge and explain a run from its files, write summary, report and model card, and show the comparison.
 
     Raises:
@@ -26,15 +25,13 @@ def finish(folder: RunFolder, terminal: Terminal) -> dict[str, Any]:
     return summary
 
 
-def write_summary(folder: RunFolder) -> dict[str, Any]:
+def write_summary(folder: RunFolder) -> Summary:
     """Write summary.json, and beside it what is too long for it: each slice's rows, and the map of training."""
-    summary = judge_run(folder)
-    explanation = explain_run(folder, summary)
-    summary |= explanation.summary
+    explanation = explain_run(folder, judge_run(folder))
     folder.explain.mkdir(exist_ok=True)
     slices = [{"name": one.name, "ids": sorted(one.ids)} for one in explanation.slices]
     write_json(folder.slices, {"slices": slices})
     if explanation.dynamics is not None:
         write_json(folder.training, explanation.dynamics)
-    write_json(folder.summary, summary)
-    return summary
+    write_json(folder.summary, explanation.summary.to_json())
+    return explanation.summary

@@ -12,9 +12,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from pydantic import ValidationError
+
 from labeltune.durable import NotWrittenError, flush_file, naming, tidy, write_file
 from labeltune.lock import LOCK, only_run
 from labeltune.recipe import Recipe
+from labeltune.summary import Summary
 
 RUNS = Path("runs")
 RECIPE = "recipe.json"
@@ -127,6 +130,22 @@ class RunFolder:
         """Write a JSON file by its name in the folder."""
         write_json(self.path / name, content)
 
+    def read_summary(self) -> Summary:
+        """The content of summary.json.
+
+        Raises:
+            FileNotFoundError, ValueError: it is not there, or it was written by a version with other fields.
+        """
+        content = read_json(self.summary)
+        try:
+            return Summary.model_validate(content)
+        except ValidationError as error:
+            field = ".".join(map(str, error.errors()[0]["loc"]))
+            raise ValueError(
+                f"{self.summary} is of another version of labeltune (its {field!r} is not as here); "
+                f"write it anew with `labeltune report {self.path}`"
+            ) from None
+
     def append_step(self, line: Mapping[str, Any]) -> None:
         """Add one line to steps.jsonl."""
         with naming(self.steps), self.steps.open("a", encoding="utf-8") as out:
@@ -175,7 +194,7 @@ def read_json(path: Path) -> dict[str, Any]:
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
-        raise FileNotFoundError(f"{path} is not there; is this a run folder, and did the run get that far?") from None
+        raise FileNotFoundError(f"{path} is not there; finish the run with --resume") from None
     except ValueError as error:
         raise ValueError(f"{path} is not JSON ({error}); run again") from error
     if not isinstance(content, dict):

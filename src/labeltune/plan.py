@@ -178,8 +178,7 @@ def _scorings(
     found = [Scoring(encoded[name], few[name], times[name], recipe.score) for name in times if name in encoded]
     followed = encoded["train"].first(recipe.report.training_rows)
     if len(followed) and recipe.train.eval_strategy == "epoch":
-        by_labels = recipe.score.model_copy(update={"mode": "labels"})
-        found.append(Scoring(followed, few["train"][: len(followed)], checkpoints, by_labels))
+        found.append(Scoring(followed, few["train"][: len(followed)], checkpoints, recipe.scoring_by("labels").score))
     return found
 
 

@@ -21,6 +21,7 @@ from labeltune.monitor import Monitor
 from labeltune.recipe import Recipe
 from labeltune.recipes import load_recipe
 from labeltune.rows import Example, Prediction, read_predictions
+from labeltune.summary.scores import Scores
 from labeltune.terminal import Bar, Terminal
 
 ROWS_AT_A_TIME = 4096
@@ -71,7 +72,7 @@ def _check_adapter(folder: Path, identity: Identity, terminal: Terminal) -> None
         )
 
 
-def score_split(subject: Subject, split: str, out: Path, terminal: Terminal) -> dict[str, Any]:
+def score_split(subject: Subject, split: str, out: Path, terminal: Terminal) -> Scores:
     """Score one split of the recipe's rows, write its predictions to `out`, and return the metrics.
 
     Raises:

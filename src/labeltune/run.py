@@ -17,6 +17,7 @@ from labeltune.model.files import begin_fingerprint
 from labeltune.monitor import Monitor
 from labeltune.recipe import SMALL, Recipe
 from labeltune.stopping import Stop, Stopped
+from labeltune.summary import Summary
 from labeltune.terminal import Terminal
 from labeltune.text import percent
 from labeltune.tracking import Track, Tracked, check_trackers, tracking
@@ -76,10 +77,12 @@ def run(
     return folder
 
 
-def _track_end(summary: Mapping[str, Any], track: Track) -> None:
+def _track_end(summary: Summary, track: Track) -> None:
     """Report what the run came to, at its last step."""
-    sides = {f"{side}/{name}": summary[side][name] for side in ("before", "after") for name in ("accuracy", "macro_f1")}
-    track(sides | {"gain/accuracy": summary["comparison"]["accuracy_gain"]}, summary["epochs"][-1]["step"])
+    figures: dict[str, float | None] = {"gain/accuracy": summary.comparison.accuracy_gain}
+    for side, scores in summary.sides.items():
+        figures |= {f"{side}/accuracy": scores.accuracy, f"{side}/macro_f1": scores.macro_f1}
+    track(figures, summary.epochs[-1].step)
 
 
 def _tune_and_score(recipe: Recipe, terminal: Terminal, folder: RunFolder, stop: Stop, track: Track) -> None:

@@ -18,6 +18,7 @@ from labeltune.model.memory import reset_peak_memory
 from labeltune.prompt import EncodedRows
 from labeltune.rows import read_predictions
 from labeltune.stopping import Stopped
+from labeltune.summary import Choice
 from labeltune.text import percent
 from labeltune.train.checkpoint import (
     copy_adapter,
@@ -61,9 +62,9 @@ class Tuning:
     pass_rows: int = 0
     """Rows that go through the model at once in training, fewer where memory ran out; 0 before training."""
 
-    def predictions_of(self, choice: Mapping[str, Any]) -> str | None:
+    def predictions_of(self, choice: Choice) -> str | None:
         """The file of the chosen checkpoint's predictions of the validation rows; None where there is none."""
-        return next((entry["predictions"] for entry in self.epochs if entry["step"] == choice["step"]), None)
+        return next((entry["predictions"] for entry in self.epochs if entry["step"] == choice.step), None)
 
 
 def score_base(job: Job, folder: RunFolder, splits: Mapping[str, Split], encoded: Mapping[str, EncodedRows]) -> None:
@@ -260,17 +261,17 @@ def _judge_entry(tuning: Tuning, entry: Mapping[str, Any]) -> None:
     tuning.scores.append(score_epoch(entry["epoch"], entry["step"], entry["train_loss"], predictions))
 
 
-def load_chosen(tuning: Tuning, choice: Mapping[str, Any]) -> None:
+def load_chosen(tuning: Tuning, choice: Choice) -> None:
     """Put the chosen checkpoint's adapter into the model. One that is still being written is there: it is the last."""
-    if tuning.saving is None or tuning.saving[0] != choice["step"]:
+    if tuning.saving is None or tuning.saving[0] != choice.step:
         finish_saving(tuning)
-        load_adapter_weights(tuning.folder.checkpoint(choice["step"]), tuning.job.classifier)
+        load_adapter_weights(tuning.folder.checkpoint(choice.step), tuning.job.classifier)
 
 
-def keep_chosen(tuning: Tuning, choice: Mapping[str, Any]) -> None:
+def keep_chosen(tuning: Tuning, choice: Choice) -> None:
     """Copy the chosen checkpoint's adapter to `adapter/`, once the last checkpoint is on disk."""
     finish_saving(tuning)
-    copy_adapter(tuning.folder.checkpoint(choice["step"]), tuning.folder.adapter)
+    copy_adapter(tuning.folder.checkpoint(choice.step), tuning.folder.adapter)
 
 
 def _resume(tuning: Tuning) -> int:
@@ -380,5 +381,5 @@ def _log(tuning: Tuning, step: Step) -> None:
         tuning.unlogged.clear()
 
 
-def progress_so_far(tuning: Tuning, choice: Mapping[str, Any] | None) -> dict[str, Any]:
-    return {"epochs": tuning.epochs, "events": tuning.job.events, "choice": choice}
+def progress_so_far(tuning: Tuning, choice: Choice | None) -> dict[str, Any]:
+    return {"epochs": tuning.epochs, "events": tuning.job.events, "choice": choice and choice.to_json()}

@@ -12,6 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from labeltune.rows import Prediction
+from labeltune.summary.explained import HeldOut
 
 Array = np.ndarray[Any, np.dtype[Any]]
 
@@ -109,18 +110,15 @@ def confident_learning(rows: Sequence[Prediction]) -> list[dict[str, Any]]:
     ]
 
 
-def says_enough(rows: Sequence[Prediction]) -> dict[str, Any]:
+def says_enough(rows: Sequence[Prediction]) -> HeldOut:
     """Whether held-out probabilities are right often enough to doubt labels by them: where they close less than two
     thirds of the gap between the most frequent label and being always right, most of the list is sound rows.
 
-    Returns:
-        `accuracy`, `majority` (the share of the most frequent label) and `used`.
-
     >>> rows = [Prediction(str(i), "ab"[i % 2], "ab"[i % 2], {"a": 0.5, "b": 0.5}, None, {}) for i in range(20)]
     >>> says_enough(rows)
-    {'accuracy': 1.0, 'majority': 0.5, 'used': True}
+    HeldOut(accuracy=1.0, majority=0.5, used=True)
     """
     accuracy = sum(row.correct for row in rows) / len(rows)
     golds = [row.gold for row in rows]
     majority = max(golds.count(label) for label in set(golds)) / len(golds)
-    return {"accuracy": accuracy, "majority": majority, "used": accuracy - majority >= ENOUGH * (1 - majority)}
+    return HeldOut(accuracy=accuracy, majority=majority, used=accuracy - majority >= ENOUGH * (1 - majority))

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Sequence
 
 from rich import box
 from rich.console import Group, RenderableType
@@ -11,6 +10,9 @@ from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
+from labeltune.judge.runs import Pair, RunsComparison
+from labeltune.summary import Epoch, Hardware, Judgement, Time
+from labeltune.summary.scores import Scores
 from labeltune.text import (
     MISSING,
     capitalised,
@@ -31,27 +33,27 @@ WIDTH = 100
 MOST_LABELS, MOST_EPOCHS = 8, 12
 
 
-def comparison_table(summary: Mapping[str, Any], title: str = "") -> RenderableType:
+def comparison_table(summary: Judgement, title: str = "") -> RenderableType:
     """Show a run's summary: before, after, change, labels, epochs, and in words what to make of them.
 
     Long lists are cut to the labels that changed most and to the last epochs, and say so.
     """
-    rows = _rows(summary["after"], summary["scored_split"])
+    rows = _rows(summary.after, summary.scored_split)
     parts: list[RenderableType] = [_heading(title or "before and after", rows), _figures(summary), _labels(summary)]
-    if summary["epochs"]:
-        parts.append(_epochs(summary["epochs"]))
+    if summary.epochs:
+        parts.append(_epochs(summary.epochs))
     parts.append(_words(_findings(summary)))
     return Padding(Group(*parts), (0, 1))
 
 
-def runs_table(comparison: Mapping[str, Any]) -> RenderableType:
+def runs_table(comparison: RunsComparison) -> RenderableType:
     """Show what `compare_runs` returned: several tuned models on the same rows, and every pair of them."""
-    names = _run_names(comparison["runs"])
-    rows = _rows(comparison["comparison"], comparison["scored_split"])
+    names = _run_names(comparison.runs)
+    rows = _rows(comparison.comparison, comparison.scored_split)
     table = _two_runs(comparison, names) if len(names) == 2 else _many_runs(comparison, names)
-    words = [(_verdict_name(pair, names), pair["sentence"] + _adjusted(pair, len(comparison["pairs"])))
-             for pair in comparison["pairs"]]  # fmt: skip
-    for name, values in comparison["signature_differences"].items():
+    words = [(_verdict_name(pair, names), pair.sentence + _adjusted(pair, len(comparison.pairs)))
+             for pair in comparison.pairs]  # fmt: skip
+    for name, values in comparison.signature_differences.items():
         words.append((f"{name} differs", " | ".join(value or MISSING for value in values)))
     return Padding(Group(_heading(f"{len(names)} runs", rows), table, Text(""), _words(words)), (0, 1))
 
@@ -62,58 +64,56 @@ def _run_names(runs: Sequence[str]) -> list[str]:
     return [f"{name} ({place})" if names.count(name) > 1 else name for place, name in enumerate(names, 1)]
 
 
-def _two_runs(comparison: Mapping[str, Any], names: Sequence[str]) -> Table:
-    (first, second), result = comparison["after"], comparison["comparison"]
+def _two_runs(comparison: RunsComparison, names: Sequence[str]) -> Table:
+    (first, second), result = comparison.after, comparison.comparison
     table = _grid("", *names, "difference")
-    gain = f"{points(result['accuracy_gain'])} points"
-    table.add_row(
-        "accuracy", *_accuracies(first, second), _with_interval(gain, points_interval(result["gain_interval"]))
-    )
-    table.add_row("macro F1", *_numbers(first["macro_f1"], second["macro_f1"]))
-    table.add_row("loss", *_numbers(first["loss"], second["loss"]))
+    gain = f"{points(result.accuracy_gain)} points"
+    table.add_row("accuracy", *_accuracies(first, second), _with_interval(gain, points_interval(result.gain_interval)))
+    table.add_row("macro F1", *_numbers(first.macro_f1, second.macro_f1))
+    table.add_row("loss", *_numbers(first.loss, second.loss))
     for label in _most_changed(first, second):
-        scores = [side["per_label"][label]["f1"] for side in (first, second)]
+        scores = [side.per_label[label].f1 for side in (first, second)]
         table.add_row(_label(label, "F1 "), *_numbers(*scores))
     return table
 
 
-def _many_runs(comparison: Mapping[str, Any], names: Sequence[str]) -> Table:
+def _many_runs(comparison: RunsComparison, names: Sequence[str]) -> Table:
     table = _grid("run", "accuracy", "macro F1", "loss")
-    for name, scores in zip(names, comparison["after"], strict=True):
-        table.add_row(Text(name), *_accuracies(scores), number(scores["macro_f1"]), number(scores["loss"]))
+    for name, scores in zip(names, comparison.after, strict=True):
+        table.add_row(Text(name), *_accuracies(scores), number(scores.macro_f1), number(scores.loss))
     return table
 
 
-def _verdict_name(pair: Mapping[str, Any], names: Sequence[str]) -> str:
-    return "verdict" if len(names) == 2 else f"{names[pair['first']]} → {names[pair['second']]}"
+def _verdict_name(pair: Pair, names: Sequence[str]) -> str:
+    return "verdict" if len(names) == 2 else f"{names[pair.first]} → {names[pair.second]}"
 
 
-def _adjusted(pair: Mapping[str, Any], pairs: int) -> str:
+def _adjusted(pair: Pair, pairs: int) -> str:
     """What is left of the p-value after correction for several pairs; nothing for one."""
     if pairs == 1:
         return ""
-    verdict = "is shown" if pair["significant"] else "is not shown"
-    return f" Corrected for {pairs} comparisons, p {p_value(pair['p_holm'])}: a difference {verdict}."
+    verdict = "is shown" if pair.significant else "is not shown"
+    return f" Corrected for {pairs} comparisons, p {p_value(pair.p_holm)}: a difference {verdict}."
 
 
-def scores_table(scores: Mapping[str, Any], split: str) -> RenderableType:
+def scores_table(scores: Scores, split: str) -> RenderableType:
     """Show what `evaluate` returned for one model."""
     figures = _grid("", "score")
     figures.add_row("accuracy", _accuracies(scores)[0])
-    figures.add_row("macro F1", number(scores["macro_f1"]))
-    figures.add_row("loss", number(scores["loss"]))
-    if scores["invalid_outputs"]:
-        figures.add_row("outputs with no label", f"{scores['invalid_outputs']:,}")
+    figures.add_row("macro F1", number(scores.macro_f1))
+    figures.add_row("loss", number(scores.loss))
+    if scores.invalid_outputs:
+        figures.add_row("outputs with no label", f"{scores.invalid_outputs:,}")
     labels = _grid("label", "rows", "gold", "answered", "precision", "recall", "F1")
-    for label, row in scores["per_label"].items():
-        shares = [percent(scores[name][label]) for name in ("gold_share", "predicted_share")]
-        rates = [number(row[name]) for name in ("precision", "recall", "f1")]
-        labels.add_row(_label(label), f"{row['support']:,}", *shares, *rates)
+    for label, row in scores.per_label.items():
+        shares = [percent(share[label]) for share in (scores.gold_share, scores.predicted_share)]
+        rates = [number(rate) for rate in (row.precision, row.recall, row.f1)]
+        labels.add_row(_label(label), f"{row.support:,}", *shares, *rates)
     return Padding(Group(_heading("scores", _rows(scores, split)), figures, Text(""), labels), (0, 1))
 
 
-def _rows(scores: Mapping[str, Any], split: str) -> str:
-    return f"{count(scores['rows'], 'row')} of the {split} split, {scores['confidence'] * 100:g} % intervals"
+def _rows(scores: Scores | Pair, split: str) -> str:
+    return f"{count(scores.rows, 'row')} of the {split} split, {scores.confidence * 100:g} % intervals"
 
 
 def _heading(title: str, rows: str) -> Text:
@@ -128,23 +128,23 @@ def _grid(*headers: str) -> Table:
     return table
 
 
-def _figures(summary: Mapping[str, Any]) -> Table:
-    before, after, result = summary["before"], summary["after"], summary["comparison"]
+def _figures(summary: Judgement) -> Table:
+    before, after, result = summary.before, summary.after, summary.comparison
     table = _grid("", "before", "after", "change")
-    gain = f"{points(result['accuracy_gain'])} points"
-    style = ("green" if result["accuracy_gain"] > 0 else "red") if result["significant"] else ""
-    change = _with_interval(gain, points_interval(result["gain_interval"]), style)
+    gain = f"{points(result.accuracy_gain)} points"
+    style = ("green" if result.accuracy_gain > 0 else "red") if result.significant else ""
+    change = _with_interval(gain, points_interval(result.gain_interval), style)
     table.add_row("accuracy", *_accuracies(before, after), change)
-    table.add_row("macro F1", *_numbers(before["macro_f1"], after["macro_f1"]))
-    table.add_row("loss", *_numbers(before["loss"], after["loss"]))
-    if before["invalid_outputs"] or after["invalid_outputs"]:
-        old, new = before["invalid_outputs"], after["invalid_outputs"]
+    table.add_row("macro F1", *_numbers(before.macro_f1, after.macro_f1))
+    table.add_row("loss", *_numbers(before.loss, after.loss))
+    if before.invalid_outputs or after.invalid_outputs:
+        old, new = before.invalid_outputs, after.invalid_outputs
         table.add_row("outputs with no label", f"{old:,}", f"{new:,}", signed(new - old, 0))
     return table
 
 
-def _accuracies(*sides: Mapping[str, Any]) -> list[Text]:
-    return [_with_interval(percent(side["accuracy"]), interval(side["accuracy_interval"]), "bold") for side in sides]
+def _accuracies(*sides: Scores) -> list[Text]:
+    return [_with_interval(percent(side.accuracy), interval(side.accuracy_interval), "bold") for side in sides]
 
 
 def _label(label: str, prefix: str = "") -> Text:
@@ -159,40 +159,38 @@ def _numbers(old: float | None, new: float | None) -> list[str]:
     return [number(old), number(new), signed(None if old is None or new is None else new - old)]
 
 
-def _most_changed(before: Mapping[str, Any], after: Mapping[str, Any]) -> list[str]:
+def _most_changed(before: Scores, after: Scores) -> list[str]:
     """All labels where they fit, else those whose predicted share changed most, in their usual order."""
-    shares = {label: abs(after["predicted_share"][label] - share) for label, share in before["predicted_share"].items()}
+    shares = {label: abs(after.predicted_share[label] - share) for label, share in before.predicted_share.items()}
     shown = set(sorted(shares, key=lambda label: -shares[label])[:MOST_LABELS])
     return [label for label in shares if label in shown]
 
 
-def _labels(summary: Mapping[str, Any]) -> Group:
-    before, after = summary["before"], summary["after"]
+def _labels(summary: Judgement) -> Group:
+    before, after = summary.before, summary.after
     table = _grid("label", "gold", "answered before", "after", "F1 before", "after", "change")
     shown = _most_changed(before, after)
     for label in shown:
-        share = [percent(scores["predicted_share"][label]) for scores in (before, after)]
-        f1 = _numbers(before["per_label"][label]["f1"], after["per_label"][label]["f1"])
-        style = "yellow" if summary["bias"]["before"]["found"] and label == summary["bias"]["before"]["label"] else ""
-        table.add_row(_label(label), percent(after["gold_share"][label]), Text(share[0], style), share[1], *f1)
-    left_out = len(before["predicted_share"]) - len(shown)
+        share = [percent(scores.predicted_share[label]) for scores in (before, after)]
+        f1 = _numbers(before.per_label[label].f1, after.per_label[label].f1)
+        style = "yellow" if summary.bias.before.found and label == summary.bias.before.label else ""
+        table.add_row(_label(label), percent(after.gold_share[label]), Text(share[0], style), share[1], *f1)
+    left_out = len(before.predicted_share) - len(shown)
     note = Text(f"and {left_out} more labels, whose shares changed less\n" if left_out else "", "dim")
     return Group(Text(""), table, note)
 
 
-def _epochs(epochs: Sequence[Mapping[str, Any]]) -> Group:
+def _epochs(epochs: Sequence[Epoch]) -> Group:
     table = _grid("epochs", "", "step", "training loss", "validation loss", "validation accuracy")
-    shown = [epoch for index, epoch in enumerate(epochs) if epoch["chosen"] or index >= len(epochs) - MOST_EPOCHS]
+    shown = [epoch for index, epoch in enumerate(epochs) if epoch.chosen or index >= len(epochs) - MOST_EPOCHS]
     for epoch in shown:
-        accuracy = _with_interval(
-            percent(epoch["validation_accuracy"]), interval(epoch["validation_accuracy_interval"])
-        )
+        accuracy = _with_interval(percent(epoch.validation_accuracy), interval(epoch.validation_accuracy_interval))
         table.add_row(
-            f"{epoch['epoch']:g}",
-            Text("kept" if epoch["chosen"] else "", "green"),
-            f"{epoch['step']:,}",
-            number(epoch["train_loss"]),
-            number(epoch["validation_loss"]),
+            f"{epoch.epoch:g}",
+            Text("kept" if epoch.chosen else "", "green"),
+            f"{epoch.step:,}",
+            number(epoch.train_loss),
+            number(epoch.validation_loss),
             accuracy,
         )
     left_out = len(epochs) - len(shown)
@@ -200,46 +198,46 @@ def _epochs(epochs: Sequence[Mapping[str, Any]]) -> Group:
     return Group(table, note)
 
 
-def _findings(summary: Mapping[str, Any]) -> list[tuple[str, str]]:
+def _findings(summary: Judgement) -> list[tuple[str, str]]:
     """What the figures mean, as pairs of a keyword and a sentence."""
-    bias, overfitting = summary["bias"], summary["overfitting"]
-    verdict = {True: "found", False: "not found", None: "cannot be told"}[overfitting["found"]]
-    split = bias["split"]
+    bias, overfitting = summary.bias, summary.overfitting
+    verdict = {True: "found", False: "not found", None: "cannot be decided"}[overfitting.found]
+    split = bias.split
     findings = [
-        ("change", f"{summary['comparison']['sentence']} {summary['baselines_sentence']}"),
-        ("bias", f"{bias['before']['sentence']} {bias['sentence']} {split['sentence'] if split else ''}".rstrip()),
-        ("kept", capitalised(summary["choice"]["why"]) + "."),
-        ("overfitting", f"{capitalised(verdict)}: {overfitting['why']}."),
+        ("change", f"{summary.comparison.sentence} {summary.baselines_sentence}"),
+        ("bias", f"{bias.before.sentence} {bias.sentence} {split.sentence if split else ''}".rstrip()),
+        ("kept", capitalised(summary.choice.why) + "."),
+        ("overfitting", f"{capitalised(verdict)}: {overfitting.why}."),
         ("cost", cost(summary)),
-        ("signature", summary["signature"]),
+        ("signature", summary.signature),
     ]
     return [(keyword, sentence) for keyword, sentence in findings if sentence]
 
 
-def cost(summary: Mapping[str, Any], total: bool = True) -> str:
+def cost(summary: Judgement, total: bool = True) -> str:
     """Time, memory and energy in one line; what was not measured is left out, and on request the whole time."""
-    time, hardware = summary["time"] or {}, summary["hardware"] or {}
+    time, hardware = summary.time or Time(), summary.hardware or Hardware()
     parts = []
-    if time.get("total_s") is not None:
+    if time.total_s is not None:
         details = [
-            ("training", time.get("train_s")),
-            ("scoring", time.get("score_s")),
-            ("loading", time.get("load_s")),
-            ("explaining", time.get("explain_s")),
+            ("training", time.train_s),
+            ("scoring", time.score_s),
+            ("loading", time.load_s),
+            ("explaining", time.explain_s),
         ]
         known = ", ".join(f"{what} {duration(elapsed_s)}" for what, elapsed_s in details if elapsed_s is not None)
-        whole = duration(time["total_s"])
+        whole = duration(time.total_s)
         parts.append(known if known and not total else f"{whole} ({known})" if known else whole)
-    if hardware.get("device"):
-        parts.append(f"on {hardware['device']}")
-    if hardware.get("gpu_memory_mib_peak") is not None:
-        parts.append(f"GPU memory peak {number(hardware['gpu_memory_mib_peak'], 0)} MiB")
-    elif hardware.get("host_memory_mib_peak") is not None:
-        parts.append(f"host memory peak {number(hardware['host_memory_mib_peak'], 0)} MiB")
-    if hardware.get("gpu_load_percent_mean") is not None:
-        parts.append(f"GPU load {hardware['gpu_load_percent_mean']:.0f} %")
-    if hardware.get("energy_wh") is not None:
-        parts.append(f"energy {number(hardware['energy_wh'], 1)} Wh")
+    if hardware.device:
+        parts.append(f"on {hardware.device}")
+    if hardware.gpu_memory_mib_peak is not None:
+        parts.append(f"GPU memory peak {number(hardware.gpu_memory_mib_peak, 0)} MiB")
+    elif hardware.host_memory_mib_peak is not None:
+        parts.append(f"host memory peak {number(hardware.host_memory_mib_peak, 0)} MiB")
+    if hardware.gpu_load_percent_mean is not None:
+        parts.append(f"GPU load {hardware.gpu_load_percent_mean:.0f} %")
+    if hardware.energy_wh is not None:
+        parts.append(f"energy {number(hardware.energy_wh, 1)} Wh")
     return ", ".join(parts)
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +11,8 @@ from markupsafe import Markup
 from labeltune.folder import RunFolder
 from labeltune.report.contents import Contents, read_contents
 from labeltune.report.rendering import environment
+from labeltune.summary import Summary
+from labeltune.summary.scores import Scores
 
 METRICS = {"accuracy": "Accuracy", "f1": "Macro F1"}
 
@@ -29,9 +30,10 @@ def render_card(contents: Contents) -> str:
     Raises:
         ValueError: the run has no summary.
     """
-    if contents.summary is None:
+    summary = contents.summary
+    if summary is None:
         raise ValueError("a model card needs a summary; write one with `labeltune report`")
-    metadata = yaml.safe_dump(card_metadata(contents), sort_keys=False, allow_unicode=True, width=120)
+    metadata = yaml.safe_dump(card_metadata(contents, summary), sort_keys=False, allow_unicode=True, width=120)
     body = (
         environment()
         .get_template("card.md.j2")
@@ -40,13 +42,13 @@ def render_card(contents: Contents) -> str:
             title=contents.title,
             recipe=contents.recipe or {},
             base=_base(contents),
-            summary=contents.summary,
+            summary=summary,
         )
     )
     return body.rstrip() + "\n"
 
 
-def card_metadata(contents: Contents) -> dict[str, Any]:
+def card_metadata(contents: Contents, summary: Summary) -> dict[str, Any]:
     """What the hub reads: base, library, tags, data, and `model-index` with each metric, its interval and its rows.
 
     A base that ships with labeltune, or lies in a folder, is not on the hub and is left out; so is data that is not.
@@ -54,7 +56,6 @@ def card_metadata(contents: Contents) -> dict[str, Any]:
     recipe = contents.recipe or {}
     data = recipe.get("data") or {}
     base, name, hub = _base(contents), contents.title, data.get("hub")
-    summary = contents.summary or {}
     metadata: dict[str, Any] = {
         "library_name": "peft",
         "pipeline_tag": "text-classification",
@@ -67,27 +68,30 @@ def card_metadata(contents: Contents) -> dict[str, Any]:
     dataset = {
         "name": str(hub or recipe.get("name") or "own data"),
         "type": str(hub or "local"),
-        "split": summary["scored_split"],
+        "split": summary.scored_split,
         **({"config": str(data["config"])} if data.get("config") else {}),
     }
     metadata["metrics"] = list(METRICS)
     task = {"type": "text-classification", "name": "Text classification"}
-    metrics = _metrics(summary["after"])
+    metrics = _metrics(summary.after)
     metadata["model-index"] = [{"name": name, "results": [{"task": task, "dataset": dataset, "metrics": metrics}]}]
     return metadata
 
 
-def _metrics(after: Mapping[str, Any]) -> list[dict[str, Any]]:
-    values = {"accuracy": ("accuracy", "accuracy_interval"), "f1": ("macro_f1", "macro_f1_interval")}
+def _metrics(after: Scores) -> list[dict[str, Any]]:
+    values = (
+        ("accuracy", after.accuracy, after.accuracy_interval),
+        ("f1", after.macro_f1, after.macro_f1_interval),
+    )
     return [
         {
             "type": kind,
             "name": METRICS[kind],
-            "value": after[value],
-            "args": {"rows": after["rows"], "confidence": after["confidence"], "interval": after[interval]},
+            "value": value,
+            "args": {"rows": after.rows, "confidence": after.confidence, "interval": interval and list(interval)},
         }
-        for kind, (value, interval) in values.items()
-        if after[value] is not None
+        for kind, value, interval in values
+        if value is not None
     ]
 
 

@@ -7,6 +7,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from labeltune.summary import Summary
+from labeltune.summary.scores import Scores
+
 WIDTH, LEFT, RIGHT = 400.0, 44.0, 12.0
 MOST_POINTS, MOST_LABELS = 300, 12
 HARDWARE = {
@@ -67,35 +70,31 @@ def axis_around(values: Sequence[float], start: float, end: float) -> Axis:
     return Axis(low - air, high + air, start, end)
 
 
-def accuracy_chart(summary: Mapping[str, Any]) -> dict[str, Any]:
+def accuracy_chart(summary: Summary) -> dict[str, Any]:
     """Both accuracies with their intervals, and as a mark what answering the most frequent label throughout would
     give."""
     axis = Axis(0, 1, 10, WIDTH - 24)
-    frequent = max(summary["after"]["gold_share"].values())
+    frequent = max(summary.after.gold_share.values())
     rows = [
-        {
-            "name": name,
-            "marks": [_mark(side, summary[side], axis)],
-            "tick": axis(frequent),
-        }
-        for name, side in (("Before", "before"), ("After", "after"))
+        {"name": side.capitalize(), "marks": [_mark(side, scores, axis)], "tick": axis(frequent)}
+        for side, scores in summary.sides.items()
     ]
     return {"axis": axis, "rows": rows}
 
 
-def share_chart(summary: Mapping[str, Any]) -> dict[str, Any]:
+def share_chart(summary: Summary) -> dict[str, Any]:
     """Per label the predicted share before and after, and as a mark the gold share; the labels that moved most."""
-    before, after = summary["before"], summary["after"]
-    shares = {label: abs(after["predicted_share"][label] - share) for label, share in before["predicted_share"].items()}
+    before, after = summary.before, summary.after
+    shares = {label: abs(after.predicted_share[label] - share) for label, share in before.predicted_share.items()}
     shown = set(sorted(shares, key=lambda label: -shares[label])[:MOST_LABELS])
-    ends = [end for side in (before, after) for label in shown for end in side["predicted_share_interval"][label]]
-    top = max([*ends, *(after["gold_share"][label] for label in shown)])
+    ends = [end for side in (before, after) for label in shown for end in side.predicted_share_interval[label]]
+    top = max([*ends, *(after.gold_share[label] for label in shown)])
     axis = Axis(0, min(1.0, top * 1.05), 10, WIDTH - 24)
     rows = [
         {
             "name": label,
-            "marks": [_mark(side, summary[side], axis, label) for side in ("before", "after")],
-            "tick": axis(after["gold_share"][label]),
+            "marks": [_mark(side, scores, axis, label) for side, scores in summary.sides.items()],
+            "tick": axis(after.gold_share[label]),
         }
         for label in shares
         if label in shown
@@ -103,35 +102,33 @@ def share_chart(summary: Mapping[str, Any]) -> dict[str, Any]:
     return {"axis": axis, "rows": rows, "left_out": len(shares) - len(rows)}
 
 
-def _mark(side: str, scores: Mapping[str, Any], axis: Axis, label: str | None = None) -> dict[str, Any]:
+def _mark(side: str, scores: Scores, axis: Axis, label: str | None = None) -> dict[str, Any]:
     """A point with its interval: the accuracy, or the predicted share of a label."""
-    value = scores["accuracy"] if label is None else scores["predicted_share"][label]
-    low, high = scores["accuracy_interval"] if label is None else scores["predicted_share_interval"][label]
+    value = scores.accuracy if label is None else scores.predicted_share[label]
+    low, high = scores.accuracy_interval if label is None else scores.predicted_share_interval[label]
     return {"side": side, "x": axis(value), "low": axis(low), "high": axis(high)}
 
 
-def epoch_charts(summary: Mapping[str, Any]) -> list[dict[str, Any]]:
+def epoch_charts(summary: Summary) -> list[dict[str, Any]]:
     """Loss and validation accuracy by epoch; a chart with no value is left out.
 
     The base stands at epoch 0 of the accuracy. Its loss is left out: it is often so high that it would flatten the
     rest.
     """
-    epochs = summary["epochs"]
-    base = [summary["base_validation"]] if summary.get("base_validation") else []
-    loss = {"training": _series(epochs, "train_loss"), "validation": _series(epochs, "validation_loss")}
-    accuracy = {"validation": _series(base + epochs, "validation_accuracy", 100)}
+    base = [summary.base_validation] if summary.base_validation else []
+    scored = [(one.epoch, 100 * one.validation_accuracy) for one in base + summary.epochs
+              if one.validation_accuracy is not None]  # fmt: skip
+    loss = {
+        "training": [(one.epoch, one.train_loss) for one in summary.epochs if one.train_loss is not None],
+        "validation": [(one.epoch, one.validation_loss) for one in summary.epochs if one.validation_loss is not None],
+    }
     whiskers = [
-        (epoch["epoch"], *(100 * end for end in epoch["validation_accuracy_interval"]))
-        for epoch in base + epochs
-        if epoch["validation_accuracy_interval"] is not None
+        (one.epoch, *(100 * end for end in one.validation_accuracy_interval))
+        for one in base + summary.epochs
+        if one.validation_accuracy_interval is not None
     ]
-    charts = [_epoch_chart("Loss", loss, []), _epoch_chart("Validation accuracy, %", accuracy, whiskers)]
-    chosen = summary["choice"]["epoch"]
-    return [{**chart, "chosen": chart["x"](chosen)} for chart in charts if chart is not None]
-
-
-def _series(epochs: Sequence[Mapping[str, Any]], key: str, factor: float = 1) -> list[tuple[float, float]]:
-    return [(epoch["epoch"], epoch[key] * factor) for epoch in epochs if epoch[key] is not None]
+    charts = [_epoch_chart("Loss", loss, []), _epoch_chart("Validation accuracy, %", {"validation": scored}, whiskers)]
+    return [{**chart, "chosen": chart["x"](summary.choice.epoch)} for chart in charts if chart is not None]
 
 
 def _epoch_chart(

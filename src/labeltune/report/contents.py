@@ -3,23 +3,28 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+import os
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from labeltune.folder import RunFolder, read_json, read_kept, read_lines
 from labeltune.judge.paired import match_rows
 from labeltune.judge.summary import scored_predictions
 from labeltune.rows import Prediction
+from labeltune.summary import Summary
 from labeltune.text import count
+
+T = TypeVar("T")
 
 
 @dataclass
 class Contents:
     """One run folder as read. Whatever could not be read is None or empty, and `notes` says so."""
 
-    summary: dict[str, Any] | None = None
+    summary: Summary | None = None
     recipe: dict[str, Any] | None = None
     data: dict[str, Any] | None = None
     environment: dict[str, Any] | None = None
@@ -55,10 +60,13 @@ def read_contents(folder: RunFolder) -> Contents:
     if not folder.path.is_dir():
         raise FileNotFoundError(f"{folder.path} is not a folder; name a run folder")
     contents = Contents()
-    for name in ("summary", "recipe", "data", "environment"):
-        setattr(contents, name, _read_object(getattr(folder, name), contents.notes))
+    contents.summary = _read(folder.read_summary, folder, contents.notes)
+    contents.recipe, contents.data, contents.environment = (
+        _read(partial(read_json, path), folder, contents.notes)
+        for path in (folder.recipe, folder.data, folder.environment)
+    )
     if contents.summary is not None:
-        contents.pairs = _read_pairs(folder, contents.summary, contents.notes)
+        contents.pairs = _read(partial(_read_pairs, folder, contents.summary), folder, contents.notes) or []
     _read_explanation(folder, contents)
     broken: list[int] = []
     if folder.hardware.is_file():
@@ -84,12 +92,12 @@ def flatten(content: Mapping[str, Any], prefix: str = "") -> list[tuple[str, str
     return lines
 
 
-def _read_object(path: Path, notes: list[str]) -> dict[str, Any] | None:
-    """None, and a note that names no folder, where it cannot be read."""
+def _read(read: Callable[[], T], folder: RunFolder, notes: list[str]) -> T | None:
+    """None, and a note that does not name the folder, where something cannot be read."""
     try:
-        return read_json(path)
+        return read()
     except (OSError, ValueError) as error:
-        notes.append(str(error).replace(str(path), path.name) + ".")
+        notes.append(str(error).replace(f"{folder.path}{os.sep}", "") + ".")
         return None
 
 
@@ -98,21 +106,17 @@ def _note_broken(path: Path, broken: Sequence[int], notes: list[str]) -> None:
         notes.append(f"{path.name}: {count(len(broken), 'line')} could not be read, such as line {broken[0]}.")
 
 
-def _read_pairs(folder: RunFolder, summary: Mapping[str, Any], notes: list[str]) -> list[tuple[Prediction, Prediction]]:
-    try:
-        split, base, tuned = scored_predictions(folder, summary["choice"])
-        if split != summary["scored_split"]:
-            raise ValueError(f"the summary is of the {summary['scored_split']} split, the predictions are of {split}")
-        return match_rows(base, tuned)
-    except (OSError, ValueError) as error:
-        notes.append(f"The predictions could not be read, so no rows are shown: {error}.")
-        return []
+def _read_pairs(folder: RunFolder, summary: Summary) -> list[tuple[Prediction, Prediction]]:
+    split, base, tuned = scored_predictions(folder, summary.choice.step)
+    if split != summary.scored_split:
+        raise ValueError(f"the summary is of the {summary.scored_split} split, the predictions are of {split}")
+    return match_rows(base, tuned)
 
 
 def _read_explanation(folder: RunFolder, contents: Contents) -> None:
     """What a run gathered to explain itself. A run may have gathered nothing, so only broken files deserve a note."""
     examples, slices, contents.dynamics = (
-        _read_object(path, contents.notes) if path.is_file() else None
+        _read(partial(read_json, path), folder, contents.notes) if path.is_file() else None
         for path in (folder.examples, folder.slices, folder.training)
     )
     contents.examples = None if examples is None else examples.get("examples", [])

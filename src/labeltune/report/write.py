@@ -39,7 +39,7 @@ def render_html(contents: Contents) -> str:
     """The page. Its policy admits its own style sheet and its own script, by their hashes, and nothing else."""
     page = environment().get_template("report.html.j2")
     style, script = (_template(f"report.{kind}") for kind in ("css", "js"))
-    labels = contents.summary["labels"] if contents.summary else []
+    labels = contents.summary.labels if contents.summary else []
     context = _context(contents, HTML_TEXT)
     return page.render(
         style=Markup(style),
@@ -70,14 +70,14 @@ def _hash(text: str) -> str:
 
 def _sections(contents: Contents) -> list[str]:
     """The headings that the page's own menu leads to."""
-    summary = contents.summary or {}
-    there = {
-        "Epochs": summary, "Confusion": summary, "Labels": summary,
-        "Calibration": any((summary.get("calibration") or {}).values()), "Slices": "slices" in summary,
-        "Training": summary.get("training"), "Robustness": summary.get("robustness"),
-    }  # fmt: skip
-    always = ["Examples", "Rows", "Data", "Hardware", "Recipe", "Environment", "Signature"]
-    return [name for name, found in there.items() if found] + always
+    summary, sections = contents.summary, []
+    if summary:
+        there = {
+            "Calibration": any(one for _, one in summary.calibration), "Slices": True,
+            "Training": summary.training, "Robustness": summary.robustness,
+        }  # fmt: skip
+        sections = ["Epochs", "Confusion", "Labels", *(name for name, found in there.items() if found)]
+    return [*sections, "Examples", "Rows", "Data", "Hardware", "Recipe", "Environment", "Signature"]
 
 
 def _context(contents: Contents, text_length: int) -> dict[str, Any]:
@@ -104,8 +104,8 @@ def _context(contents: Contents, text_length: int) -> dict[str, Any]:
         "environment": flatten(contents.environment or {}),
         "accuracy_chart": charts.accuracy_chart(summary) if summary else None,
         "share_chart": charts.share_chart(summary) if summary else None,
-        "reliability_chart": curves.reliability_chart(summary["calibration"]) if summary else None,
-        "coverage_chart": curves.coverage_chart(summary["calibration"]) if summary else None,
+        "reliability_chart": curves.reliability_chart(summary.calibration) if summary else None,
+        "coverage_chart": curves.coverage_chart(summary.calibration) if summary else None,
         "epoch_charts": charts.epoch_charts(summary) if summary else [],
         "hardware_charts": charts.hardware_charts(contents.hardware),
         "phases": charts.PHASES,
