@@ -19,8 +19,8 @@ from labeltune.explain.slices import find_slices, judge_slices
 from labeltune.explain.variants import (
     EDITS,
     edited,
-    lay_out_otherwise,
     lower,
+    move_line_breaks,
     negate,
     raise_numbers,
     swap_genders,
@@ -190,10 +190,10 @@ def test_sentences_say_what_was_measured() -> None:
     piece = {"column": "text", "start": 0, "end": 3, "effect": 2.0, "flips": None}
     sentence = what_moved_it(new, [piece], [{"gold": "yes"}] * 3)
     assert sentence == (
-        "No word by itself changes the answer, “not” in text carries the most (2.0 nats of log odds); "
+        "No single word changes the answer, “not” in text carries the most (2.0 nats of log odds); "
         "all 3 nearest training rows are yes."
     )
-    assert what_moved_it(new, [{**piece, "effect": -1.0}], []) == "No word by itself holds the answer up."
+    assert what_moved_it(new, [{**piece, "effect": -1.0}], []) == "No single word supports the answer."
     assert what_moved_it(new, [], []) is None
 
 
@@ -240,7 +240,7 @@ def test_label_words_are_swapped_in_template_and_answers_alike() -> None:
     ],
 )
 def test_line_breaks_move_and_words_stay(template: str, other: str | None) -> None:
-    found = lay_out_otherwise(PromptSettings(template=template, answers={"no": "0", "yes": "1"}))
+    found = move_line_breaks(PromptSettings(template=template, answers={"no": "0", "yes": "1"}))
     assert (found and found.template) == other
 
 

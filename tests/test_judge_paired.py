@@ -95,7 +95,7 @@ def test_different_rows_are_refused() -> None:
     four, three = rows("aaaa"), rows("aaa")
     with pytest.raises(ValueError, match=r"1 row only in the first and 0 rows only in the second, such as id '3'"):
         compare(four, three)
-    with pytest.raises(ValueError, match=r"the id '0' stands twice"):
+    with pytest.raises(ValueError, match=r"the id '0' appears twice"):
         compare(three, [three[0], three[0], three[1]])
     with pytest.raises(ValueError, match=r"row '1' is gold 'a' in one and 'b' in the other"):
         compare(three, [three[0], replace(three[1], gold="b"), three[2]])

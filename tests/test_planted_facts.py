@@ -141,7 +141,7 @@ def test_flipped_labels_repeated_rows_and_leakage(recipe_file: Path, tmp_path: P
     kinds = [one["kind"] for one in summary["findings"]]
     assert {"leakage", "duplicates", "wrong labels"} <= set(kinds)
     sentences = " ".join(one["sentence"] for one in summary["findings"])
-    assert "5 test rows also stand in the training rows" in sentences
+    assert "5 test rows also appear in the training rows" in sentences
     assert "10 train rows" in sentences
     listed = summary["training"]["mislabelled"]
     truth = {row["second"]: row["label"] for row in rows}

@@ -125,7 +125,7 @@ def test_a_tracker_that_hangs_is_left(fake, tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(tracking, "PATIENCE_S", 0.2)
     with tracking.tracking(["wandb"], Tracked(RunFolder(tmp_path), {}), Terminal()) as track:
         track({"loss": 1.0}, 1)
-    assert "wandb was left after 0.2 s" in capsys.readouterr().err
+    assert "wandb did not finish within 0.2 s" in capsys.readouterr().err
 
 
 def test_a_missing_package_is_told_before_anything_is_loaded(recipe_file, tmp_path, monkeypatch):

@@ -16,7 +16,7 @@ from labeltune.data.giveaway import bag_of_words
 from labeltune.explain.choose import Chosen, choose_examples
 from labeltune.explain.heldout import held_out_probabilities
 from labeltune.explain.probe import answer_states, moving_words, nearest
-from labeltune.explain.variants import EDITS, edited, lay_out_otherwise, swap_label_words
+from labeltune.explain.variants import EDITS, edited, move_line_breaks, swap_label_words
 from labeltune.folder import RunFolder, write_json, write_lines
 from labeltune.job import Job, score_to_file, scoring_key
 from labeltune.judge.paired import match_rows
@@ -251,12 +251,12 @@ def _score_variants(scored: Scored) -> list[dict[str, Any]]:
 def _prompt_variants(recipe: Recipe) -> Iterator[tuple[str, PromptSettings | None, str | None]]:
     """Other prompts for the same rows, all of which keep the label: name, prompt, or why there is none."""
     if recipe.model.head == "words":
-        unnamed = "the prompt does not name every label word, so nothing would tell of the swap"
+        unnamed = "the prompt does not name every label word, so the model could not know of the swap"
         swapped = swap_label_words(recipe.prompt)
         yield "label words swapped", swapped, None if swapped else unnamed
     else:
         yield "label words swapped", None, "a classification head answers without words"
-    relaid = lay_out_otherwise(recipe.prompt)
+    relaid = move_line_breaks(recipe.prompt)
     yield "line breaks moved in the prompt", relaid, None if relaid else "the prompt is one line of one sentence"
     for place, template in enumerate(recipe.report.paraphrases, 1):
         yield f"paraphrase {place} of the prompt", recipe.prompt.model_copy(update={"template": template}), None

@@ -23,8 +23,8 @@ from labeltune.rows import Prediction
 def export_task(folder: RunFolder, out: Path) -> dict[str, Any]:
     """Write a task file and its rows; the prompts are rendered, so that the harness has nothing to decide.
 
-    Every row asks for the likeliest of the label words after its prompt, which is what labeltune's own label
-    probabilities compare. `labeltune` in the rows is the label that they favoured.
+    Each row is a choice between the label words after its prompt, as labeltune's own label probabilities are.
+    `labeltune` in the rows is the label that they favoured.
 
     Returns:
         `task` (its name), `rows`, `folder`, and the `command` that scores it.
@@ -58,7 +58,7 @@ def export_task(folder: RunFolder, out: Path) -> dict[str, Any]:
 def _row(row: Prediction, prompter: Prompter) -> dict[str, Any]:
     if prompter.encode(row.columns)[1]:
         raise ValueError(
-            f"row {row.id!r} was cut to {prompter.max_prompt_tokens} tokens, which the harness would do otherwise; "
+            f"row {row.id!r} was cut to {prompter.max_prompt_tokens} tokens, which the harness would cut elsewhere; "
             "score a split whose rows fit, or raise prompt.max_length"
         )
     return {

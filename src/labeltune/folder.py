@@ -69,7 +69,7 @@ class RunFolder:
         return self.path / f"checkpoint-{step}"
 
     def checkpoints(self) -> dict[int, Path]:
-        """The folders of the checkpoints by their step, in the order of the steps; whole ones and damaged ones."""
+        """The folders of the checkpoints by their step, in the order of the steps; sound or damaged."""
         named = {path.name.removeprefix("checkpoint-"): path for path in self.path.glob("checkpoint-*")}
         found = {int(step): path for step, path in named.items() if step.isdigit() and path.is_dir()}
         return dict(sorted(found.items()))
@@ -101,12 +101,12 @@ class RunFolder:
         return self.predictions(f"variant-{name.replace(' ', '-')}")
 
     def for_examples(self, name: str) -> Path:
-        """A scoring that is needed until the examples are explained; its name begins with a dot."""
-        return self.explain / f".asked-{name}"
+        """A file that is needed until the examples are explained."""
+        return self.explain / f".example-{name}"
 
     def forget_for_examples(self) -> None:
-        """Remove the scorings that were needed until the examples were explained."""
-        for path in self.explain.glob(".asked-*"):
+        """Remove the files that were needed until the examples were explained."""
+        for path in self.explain.glob(".example-*"):
             path.unlink()
 
     def forget_tuned(self) -> None:
@@ -156,7 +156,7 @@ class RunFolder:
         return read_lines(self.steps, "step") if self.steps.is_file() else []
 
     def flush_steps(self) -> None:
-        """Put the lines of steps.jsonl on disk, before a checkpoint that stands for them."""
+        """Flush steps.jsonl to disk, before a checkpoint that a resumed run goes on from."""
         if self.steps.is_file():
             flush_file(self.steps)
 

@@ -299,7 +299,7 @@ class ReportSettings(Settings):
     examples: int = Field(3, ge=0, le=20)
     """So many broken, fixed and still wrong rows are explained; 0 leaves that out."""
     robustness_rows: int = Field(200, ge=0)
-    """So many of the scored rows (random ones, where there are more) are asked again with small changes; 0 leaves that
+    """So many of the scored rows (random ones, where there are more) are scored again with small changes; 0 leaves that
     out."""
     paraphrases: list[str] = []
     """Further wordings of prompt.template that mean the same, to see how often the answer moves."""

@@ -1,4 +1,4 @@
-"""The two records that everything else passes around: an Example goes in, a Prediction comes out. No torch here."""
+"""The two records that everything else uses: an Example goes in, a Prediction comes out. No torch here."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ class Example:
 
 @dataclass(frozen=True, slots=True)
 class Prediction:
-    """What a model said about one row: one line of `predictions/*.jsonl`."""
+    """What a model answered to one row: one line of `predictions/*.jsonl`."""
 
     id: str
     gold: str | None

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
 
 MISSING = "–"
 CONTROL = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff]")
@@ -76,6 +77,19 @@ def p_value(p: float) -> str:
     if p < 1e-300:
         return "< 1e-300"
     return f"= {p:.2g}"
+
+
+def dotted(settings: Mapping[str, Any], above: str = "") -> Iterator[tuple[str, Any]]:
+    """Nested settings by their dotted names.
+
+    >>> dict(dotted({"train": {"seed": 0}, "name": "x"}))
+    {'train.seed': 0, 'name': 'x'}
+    """
+    for name, value in settings.items():
+        if isinstance(value, Mapping) and value:
+            yield from dotted(value, f"{above}{name}.")
+        else:
+            yield f"{above}{name}", value
 
 
 def count(how_many: int, noun: str, plural: str | None = None) -> str:

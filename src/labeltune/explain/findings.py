@@ -1,4 +1,4 @@
-"""What stands out in a run: each finding is a sentence with its figures, the gravest first."""
+"""What stands out in a run: each finding is a sentence with its figures, the most serious first."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ def _data(data: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
     for name, leak in data.get("leakage", {}).items():
         if leak["rows"]:
             rows = count(leak["rows"], f"{name} row")
-            yield "leakage", f"{rows} also stand in the training rows, so that scores on them show memory."
+            yield "leakage", f"{rows} also appear in the training rows, so that scores on them may show memorisation."
     for name, split in data.get("splits", {}).items():
         repeats = split["duplicates"]["exact"] + split["duplicates"]["near"]
         if repeats > DUPLICATES_SHARE * split["rows"]:
@@ -90,7 +90,7 @@ def _training(summary: Summary) -> Iterator[tuple[str, str]]:
         if training.held_out and training.held_out.used:
             yield "wrong labels", f"{rows} ({share}) are likely to carry a wrong label; see the list."
         else:
-            leaning = "the tuned model leans to another label, on the mean over the epochs"
+            leaning = "the tuned model prefers another label, on the mean over the epochs"
             yield "wrong labels", f"{rows} ({share}) may carry a wrong label, or be hard: {leaning}; see the list."
 
 

@@ -51,14 +51,14 @@ def held_out_probabilities(
     if len(present) < 2 or counts.min() < 2:
         return None, "cross-validation needs two labels or more, and two rows of each"
     folds = StratifiedKFold(min(FOLDS, int(counts.min())), shuffle=True, random_state=seed)
-    # not scaled again behind the components: that would make the least of them as loud as the first
+    # the components are not standardised again, which would give the last as much weight as the first
     features_NF = StandardScaler().fit_transform(states_NH.astype(np.float64))
     if features_NF.shape[1] > MOST_FEATURES:
         components = min(MOST_FEATURES, len(gold_N))
         features_NF = PCA(components, svd_solver="covariance_eigh").fit_transform(features_NF)
     best, lowest = np.zeros((0, 0)), np.inf
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # of iterations that end too early
+        warnings.simplefilter("ignore")  # where iterations end before convergence
         for strength in STRENGTHS:
             model = LogisticRegression(C=strength, max_iter=ITERATIONS)
             p_NK = cross_val_predict(model, features_NF, gold_N, cv=folds, method="predict_proba")

@@ -70,7 +70,7 @@ def judge_slices(pairs: Sequence[Pair], slices: Sequence[Slice], confidence: flo
 
 
 def _count(pairs: Sequence[Pair], one: Slice) -> dict[str, Any]:
-    """Most fields of a slice's scores; each p-value by itself, not yet corrected."""
+    """Most fields of a slice's scores; the p-values not yet corrected."""
     inside = [pair for pair in pairs if pair[1].id in one.ids]
     outside = [pair for pair in pairs if pair[1].id not in one.ids]
     fixed = sum(new.correct and not old.correct for old, new in inside)
@@ -137,7 +137,7 @@ def _text_slices(rows: Sequence[Prediction]) -> Iterable[Slice]:
 
 
 def _differ(row: Prediction, find: Callable[[str], frozenset[Any]]) -> bool:
-    """Whether the last column names something of the kind that the columns before it name otherwise."""
+    """Whether the last column names something of the kind that the columns before it do not, though they name some."""
     *earlier, last = (find(text) for text in row.columns.values())
     before = frozenset().union(*earlier)
     return bool(before and last and last - before)

@@ -97,7 +97,7 @@ def contenders(epochs: Sequence[EpochScore]) -> list[int]:
 
 
 def find_overfitting(epochs: Sequence[EpochScore]) -> Overfitting:
-    """Say whether validation loss rose for good while training loss still fell.
+    """Decide whether validation loss rose for good while training loss still fell.
 
     A checkpoint counts as risen when its validation loss exceeds the lowest by more than two standard errors of the
     paired per-row differences. Overfitting is found when the last checkpoint has risen and its training loss is below
@@ -111,7 +111,7 @@ def find_overfitting(epochs: Sequence[EpochScore]) -> Overfitting:
     """
     scored = [epoch for epoch in epochs if epoch.losses is not None]
     if len(scored) < 2:
-        return _verdict(None, f"it takes two checkpoints with validation losses to tell; there are {len(scored)}")
+        return _verdict(None, f"two checkpoints with validation losses are needed to decide; there are {len(scored)}")
     lowest = min(scored, key=_loss)
     later = scored[scored.index(lowest) + 1 :]
     if not later:
@@ -195,7 +195,7 @@ def _describe_rise(lowest: EpochScore, last: EpochScore) -> str:
     rise, error = _paired_rise(lowest, last)
     spread = "" if error is None else f", standard error {number(error)}"
     return (
-        f"validation loss was lowest at {lowest.name} ({number(_loss(lowest))}) and stands at {number(_loss(last))} at "
+        f"validation loss was lowest at {lowest.name} ({number(_loss(lowest))}) and is {number(_loss(last))} at "
         f"{last.name} ({signed(rise)}{spread})"
     )
 

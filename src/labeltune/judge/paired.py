@@ -97,7 +97,7 @@ def gain_interval(
 
     A row's difference is +1, 0 or -1, so that a resample of the rows is a draw of three counts from a multinomial: the
     same distribution, without moving any row. None when all rows have one outcome: then every resample does too, and
-    its width of 0 would promise a certainty that nobody has.
+    an interval of width 0 would claim certainty.
     """
     outcomes = np.array([fixed, broken, rows - fixed - broken])
     if (outcomes > 0).sum() < 2:
@@ -127,7 +127,7 @@ def _by_id(predictions: Iterable[Prediction]) -> dict[str, Prediction]:
     found: dict[str, Prediction] = {}
     for row in predictions:
         if row.id in found:
-            raise ValueError(f"the id {row.id!r} stands twice in one set of predictions; ids must be unique")
+            raise ValueError(f"the id {row.id!r} appears twice in one set of predictions; ids must be unique")
         found[row.id] = row
     return found
 

@@ -56,7 +56,7 @@ def fit_offsets(predictions: Sequence[Prediction]) -> Array:
     """The K offsets in nats that make the mean probability of each label its gold share; they sum to 0.
 
     These are the maximum-likelihood intercepts of a multinomial regression whose only other term is the model's own
-    log-probabilities. A label that is never gold here is counted as one row, as these rows cannot tell how rare it is.
+    log-probabilities. A label that is never gold here is counted as one row, as these rows do not show how rare it is.
 
     Raises:
         ValueError: no predictions, or one without probabilities.

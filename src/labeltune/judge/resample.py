@@ -25,8 +25,8 @@ def score_intervals(
     These scores depend on the confusion matrix alone, and a resample of the rows draws its cells from a multinomial; so
     that is what is drawn, which has the same distribution and costs the same for any number of rows.
 
-    An interval is None where the score is undefined, or where every resample gives the same, which would promise a
-    certainty that nobody has.
+    An interval is None where the score is undefined, or where every resample gives the same: an interval of width 0
+    would claim certainty.
     """
     draws = [_scores(counts_SKC) for counts_SKC in _resamples(scores.confusion, samples, seed)]
     precision_SK, recall_SK, f1_SK, macro_S = (np.concatenate(parts) for parts in zip(*draws, strict=True))

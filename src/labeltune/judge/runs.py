@@ -61,7 +61,7 @@ def compare_runs(*folders: RunFolder) -> RunsComparison:
         if split != splits[0]:
             raise ValueError(
                 f"{folders[0].path} is scored on its {splits[0]} rows and {folder.path} on its {split} rows; "
-                "compare like with like"
+                "compare runs that are scored on the same split"
             )
     pairs = _compare_pairs(tuned, read_json(folders[-1].recipe)["report"])
     signatures = [parse_signature(summary.signature) for summary in summaries]

@@ -34,7 +34,7 @@ MOST_LABELS, MOST_EPOCHS = 8, 12
 
 
 def comparison_table(summary: Judgement, title: str = "") -> RenderableType:
-    """Show a run's summary: before, after, change, labels, epochs, and in words what to make of them.
+    """Show a run's summary: before, after, change, labels, epochs, and what they mean in words.
 
     Long lists are cut to the labels that changed most and to the last epochs, and say so.
     """
@@ -89,7 +89,7 @@ def _verdict_name(pair: Pair, names: Sequence[str]) -> str:
 
 
 def _adjusted(pair: Pair, pairs: int) -> str:
-    """What is left of the p-value after correction for several pairs; nothing for one."""
+    """The p-value after correction for several pairs; nothing for one."""
     if pairs == 1:
         return ""
     verdict = "is shown" if pair.significant else "is not shown"

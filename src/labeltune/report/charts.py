@@ -64,10 +64,10 @@ def round_step(span: float, parts: int = 5) -> float:
 
 
 def axis_around(values: Sequence[float], start: float, end: float) -> Axis:
-    """A scale that holds all values with a little air; a single value sits in its middle."""
+    """A scale that holds all values with a small margin; a single value sits in its middle."""
     low, high = min(values), max(values)
-    air = 0.08 * (high - low) or 0.1 * abs(high) or 1.0
-    return Axis(low - air, high + air, start, end)
+    margin = 0.08 * (high - low) or 0.1 * abs(high) or 1.0
+    return Axis(low - margin, high + margin, start, end)
 
 
 def accuracy_chart(summary: Summary) -> dict[str, Any]:

@@ -15,7 +15,7 @@ from labeltune.judge.paired import match_rows
 from labeltune.judge.summary import scored_predictions
 from labeltune.rows import Prediction
 from labeltune.summary import Summary
-from labeltune.text import count
+from labeltune.text import count, dotted
 
 T = TypeVar("T")
 
@@ -35,7 +35,7 @@ class Contents:
     slices: list[dict[str, Any]] = field(default_factory=list)
     """Each slice's name and the ids of its rows, in the summary's order."""
     dynamics: dict[str, Any] | None = None
-    """How the training rows fared; None where none were followed."""
+    """What `training_dynamics` returned; None where no training rows were scored."""
     kept: dict[str, dict[str, Any]] = field(default_factory=dict)
     """Annotators' votes and kept columns by row id."""
     hardware: list[dict[str, Any]] = field(default_factory=list)
@@ -77,19 +77,16 @@ def read_contents(folder: RunFolder) -> Contents:
     return contents
 
 
-def flatten(content: Mapping[str, Any], prefix: str = "") -> list[tuple[str, str]]:
+def flatten(content: Mapping[str, Any]) -> list[tuple[str, str]]:
     """Nested settings as dotted names with their values as text.
 
     >>> flatten({"train": {"seed": 0, "fp16": True}, "name": "a", "labels": ["x", "y"], "title": None})
     [('train.seed', '0'), ('train.fp16', 'true'), ('name', 'a'), ('labels', '["x", "y"]'), ('title', 'null')]
     """
-    lines: list[tuple[str, str]] = []
-    for key, value in content.items():
-        if isinstance(value, Mapping) and value:
-            lines += flatten(value, f"{prefix}{key}.")
-        else:
-            lines.append((f"{prefix}{key}", value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)))
-    return lines
+    return [
+        (name, value if isinstance(value, str) else json.dumps(value, ensure_ascii=False))
+        for name, value in dotted(content)
+    ]
 
 
 def _read(read: Callable[[], T], folder: RunFolder, notes: list[str]) -> T | None:

@@ -53,8 +53,8 @@ def code_markdown(text: object, in_table: bool = False) -> Markup:
     """
     line = one_line(text) or " "
     fence = "`" * (max((len(run) for run in re.findall("`+", line)), default=0) + 1)
-    air = " " if line[0] in "` " or line[-1] in "` " else ""
-    return Markup(fence + air + (line.replace("|", "\\|") if in_table else line) + air + fence)
+    padding = " " if line[0] in "` " or line[-1] in "` " else ""
+    return Markup(fence + padding + (line.replace("|", "\\|") if in_table else line) + padding + fence)
 
 
 def fenced(text: object) -> Markup:

@@ -168,4 +168,4 @@ class Summary(Judgement):
     robustness: list[ScoredVariant | Variant]
     """Whether the answers stay when rows or prompt change in ways that should not matter."""
     findings: list[Finding]
-    """What stands out, the gravest first."""
+    """What stands out, the most serious first."""

@@ -68,7 +68,7 @@ class SuspectRow(TrainingRow):
 
 
 class HeldOut(Record):
-    """Cross-validation on the base's hidden states, which may tell wrong labels from hard rows."""
+    """Cross-validation on the base's hidden states, which may separate wrong labels from hard rows."""
 
     accuracy: float
     """Share of training rows that it labels as the data does."""

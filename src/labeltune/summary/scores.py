@@ -10,6 +10,7 @@ Interval = tuple[float, float]
 """Its low and its high end."""
 Wilson = Annotated[Interval, Field(description="Wilson's interval.")]
 Bootstrap = Annotated[Interval | None, Field(description="Percentile bootstrap; null where all resamples are alike.")]
+Accuracy = Annotated[float, Field(description="Share of right answers.")]
 Sentence = Annotated[str, Field(description="The same in words.")]
 
 
@@ -55,8 +56,7 @@ class Scores(Record):
 
     rows: int
     """Scored rows."""
-    accuracy: float
-    """Share of right answers."""
+    accuracy: Accuracy
     accuracy_interval: Wilson
     macro_f1: float | None
     """Mean over the labels that have an F1."""
@@ -113,8 +113,7 @@ class Baseline(Record):
 
     name: str
     """`always answering LABEL` (the most frequent one), or `a bag of words`."""
-    accuracy: float
-    """Its share of right answers."""
+    accuracy: Accuracy
     interval: Wilson
     gain: float
     """The tuned model's accuracy less this one's."""
@@ -171,7 +170,7 @@ class Bias(Sides[LabelBias]):
 
 
 class Bin(Record):
-    """Rows of like confidence."""
+    """Rows of similar confidence."""
 
     low: float = Field(alias="from")
     """Lowest confidence."""
@@ -181,8 +180,7 @@ class Bin(Record):
     """How many there are."""
     confidence: float
     """Their mean confidence."""
-    accuracy: float
-    """Their share of right answers."""
+    accuracy: Accuracy
     interval: Wilson
 
 
@@ -195,8 +193,7 @@ class Coverage(Record):
     """How many that are."""
     threshold: float
     """The lowest confidence among them."""
-    accuracy: float
-    """Their share of right answers."""
+    accuracy: Accuracy
     interval: Wilson
 
 
@@ -224,7 +221,7 @@ class Calibration(Record):
     temperature: float | None
     """What log-probabilities are to be divided by, as fitted on the validation rows; null without them."""
     ece_with_temperature: float | None
-    """The calibration error that would leave."""
+    """The calibration error that remains with it."""
     sentence: Sentence
 
 
