@@ -105,7 +105,7 @@ def test_variants_are_scored_and_the_swapped_prompt_is_told(finished):
     assert variants["line breaks moved in the prompt"]["rows"] == 30
     assert variants["paraphrase 1 of the prompt"]["template"] == "Near the {second}: the {first}. Say 0, 1 or 2."
     page = Page(finished.path / "report.html").text
-    assert "Near the {second}: the {first}. Say 0, 1 or 2." in page.split("What the prompt was instead")[1]
+    assert "Near the {second}: the {first}. Say 0, 1 or 2." in page.split("The other prompts")[1]
     assert variants["gendered words swapped"]["why_not"] == "no row has anything to change"
     # this model has learnt which word stands for which colour, and does not read what the prompt says of it
     assert variants["label words swapped"]["after"] < 0.5
