@@ -10,6 +10,7 @@ from pathlib import Path
 from rich.console import Console
 from rich.text import Text
 
+from labeltune.folder import RunFolder
 from labeltune.judge.summary import judge_run
 from labeltune.judge.table import comparison_table
 
@@ -20,7 +21,7 @@ def main() -> None:
     """Draw what the run itself printed at its end."""
     console = Console(record=True, width=100, file=io.StringIO(), force_terminal=True)
     console.print(Text("$ make quickstart", style="bold"))
-    console.print(comparison_table(judge_run(Path(sys.argv[1]))))
+    console.print(comparison_table(judge_run(RunFolder(Path(sys.argv[1])))))
     svg = console.export_svg(title="labeltune")
     without_web_fonts = re.sub(r"@font-face \{.*?\}", "", svg, flags=re.DOTALL)
     TARGET.write_text(without_web_fonts, encoding="utf-8")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -21,10 +22,8 @@ def settings_page() -> str:
     sections = {name: field.annotation for name, field in Recipe.model_fields.items() if is_section(field.annotation)}
     for name, section in sections.items():
         parts.append(f"## {name}\n\n{section.__doc__}")
-        rows = [
-            f"| `{key}` | {default(field)} | {cell(field.description)} |" for key, field in section.model_fields.items()
-        ]
-        parts.append("\n".join(["| key | default | meaning |", "|---|---|---|", *rows]))
+        rows = [(f"`{key}`", default(field), field.description) for key, field in section.model_fields.items()]
+        parts.append(table(("key", "default", "meaning"), rows))
     return "\n\n".join(parts) + "\n"
 
 
@@ -39,6 +38,12 @@ def default(field: Any) -> str:
         return "required"
     value = str(field.default).lower() if isinstance(field.default, bool) else field.default
     return "-" if value is None else f"`{value}`"
+
+
+def table(header: Iterable[str], rows: Iterable[Iterable[str | None]]) -> str:
+    """A table in Markdown."""
+    lines = ["| " + " | ".join(map(cell, cells)) + " |" for cells in (header, *rows)]
+    return "\n".join([lines[0], "|---" * lines[0].count(" | ") + "|---|", *lines[1:]])
 
 
 def cell(text: str | None) -> str:

@@ -19,8 +19,8 @@ from labeltune.explain.slices import find_slices, judge_slices
 from labeltune.explain.variants import (
     EDITS,
     edited,
-    lay_out_otherwise,
     lower,
+    move_line_breaks,
     negate,
     raise_numbers,
     swap_genders,
@@ -29,7 +29,9 @@ from labeltune.explain.variants import (
 from labeltune.judge.paired import holm, mcnemar_p
 from labeltune.recipe import PromptSettings
 from labeltune.rows import Example, Prediction
-from labeltune.summary import ScoredVariant
+from labeltune.summary import Overfitting, Summary
+from labeltune.summary.explained import HeldOut, Training, Variant
+from labeltune.summary.scores import Agreement, Baseline, Calibration, Comparison, LabelScores, Scores, Sides
 
 LABELS = ("yes", "no", "maybe")
 
@@ -56,7 +58,7 @@ def make_pairs(rows: int, before: Any, after: Any, text: Any = lambda place: f"w
 
 def judged(pairs: list, kept: dict | None = None) -> dict[str, Any]:
     records = judge_slices(pairs, find_slices([new for _, new in pairs], kept or {}))
-    return {record["name"]: record for record in records}
+    return {record.name: record for record in records}
 
 
 def test_a_slice_that_tuning_broke_is_found_and_no_other() -> None:
@@ -70,10 +72,10 @@ def test_a_slice_that_tuning_broke_is_found_and_no_other() -> None:
         lambda i: f"it is {'not ' if negated(i) else ''}word {i}",
     )
     found = judged(pairs)
-    assert found["negation in text"]["verdict"] == "broken"
-    assert "tuning broke them" in found["negation in text"]["sentence"]
+    assert found["negation in text"].verdict == "broken"
+    assert "tuning broke them" in found["negation in text"].sentence
     assert next(iter(found)) == "negation in text"
-    assert sum(record["verdict"] == "broken" for record in found.values()) == 1
+    assert sum(record.verdict == "broken" for record in found.values()) == 1
 
 
 def test_slices_by_kept_columns_votes_and_length() -> None:
@@ -86,24 +88,24 @@ def test_slices_by_kept_columns_votes_and_length() -> None:
     assert {"kind: a", "kind: b", "all annotators agree", "annotators disagree"} <= set(found)
     assert any(name.startswith("words: up to") for name in found)
     assert sum(name.startswith("score: ") for name in found) == 3
-    assert found["annotators disagree"]["verdict"] == "worse"
-    assert found["all annotators agree"]["verdict"] == "better"
-    assert found["kind: a"]["verdict"] is None
+    assert found["annotators disagree"].verdict == "worse"
+    assert found["all annotators agree"].verdict == "better"
+    assert found["kind: a"].verdict is None
 
 
 def test_the_tests_of_slices_are_exact_and_corrected() -> None:
     pairs = make_pairs(200, lambda i: i % 2 == 0, lambda i: i % 5 != 0, lambda i: f"two words {'not' * (i % 4 == 0)}")
     slices = find_slices([new for _, new in pairs], {str(i): {"extra": {"kind": i % 4}} for i in range(200)})
-    records = {record["name"]: record for record in judge_slices(pairs, slices)}
+    records = {record.name: record for record in judge_slices(pairs, slices)}
     raw: dict[str, list[float]] = {"p_after": [], "p_change": []}
     for one in slices:
         inside = [new.correct for _, new in pairs if new.id in one.ids]
         outside = [new.correct for _, new in pairs if new.id not in one.ids]
         table = np.array([[sum(part), len(part) - sum(part)] for part in (inside, outside)])
         raw["p_after"].append(fisher_exact(table).pvalue)
-        raw["p_change"].append(mcnemar_p(records[one.name]["fixed"], records[one.name]["broken"]))
+        raw["p_change"].append(mcnemar_p(records[one.name].fixed, records[one.name].broken))
     for name, values in raw.items():
-        assert [records[one.name][name] for one in slices] == pytest.approx(holm(values))
+        assert [getattr(records[one.name], name) for one in slices] == pytest.approx(holm(values))
 
 
 def test_chance_alone_puts_few_slices_forward() -> None:
@@ -112,7 +114,7 @@ def test_chance_alone_puts_few_slices_forward() -> None:
         luck = np.random.default_rng(seed).random((2, 400))
         kept = {str(i): {"extra": {"kind": i % 8}} for i in range(400)}
         right = [lambda i, own=own: bool(own[i] < 0.6) for own in luck]
-        alarms += any(record["verdict"] for record in judged(make_pairs(400, *right), kept).values())
+        alarms += any(record.verdict for record in judged(make_pairs(400, *right), kept).values())
     assert alarms <= 8
 
 
@@ -188,10 +190,10 @@ def test_sentences_say_what_was_measured() -> None:
     piece = {"column": "text", "start": 0, "end": 3, "effect": 2.0, "flips": None}
     sentence = what_moved_it(new, [piece], [{"gold": "yes"}] * 3)
     assert sentence == (
-        "No word by itself changes the answer, “not” in text carries the most (2.0 nats of log odds); "
+        "No single word changes the answer, “not” in text carries the most (2.0 nats of log odds); "
         "all 3 nearest training rows are yes."
     )
-    assert what_moved_it(new, [{**piece, "effect": -1.0}], []) == "No word by itself holds the answer up."
+    assert what_moved_it(new, [{**piece, "effect": -1.0}], []) == "No single word supports the answer."
     assert what_moved_it(new, [], []) is None
 
 
@@ -238,53 +240,47 @@ def test_label_words_are_swapped_in_template_and_answers_alike() -> None:
     ],
 )
 def test_line_breaks_move_and_words_stay(template: str, other: str | None) -> None:
-    found = lay_out_otherwise(PromptSettings(template=template, answers={"no": "0", "yes": "1"}))
+    found = move_line_breaks(PromptSettings(template=template, answers={"no": "0", "yes": "1"}))
     assert (found and found.template) == other
 
 
 def test_a_variant_is_judged_row_by_row() -> None:
     usual = [answer(str(i), "yes", "yes") for i in range(40)]
     moved = [answer(str(i), "yes", "no" if i < 12 else "yes") for i in range(20)]
-    about = {"name": "lower case", "keeps_label": True}
+    about = Variant(name="lower case", keeps_label=True, predictions="x.jsonl", why_not=None)
     result = judge_variant(about, usual, moved)
-    assert (result["rows"], result["moved"], result["after"]) == (20, 12, 0.4)
-    assert result["p"] == pytest.approx(mcnemar_p(0, 12))
-    assert judge_variant({**about, "keeps_label": False}, usual, moved)["after"] is None
+    assert (result.rows, result.moved, result.after) == (20, 12, 0.4)
+    assert result.p == pytest.approx(mcnemar_p(0, 12))
+    assert judge_variant(about.model_copy(update={"keeps_label": False}), usual, moved).after is None
     generated = [replace(row, predicted=None, generated="hm") for row in usual]
-    assert judge_variant(about, generated, moved)["before"] == 1
+    assert judge_variant(about, generated, moved).before == 1
     with pytest.raises(ValueError, match="never scored"):
         judge_variant(about, usual, [answer("99", "yes", "no")])
 
 
-def quiet_summary(**changes: Any) -> dict[str, Any]:
+SCORES = Scores.model_construct(
+    rows=100,
+    invalid_outputs=0,
+    gold_share={"yes": 0.5, "no": 0.5},
+    predicted_share={"yes": 0.5, "no": 0.5},
+    per_label={label: LabelScores(precision=None, recall=None, f1=None, support=50) for label in ("yes", "no")},
+)
+RISE = Comparison.model_construct(significant=True, accuracy_gain=0.2, confidence=0.95, sentence="It rose.")
+
+
+def quiet_summary(**changes: Any) -> Summary:
     """A judgement in which nothing stands out."""
-    scores = {
-        "rows": 100, "invalid_outputs": 0, "gold_share": {"yes": 0.5, "no": 0.5},
-        "predicted_share": {"yes": 0.5, "no": 0.5}, "per_label": {"yes": {"support": 50}, "no": {"support": 50}},
+    nothing = Sides(before=None, after=None)
+    quiet = {
+        "comparison": RISE, "baselines": [Baseline.model_construct(name="always yes", beaten=True)], "before": SCORES,
+        "after": SCORES, "agreement": nothing, "slices": [], "training": None, "robustness": [],
+        "overfitting": Overfitting(found=False, since_epoch=None, why="x"), "calibration": nothing,
     }  # fmt: skip
-    return {
-        "comparison": {"significant": True, "accuracy_gain": 0.2, "confidence": 0.95, "sentence": "It rose."},
-        "baselines": [{"name": "always yes", "beaten": True}], "before": scores, "after": scores,
-        "agreement": {"before": None, "after": None}, "slices": [], "training": None, "robustness": [],
-        "overfitting": {"found": False}, "calibration": {"before": None, "after": None}, **changes,
-    }  # fmt: skip
+    return Summary.model_construct(**quiet | changes)
 
 
-class Dotted(dict[str, Any]):
-    """A part of a summary, whose fields are attributes too."""
-
-    def __getattr__(self, name: str) -> Any:
-        return self[name]
-
-
-def dotted(value: Any) -> Any:
-    if isinstance(value, list):
-        return [dotted(one) for one in value]
-    return Dotted({name: dotted(one) for name, one in value.items()}) if isinstance(value, dict) else value
-
-
-def kinds(summary: dict[str, Any], data: dict[str, Any] | None = None) -> list[str]:
-    return [one["kind"] for one in find_facts(dotted(summary), data or {})]
+def kinds(summary: Summary, data: dict[str, Any] | None = None) -> list[str]:
+    return [one.kind for one in find_facts(summary, data or {})]
 
 
 def test_a_quiet_run_has_no_findings() -> None:
@@ -294,18 +290,19 @@ def test_a_quiet_run_has_no_findings() -> None:
 
 
 def test_each_planted_fact_is_named() -> None:
-    never = {**quiet_summary()["after"], "predicted_share": {"yes": 1.0, "no": 0.0}}
+    never = SCORES.model_copy(update={"predicted_share": {"yes": 1.0, "no": 0.0}})
     assert kinds(quiet_summary(after=never)) == ["label never answered"]
-    wrote = {"before": {}, "after": {}}
+    wrote = Sides.model_construct(before=None, after=Agreement.model_construct())
     assert kinds(quiet_summary(before=never, after=never, agreement=wrote))[1] == "word never written"
-    chance = {**quiet_summary()["comparison"], "significant": False}
+    chance = RISE.model_copy(update={"significant": False})
     assert kinds(quiet_summary(comparison=chance)) == ["gain is chance"]
-    assert kinds(quiet_summary(training={"mislabelled_rows": 5, "rows": 100, "held_out": None})) == ["wrong labels"]
+    training = Training.model_construct(mislabelled_rows=5, rows=100, held_out=None)
+    assert kinds(quiet_summary(training=training)) == ["wrong labels"]
     for used, claim in ((True, "are likely to carry a wrong label"), (False, "may carry a wrong label, or be hard")):
-        training = {"mislabelled_rows": 5, "rows": 100, "held_out": {"used": used}}
-        assert claim in find_facts(dotted(quiet_summary(training=training)), {})[0]["sentence"]
-    assert kinds(quiet_summary(overfitting={"found": True, "since_epoch": 3, "why": "x"})) == ["overfitting"]
-    sharp = {"before": None, "after": {"found": True, "sentence": "Too sure."}}
+        checked = training.model_copy(update={"held_out": HeldOut(accuracy=0.9, majority=0.5, used=used)})
+        assert claim in find_facts(quiet_summary(training=checked), {})[0].sentence
+    assert kinds(quiet_summary(overfitting=Overfitting(found=True, since_epoch=3, why="x"))) == ["overfitting"]
+    sharp = Sides.model_construct(before=None, after=Calibration.model_construct(found=True, sentence="Too sure."))
     assert kinds(quiet_summary(calibration=sharp)) == ["miscalibrated"]
     data = {
         "leakage": {"test": {"rows": 3}},
@@ -316,7 +313,6 @@ def test_each_planted_fact_is_named() -> None:
     assert kinds(quiet_summary(), few) == []
     usual = [answer(str(i), "yes", "yes") for i in range(60)]
     moved = [answer(str(i), "yes", "no" if i % 2 else "yes") for i in range(60)]
-    about = {"name": "label words swapped", "keeps_label": True, "predictions": "x.jsonl"}
-    scored = ScoredVariant.model_validate(judge_variant(about, usual, moved))
-    assert kinds(quiet_summary(robustness=[scored])) == ["answers move"]
-    assert kinds(quiet_summary(robustness=[{**about, "predictions": None, "why_not": "no"}])) == []
+    about = Variant(name="label words swapped", keeps_label=True, predictions="x.jsonl", why_not=None)
+    assert kinds(quiet_summary(robustness=[judge_variant(about, usual, moved)])) == ["answers move"]
+    assert kinds(quiet_summary(robustness=[about.model_copy(update={"predictions": None, "why_not": "no"})])) == []

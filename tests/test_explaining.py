@@ -105,7 +105,7 @@ def test_variants_are_scored_and_the_swapped_prompt_is_told(finished):
     assert variants["line breaks moved in the prompt"]["rows"] == 30
     assert variants["paraphrase 1 of the prompt"]["template"] == "Near the {second}: the {first}. Say 0, 1 or 2."
     page = Page(finished.path / "report.html").text
-    assert "Near the {second}: the {first}. Say 0, 1 or 2." in page.split("What the prompt was instead")[1]
+    assert "Near the {second}: the {first}. Say 0, 1 or 2." in page.split("The other prompts")[1]
     assert variants["gendered words swapped"]["why_not"] == "no row has anything to change"
     # this model has learnt which word stands for which colour, and does not read what the prompt says of it
     assert variants["label words swapped"]["after"] < 0.5
@@ -113,7 +113,7 @@ def test_variants_are_scored_and_the_swapped_prompt_is_told(finished):
 
 
 def test_kept_columns_make_slices(finished):
-    lines = [json.loads(line) for line in finished.explain("rows.jsonl").read_text().splitlines()]
+    lines = [json.loads(line) for line in finished.kept_columns.read_text().splitlines()]
     assert len(lines) == 60
     assert {"kind: 0", "kind: 1"} <= {one["name"] for one in finished.read("summary.json")["slices"]}
     by_name = {one["name"]: one["ids"] for one in finished.read("explain/slices.json")["slices"]}
@@ -123,7 +123,7 @@ def test_kept_columns_make_slices(finished):
 def test_nothing_is_gathered_where_the_recipe_asks_for_nothing(recipe_file, tmp_path):
     settings = [f"report.{name}=0" for name in ("training_rows", "examples", "robustness_rows")]
     folder = run(recipe_file, tmp_path / "run", "train.num_train_epochs=1", *settings)
-    assert {path.name for path in folder.explain("").iterdir()} == {"rows.jsonl", "slices.json"}
+    assert {path.name for path in folder.explain.iterdir()} == {"rows.jsonl", "slices.json"}
     summary = folder.read("summary.json")
     assert (summary["training"], summary["robustness"]) == (None, [])
 

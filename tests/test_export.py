@@ -17,6 +17,7 @@ from transformers import AutoTokenizer
 
 from labeltune import pipeline
 from labeltune.export import export_task
+from labeltune.folder import RunFolder
 from labeltune.recipes import load_recipe
 from labeltune.report import write_card
 from labeltune.rows import read_predictions
@@ -33,7 +34,7 @@ def test_the_card_is_one_that_the_hub_reads(tmp_path):
     recipe["data"]["hub"] = "stanfordnlp/snli"
     (folder / "recipe.json").write_text(json.dumps(recipe))
     (folder / "adapter").mkdir()
-    write_card(folder)
+    write_card(RunFolder(folder))
     card = ModelCard.load(folder / "adapter" / "README.md")
     assert card.data.base_model == "microsoft/phi-2"
     assert card.data.datasets == ["stanfordnlp/snli"]
@@ -51,7 +52,7 @@ def test_the_card_is_one_that_the_hub_reads(tmp_path):
 def test_a_card_from_hostile_text_is_harmless(tmp_path):
     folder = hostile_run(tmp_path / "run")
     (folder / "adapter").mkdir()
-    write_card(folder)
+    write_card(RunFolder(folder))
     text = (folder / "adapter" / "README.md").read_text(encoding="utf-8")
     assert "\x1b" not in text
     assert ModelCard(text).data.to_dict()["model-index"][0]["name"] == HOSTILE
@@ -62,7 +63,7 @@ def test_a_card_from_hostile_text_is_harmless(tmp_path):
 
 def test_without_an_adapter_there_is_no_card(tmp_path):
     folder = build_run(tmp_path / "run", rows=60)
-    write_card(folder)
+    write_card(RunFolder(folder))
     assert not (folder / "adapter").exists()
 
 
@@ -72,7 +73,7 @@ def finished(recipe_file, tmp_path):
 
 
 def test_the_exported_rows_are_those_that_were_scored(finished, tmp_path):
-    result = export_task(finished.path, tmp_path / "task")
+    result = export_task(finished, tmp_path / "task")
     rows = [json.loads(line) for line in (tmp_path / "task/labeltune_colours.jsonl").read_text().splitlines()]
     predictions = list(read_predictions(finished.predictions("tuned-test")))
     assert result["rows"] == len(rows) == len(predictions)
@@ -86,7 +87,7 @@ def test_the_exported_rows_are_those_that_were_scored(finished, tmp_path):
     assert shlex.split(result["command"])[0] == "lm_eval"
     assert f"peft={finished.adapter}" in result["command"]
     with pytest.raises(ValueError, match="in use"):
-        export_task(finished.path, tmp_path / "task")
+        export_task(finished, tmp_path / "task")
 
 
 def test_rows_that_were_cut_are_refused(finished, tiny_model, tmp_path):
@@ -97,12 +98,12 @@ def test_rows_that_were_cut_are_refused(finished, tiny_model, tmp_path):
     recipe["prompt"]["max_length"] = longest
     finished.write("recipe.json", recipe)
     with pytest.raises(ValueError, match="was cut to"):
-        export_task(finished.path, tmp_path / "task")
+        export_task(finished, tmp_path / "task")
 
 
 @pytest.mark.skipif(importlib.util.find_spec("lm_eval") is None, reason="lm-evaluation-harness is not installed")
 def test_the_harness_gives_the_same_answer_on_every_row(finished, tmp_path):
-    words = shlex.split(export_task(finished.path, tmp_path / "task")["command"])
+    words = shlex.split(export_task(finished, tmp_path / "task")["command"])
     offline = dict.fromkeys(("HF_HUB_OFFLINE", "HF_DATASETS_OFFLINE", "TRANSFORMERS_OFFLINE"), "1")
     command = [sys.executable, "-m", *words, "--device", "cpu"]
     subprocess.run(command, check=True, env={**os.environ, **offline})

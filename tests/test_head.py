@@ -186,7 +186,7 @@ def test_plain_peft_loads_the_adapter_and_answers_alike(runs, families, family):
 
 
 def test_both_heads_are_compared_on_the_same_rows(runs):
-    result = compare_runs(runs["words"].path, runs["phi"].path, runs["bert"].path).to_json()
+    result = compare_runs(runs["words"], runs["phi"], runs["bert"]).to_json()
     assert "head" in str(result)
 
 

@@ -59,7 +59,7 @@ def test_states_that_tell_too_little_are_not_used(noise, used):
     for seed in range(3):
         states, gold, _ = planted(seed, noise=noise)
         p_NK, _ = held_out_probabilities(states, gold, LABELS, seed=0)
-        assert says_enough(as_rows(gold, p_NK))["used"] == used
+        assert says_enough(as_rows(gold, p_NK)).used == used
 
 
 @pytest.mark.parametrize("gold", [["neutral"] * 6, ["neutral"] * 6 + ["entailment"]])

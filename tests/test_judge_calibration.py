@@ -17,6 +17,7 @@ from labeltune.judge.paired import gain_interval
 from labeltune.judge.recentre import fit_offsets, recentre, split_gain
 from labeltune.judge.resample import score_intervals
 from labeltune.rows import Prediction
+from labeltune.summary.scores import LabelScores, Scores
 
 LABELS = ("yes", "no", "maybe")
 
@@ -43,13 +44,13 @@ def test_brier_score_and_reliability_agree_with_scikit_learn() -> None:
     p_NK, gold = probabilities(rows), [row.gold for row in rows]
     order = np.argsort(LABELS)
     theirs = brier_score_loss(gold, p_NK[:, order], labels=sorted(LABELS), scale_by_half=False)
-    assert result["brier"] == pytest.approx(theirs)
+    assert result.brier == pytest.approx(theirs)
     right = np.array([row.correct for row in rows])
     accuracy, confidence = calibration_curve(right, p_NK.max(1), n_bins=15)
-    assert [one["accuracy"] for one in result["bins"]] == pytest.approx(accuracy)
-    assert [one["confidence"] for one in result["bins"]] == pytest.approx(confidence)
+    assert [one.accuracy for one in result.bins] == pytest.approx(accuracy)
+    assert [one.confidence for one in result.bins] == pytest.approx(confidence)
     sizes = np.histogram(p_NK.max(1), np.linspace(0, 1, 16))[0]
-    assert result["ece"] == pytest.approx(np.average(abs(accuracy - confidence), weights=sizes[sizes > 0]))
+    assert result.ece == pytest.approx(np.average(abs(accuracy - confidence), weights=sizes[sizes > 0]))
 
 
 @pytest.mark.parametrize("temperature", [0.5, 1.0, 2.0, 3.0])
@@ -69,27 +70,27 @@ def test_the_fitted_temperature_undoes_the_sharpening(temperature: float) -> Non
 
 def test_a_model_that_is_too_sure_is_found_and_an_honest_one_is_not() -> None:
     sharp = calibrate(draw(2, 3000, 3.0), draw(3, 3000, 3.0))
-    assert sharp["found"]
-    assert sharp["gap"] > 0.1
-    assert "too sure" in sharp["sentence"]
-    assert sharp["ece_with_temperature"] < 0.3 * sharp["ece"]
-    assert not calibrate(draw(4, 3000), None)["found"]
+    assert sharp.found
+    assert sharp.gap > 0.1
+    assert "too sure" in sharp.sentence
+    assert sharp.ece_with_temperature < 0.3 * sharp.ece
+    assert not calibrate(draw(4, 3000), None).found
     timid = calibrate(draw(5, 3000, 0.4), None)
-    assert timid["found"]
-    assert "less sure" in timid["sentence"]
+    assert timid.found
+    assert "less sure" in timid.sentence
 
 
 def test_the_test_of_calibration_errs_as_often_as_it_says() -> None:
-    alarms = sum(calibrate(draw(seed, 300), None)["found"] for seed in range(400))
+    alarms = sum(calibrate(draw(seed, 300), None).found for seed in range(400))
     assert 0.02 < alarms / 400 < 0.09
 
 
 def test_accuracy_rises_where_an_honest_model_may_abstain() -> None:
-    curve = calibrate(draw(6), None)["coverage"]
-    accuracies = [point["accuracy"] for point in curve]
-    assert curve[0]["rows"] == 2000
+    curve = calibrate(draw(6), None).coverage
+    accuracies = [point.accuracy for point in curve]
+    assert curve[0].rows == 2000
     assert accuracies[-1] > accuracies[0] + 0.2
-    assert [point["rows"] for point in curve] == [2000 - 200 * step for step in range(10)]
+    assert [point.rows for point in curve] == [2000 - 200 * step for step in range(10)]
     rows = sorted(draw(6), key=lambda row: -max(row.probabilities.values()))[:1000]
     assert accuracies[5] == pytest.approx(np.mean([row.correct for row in rows]))
 
@@ -116,13 +117,13 @@ def test_a_gain_that_is_only_lost_bias_is_told_from_learning() -> None:
     biased = recentre(honest, np.array([0.0, 3.0, 0.0]))
     validation = recentre(draw(9, 3000), np.array([0.0, 3.0, 0.0]))
     only_bias = split_gain(biased, honest, validation, samples=1000)
-    assert only_bias["bias_share"] == pytest.approx(1, abs=0.05)
-    assert only_bias["bias"]["significant"]
+    assert only_bias.bias_share == pytest.approx(1, abs=0.05)
+    assert only_bias.bias.significant
     perfect = [Prediction(r.id, r.gold, r.gold, r.probabilities, None, {}) for r in honest]
     both = split_gain(biased, perfect, validation, samples=1000)
-    assert both["learning"]["significant"]
-    assert 0 < both["bias_share"] < 1
-    assert split_gain(honest, biased, draw(9, 3000), samples=1000)["bias_share"] is None
+    assert both.learning.significant
+    assert 0 < both.bias_share < 1
+    assert split_gain(honest, biased, draw(9, 3000), samples=1000).bias_share is None
 
 
 def test_a_label_that_validation_never_shows_breaks_nothing() -> None:
@@ -141,11 +142,11 @@ def test_resampled_intervals_agree_with_scipy() -> None:
         return f1_score(gold[places], said[places], labels=LABELS, average="macro")
 
     theirs = bootstrap((np.arange(300),), macro, n_resamples=1500, method="percentile", random_state=0)
-    ours = score_intervals(scores, samples=20_000)
-    assert ours["macro_f1"] == pytest.approx(list(theirs.confidence_interval), abs=0.006)
+    macro_f1, per_label = score_intervals(scores, samples=20_000)
+    assert macro_f1 == pytest.approx(list(theirs.confidence_interval), abs=0.006)
     for label in LABELS:
-        low, high = ours["per_label"][label]["f1"]
-        assert low < scores["per_label"][label]["f1"] < high
+        low, high = per_label[label]["f1"]
+        assert low < scores.per_label[label].f1 < high
 
 
 def test_resampling_depends_on_the_seed_alone_and_undefined_stays_none() -> None:
@@ -155,9 +156,9 @@ def test_resampling_depends_on_the_seed_alone_and_undefined_stays_none() -> None
     assert one == score_intervals(scores, seed=1)
     drawn = evaluate(draw(14), LABELS)
     assert score_intervals(drawn, seed=1) != score_intervals(drawn, seed=2)
-    assert one["per_label"]["yes"]["precision"] is None
-    assert one["per_label"]["yes"]["recall"] is None
-    assert one["per_label"]["maybe"]["f1"] is None
+    assert one[1]["yes"]["precision"] is None
+    assert one[1]["yes"]["recall"] is None
+    assert one[1]["maybe"]["f1"] is None
 
 
 def covered(bounds: np.ndarray, truth: float) -> float:
@@ -187,13 +188,13 @@ def test_bootstrap_intervals_of_macro_f1_precision_and_recall_cover_what_they_pr
         confusion = {
             gold: dict(zip(LABELS, row, strict=True)) for gold, row in zip(LABELS, drawn.reshape(3, 3), strict=True)
         }
-        known = {label: dict.fromkeys(("precision", "recall", "f1"), 0.5) for label in LABELS}
-        scores = {"confusion": confusion, "confidence": 0.95, "macro_f1": 0.5, "per_label": known}
-        found = score_intervals(scores, samples=600, seed=place)
-        first = found["per_label"][LABELS[0]]
+        known = dict.fromkeys(LABELS, LabelScores(precision=0.5, recall=0.5, f1=0.5, support=1))
+        scores = Scores.model_construct(confusion=confusion, confidence=0.95, macro_f1=0.5, per_label=known)
+        macro_f1, per_label = score_intervals(scores, samples=600, seed=place)
+        first = per_label[LABELS[0]]
         true_f1 = (2 * precision_K * recall_K / (precision_K + recall_K)).mean()
         for name, (low, high), true in (
-            ("macro_f1", found["macro_f1"], true_f1),
+            ("macro_f1", macro_f1, true_f1),
             ("precision", first["precision"], precision_K[0]),
             ("recall", first["recall"], recall_K[0]),
         ):
@@ -211,11 +212,11 @@ def test_baselines_are_compared_row_by_row() -> None:
     tuned = draw(12, 400)
     random = [Prediction(row.id, row.gold, "no", row.probabilities, None, {}) for row in tuned]
     records = against_baselines(tuned, {"a bag of words": random, "itself": tuned}, samples=1000)
-    assert [record["name"].split()[0] for record in records] == ["always", "a", "itself"]
+    assert [record.name.split()[0] for record in records] == ["always", "a", "itself"]
     majority = max(np.mean([row.gold == label for row in tuned]) for label in LABELS)
-    assert records[0]["accuracy"] == pytest.approx(majority)
-    assert [record["beaten"] for record in records] == [True, True, False]
-    assert records[2]["gain_interval"] is None
+    assert records[0].accuracy == pytest.approx(majority)
+    assert [record.beaten for record in records] == [True, True, False]
+    assert records[2].gain_interval is None
     sentence = baselines_sentence(records)
     assert "It beats always" in sentence
     assert "has not shown to be better than itself" in sentence
@@ -227,9 +228,9 @@ def test_generated_text_may_disagree_with_the_probabilities() -> None:
     ]
     result = agreement(rows)
     assert result is not None
-    assert (result["agree"], result["accuracy_by_text"], result["accuracy_by_probability"]) == (0, 0.75, 0.0)
+    assert (result.agree, result.accuracy_by_text, result.accuracy_by_probability) == (0, 0.75, 0.0)
     assert agreement(draw(13, 3)) is None
 
 
 def test_empty_bins_are_left_out() -> None:
-    assert [one["rows"] for one in reliability(np.array([0.5, 1.0]), np.array([True, True]), 0.95)] == [1, 1]
+    assert [one.rows for one in reliability(np.array([0.5, 1.0]), np.array([True, True]), 0.95)] == [1, 1]

@@ -37,15 +37,15 @@ def test_the_earliest_within_one_standard_error_is_kept() -> None:
     error = math.sqrt(0.70 * 0.30 / ROWS)
     accuracies = [0.60, 0.70 - 1.1 * error, 0.70 - 0.9 * error, 0.70, 0.65]
     result = choose(epochs_with(accuracies), load_best_model_at_end=True)
-    assert (result["epoch"], result["step"]) == (3.0, 30)
-    assert "epoch 3 (68.7 %) is the earliest within one standard error (1.4 points)" in result["why"]
-    assert "70.0 % of 1,000 rows at epoch 4" in result["why"]
+    assert (result.epoch, result.step) == (3.0, 30)
+    assert "epoch 3 (68.7 %) is the earliest within one standard error (1.4 points)" in result.why
+    assert "70.0 % of 1,000 rows at epoch 4" in result.why
 
 
 def test_a_clear_best_is_kept() -> None:
     result = choose(epochs_with([0.50, 0.60, 0.70, 0.66]), load_best_model_at_end=True)
-    assert result["epoch"] == 3.0
-    assert "no earlier checkpoint comes within one standard error (1.4 points) of it" in result["why"]
+    assert result.epoch == 3.0
+    assert "no earlier checkpoint comes within one standard error (1.4 points) of it" in result.why
 
 
 @pytest.mark.parametrize(
@@ -58,38 +58,38 @@ def test_a_clear_best_is_kept() -> None:
 )
 def test_the_first_can_be_the_best(accuracies: list[float | None], words: str) -> None:
     result = choose(epochs_with(accuracies), load_best_model_at_end=True)
-    assert result["epoch"] == 1.0
-    assert words in result["why"]
+    assert result.epoch == 1.0
+    assert words in result.why
 
 
 def test_unscored_checkpoints_are_not_chosen_as_best() -> None:
-    assert choose(epochs_with([0.5, None, 0.6, None]), load_best_model_at_end=True)["epoch"] == 3.0
+    assert choose(epochs_with([0.5, None, 0.6, None]), load_best_model_at_end=True).epoch == 3.0
 
 
 def test_the_last_is_kept_when_asked_for_and_a_better_one_is_named() -> None:
     result = choose(epochs_with([0.60, 0.67, 0.66, 0.70, 0.69]), load_best_model_at_end=False)
-    assert result["epoch"] == 5.0
-    assert "train.load_best_model_at_end is false" in result["why"]
-    assert "epoch 4 has a better validation accuracy, 70.0 % against 69.0 %" in result["why"]
+    assert result.epoch == 5.0
+    assert "train.load_best_model_at_end is false" in result.why
+    assert "epoch 4 has a better validation accuracy, 70.0 % against 69.0 %" in result.why
 
 
 def test_a_better_one_comes_with_its_paired_p() -> None:
     right = [True] * 8
     better = EpochScore(1.0, 10, None, None, 1.0, 8, None, right)
     last = EpochScore(2.0, 20, None, None, 0.0, 8, None, [not entry for entry in right])
-    assert choose([better, last], False)["why"].endswith("100.0 % against 0.0 % (McNemar p = 0.0078)")
+    assert choose([better, last], False).why.endswith("100.0 % against 0.0 % (McNemar p = 0.0078)")
 
 
 def test_the_last_without_a_better_one_says_so() -> None:
-    assert "no checkpoint has a better validation accuracy" in choose(epochs_with([0.5, 0.6]), False)["why"]
-    assert "it was not scored" in choose(epochs_with([0.5, None]), False)["why"]
+    assert "no checkpoint has a better validation accuracy" in choose(epochs_with([0.5, 0.6]), False).why
+    assert "it was not scored" in choose(epochs_with([0.5, None]), False).why
 
 
 @pytest.mark.parametrize("load_best", [True, False])
 def test_without_validation_the_last_is_kept(load_best: bool) -> None:
     result = choose(epochs_with([None, None]), load_best)
-    assert result["epoch"] == 2.0
-    assert "no checkpoint was scored on validation rows" in result["why"]
+    assert result.epoch == 2.0
+    assert "no checkpoint was scored on validation rows" in result.why
 
 
 def test_no_checkpoint_is_an_error() -> None:
@@ -99,7 +99,7 @@ def test_no_checkpoint_is_an_error() -> None:
 
 def test_parts_of_an_epoch_are_named_by_step() -> None:
     halves = [EpochScore(0.32, 40, 1.0, None, 0.5, ROWS), EpochScore(0.64, 80, 0.9, None, 0.7, ROWS)]
-    assert choose(halves, True)["why"].startswith("step 80 (epoch 0.64) has the best")
+    assert choose(halves, True).why.startswith("step 80 (epoch 0.64) has the best")
 
 
 def test_what_may_yet_be_chosen_is_a_contender_from_the_start() -> None:
@@ -109,55 +109,55 @@ def test_what_may_yet_be_chosen_is_a_contender_from_the_start() -> None:
         kept = {epoch.step for epoch in epochs[:1]}
         for scored in range(1, len(epochs) + 1):
             kept = (kept | {epochs[scored - 1].step}) & {*contenders(epochs[:scored]), epochs[scored - 1].step}
-            assert choose(epochs[:scored], True)["step"] in kept
+            assert choose(epochs[:scored], True).step in kept
     assert contenders(epochs_with([None, None])) == []
 
 
 def test_a_significant_rise_is_overfitting_and_dated() -> None:
     epochs = epochs_losing([0.9, 0.7, 0.705, 0.8, 0.95], [0.9, 0.7, 0.5, 0.3, 0.2])
     result = find_overfitting(epochs)
-    assert result["found"] is True
-    assert result["since_epoch"] == 4.0
-    assert "validation loss was lowest at epoch " in result["why"]
-    assert "training loss went from" in result["why"]
+    assert result.found is True
+    assert result.since_epoch == 4.0
+    assert "validation loss was lowest at epoch " in result.why
+    assert "training loss went from" in result.why
 
 
 def test_a_flat_validation_loss_is_not_overfitting_however_training_loss_falls() -> None:
     result = find_overfitting(epochs_losing([0.9, 0.7, 0.6, 0.6, 0.6], [0.9, 0.7, 0.5, 0.3, 0.1]))
-    assert result["found"] is False
-    assert result["since_epoch"] is None
+    assert result.found is False
+    assert result.since_epoch is None
 
 
 def test_a_loss_still_falling_is_not_overfitting() -> None:
     result = find_overfitting(epochs_losing([0.9, 0.7, 0.5], [0.9, 0.7, 0.5]))
-    assert result["found"] is False
-    assert "lowest at the last checkpoint scored, epoch 3" in result["why"]
+    assert result.found is False
+    assert "lowest at the last checkpoint scored, epoch 3" in result.why
 
 
 def test_a_rise_that_came_back_down_is_not_overfitting() -> None:
     result = find_overfitting(epochs_losing([0.6, 0.8, 0.6], [0.9, 0.7, 0.5], noise=0.0))
-    assert result["found"] is False
-    assert "within two standard errors" in result["why"]
+    assert result.found is False
+    assert "within two standard errors" in result.why
 
 
 def test_a_rise_of_both_losses_is_something_else() -> None:
     result = find_overfitting(epochs_losing([0.6, 0.9], [0.6, 1.2]))
-    assert result["found"] is False
-    assert "unstable rather than overfitted" in result["why"]
+    assert result.found is False
+    assert "unstable rather than overfitted" in result.why
 
 
 def test_what_cannot_be_told_is_none() -> None:
-    assert find_overfitting([])["found"] is None
-    assert find_overfitting(epochs_losing([0.6], [0.6]))["found"] is None
-    assert find_overfitting(epochs_with([0.5, 0.6]))["found"] is None
+    assert find_overfitting([]).found is None
+    assert find_overfitting(epochs_losing([0.6], [0.6])).found is None
+    assert find_overfitting(epochs_with([0.5, 0.6])).found is None
     unknown = find_overfitting(epochs_losing([0.6, 0.9], [None, None]))
-    assert unknown["found"] is None
-    assert "not known" in unknown["why"]
+    assert unknown.found is None
+    assert "not known" in unknown.why
 
 
 def test_a_plateau_is_seldom_called_overfitting() -> None:
     falling = [0.9, 0.7, 0.5, 0.3, 0.2]
-    found = [find_overfitting(epochs_losing([0.6] * 5, falling, seed))["found"] for seed in range(150)]
+    found = [find_overfitting(epochs_losing([0.6] * 5, falling, seed)).found for seed in range(150)]
     assert np.mean(found) < 0.12
 
 

@@ -14,6 +14,7 @@ from statsmodels.stats.multitest import multipletests
 
 from labeltune.judge.paired import compare, gain_interval, holm, match_rows, mcnemar_p
 from labeltune.rows import Prediction
+from labeltune.summary.scores import Comparison
 
 
 def rows(answers: str, gold: str | None = None) -> list[Prediction]:
@@ -27,10 +28,12 @@ def rows(answers: str, gold: str | None = None) -> list[Prediction]:
 
 def test_every_row_is_counted_once() -> None:
     result = compare(rows("aabbbc-"), rows("abaabba"), samples=1000)
-    counts = {name: result[name] for name in ("rows", "fixed", "broken", "both_right", "both_wrong", "changed")}
+    counts = {
+        name: getattr(result, name) for name in ("rows", "fixed", "broken", "both_right", "both_wrong", "changed")
+    }
     assert counts == {"rows": 7, "fixed": 3, "broken": 1, "both_right": 1, "both_wrong": 2, "changed": 5}
-    assert result["accuracy_gain"] == pytest.approx(2 / 7)
-    assert json.loads(json.dumps(result, allow_nan=False)) == result
+    assert result.accuracy_gain == pytest.approx(2 / 7)
+    assert Comparison.model_validate(json.loads(json.dumps(result.to_json(), allow_nan=False))) == result
 
 
 def test_rows_are_matched_by_id_not_by_place() -> None:
@@ -47,14 +50,14 @@ def test_mcnemar_agrees_with_statsmodels_and_scipy(fixed: int, broken: int) -> N
 
 def test_no_discordant_rows_is_no_evidence() -> None:
     result = compare(rows("aab"), rows("aab"))
-    assert result["mcnemar_p"] == 1.0
-    assert result["accuracy_gain"] == 0
-    assert not result["significant"]
+    assert result.mcnemar_p == 1.0
+    assert result.accuracy_gain == 0
+    assert not result.significant
 
 
 @pytest.mark.parametrize(("before", "after"), [("aab", "aab"), ("bbb", "aaa"), ("aaa", "bbb"), ("b", "a")])
 def test_no_interval_when_every_row_has_one_outcome(before: str, after: str) -> None:
-    assert compare(rows(before), rows(after))["gain_interval"] is None
+    assert compare(rows(before), rows(after)).gain_interval is None
 
 
 def test_the_interval_is_that_of_a_plain_paired_bootstrap() -> None:
@@ -92,7 +95,7 @@ def test_different_rows_are_refused() -> None:
     four, three = rows("aaaa"), rows("aaa")
     with pytest.raises(ValueError, match=r"1 row only in the first and 0 rows only in the second, such as id '3'"):
         compare(four, three)
-    with pytest.raises(ValueError, match=r"the id '0' stands twice"):
+    with pytest.raises(ValueError, match=r"the id '0' appears twice"):
         compare(three, [three[0], three[0], three[1]])
     with pytest.raises(ValueError, match=r"row '1' is gold 'a' in one and 'b' in the other"):
         compare(three, [three[0], replace(three[1], gold="b"), three[2]])
@@ -111,12 +114,12 @@ def test_holm_agrees_with_statsmodels(seed: int) -> None:
 
 def test_the_sentence_says_whether_the_gain_is_real() -> None:
     better = compare(rows("b" * 40 + "a" * 60), rows("a" * 95 + "b" * 5))
-    assert better["significant"]
-    assert better["sentence"].startswith("Accuracy rose by 35.0 points [+")
-    assert "which chance does not explain (40 rows fixed, 5 broken, McNemar p = " in better["sentence"]
+    assert better.significant
+    assert better.sentence.startswith("Accuracy rose by 35.0 points [+")
+    assert "which chance does not explain (40 rows fixed, 5 broken, McNemar p = " in better.sentence
     worse = compare(rows("a" * 95 + "b" * 5), rows("b" * 40 + "a" * 60))
-    assert worse["sentence"].startswith("Accuracy fell by 35.0 points [−")
+    assert worse.sentence.startswith("Accuracy fell by 35.0 points [−")
     same = compare(rows("ab"), rows("ba"))
-    assert same["sentence"].startswith(
+    assert same.sentence.startswith(
         "The difference of 0.0 points is within what chance explains (1 row fixed, 1 broken"
     )

@@ -13,6 +13,7 @@ import pytest
 import yaml
 
 from labeltune import pipeline
+from labeltune.folder import RunFolder
 from labeltune.recipes import load_recipe
 from labeltune.report import write_report
 from labeltune.rows import Prediction, read_predictions, write_predictions
@@ -56,7 +57,7 @@ def folder(tmp_path: Path) -> Path:
 
 def stands_out(folder: Path) -> str:
     judge_again(folder)
-    write_report(folder)
+    write_report(RunFolder(folder))
     text = Page(folder / "report.html").text.replace("\xa0", " ")
     return text.split("What stands out")[1].split("Epochs")[0] if "What stands out" in text else ""
 
@@ -140,7 +141,7 @@ def test_flipped_labels_repeated_rows_and_leakage(recipe_file: Path, tmp_path: P
     kinds = [one["kind"] for one in summary["findings"]]
     assert {"leakage", "duplicates", "wrong labels"} <= set(kinds)
     sentences = " ".join(one["sentence"] for one in summary["findings"])
-    assert "5 test rows also stand in the training rows" in sentences
+    assert "5 test rows also appear in the training rows" in sentences
     assert "10 train rows" in sentences
     listed = summary["training"]["mislabelled"]
     truth = {row["second"]: row["label"] for row in rows}

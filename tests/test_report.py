@@ -28,7 +28,7 @@ from labeltune.report import write_report
 from labeltune.report.contents import read_contents
 from labeltune.report.examples import explain_examples
 from labeltune.rows import Prediction, read_predictions, write_predictions
-from labeltune.summary import Scores, Summary
+from labeltune.summary import Summary
 
 SUBJECTS = ["A potter", "Two sailors", "An old tailor", "The choir", "A beekeeper", "Three painters"]
 VERBS = ["wait beside", "walk past", "clean", "look at", "carry paint to", "argue about"]
@@ -116,8 +116,8 @@ def build_run(folder: Path, rows: int = 600, seed: int = 0, labels: tuple[str, .
     return folder
 
 
-def judge_again(folder: Path) -> dict[str, Any]:
-    return write_summary(RunFolder(folder)).to_json()
+def judge_again(folder: Path) -> Summary:
+    return write_summary(RunFolder(folder))
 
 
 def _write_explanation(rng: np.random.Generator, folder: Path, rows: list) -> None:
@@ -195,7 +195,7 @@ def _write_hardware(rng: np.random.Generator, path: Path) -> None:
 @pytest.fixture(scope="module")
 def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = build_run(tmp_path_factory.mktemp("runs") / "pairs")
-    write_report(folder)
+    write_report(RunFolder(folder))
     return folder
 
 
@@ -273,7 +273,7 @@ def test_the_page_needs_no_network_and_allows_none(finished: Path) -> None:
 def test_the_page_holds_every_row(finished: Path) -> None:
     source = (finished / "report.html").read_text(encoding="utf-8")
     data = json.loads(source.split('id="rows-data">')[1].split("</script>")[0])
-    pairs = read_contents(finished).pairs
+    pairs = read_contents(RunFolder(finished)).pairs
     assert data["labels"] == list(LABELS)
     assert [row[0] for row in data["rows"]] == [new.id for _, new in pairs]
     for row, (old, new) in zip(data["rows"], pairs, strict=True):
@@ -332,7 +332,7 @@ def test_the_markdown_is_well_formed(finished: Path) -> None:
 def test_a_missing_file_is_said(tmp_path: Path, name: str) -> None:
     folder = build_run(tmp_path / "run", rows=60)
     (folder / name).unlink()
-    write_report(folder)
+    write_report(RunFolder(folder))
     for report in ("report.html", "report.md"):
         text = (folder / report).read_text(encoding="utf-8")
         assert "Not in this report" in text
@@ -345,18 +345,18 @@ def test_broken_files_are_said(tmp_path: Path) -> None:
     (folder / "data.json").write_text("[]")
     with (folder / "hardware.jsonl").open("a") as out:
         out.write('{"t_s": 19')
-    write_report(folder)
+    write_report(RunFolder(folder))
     text = Page(folder / "report.html").text
     assert "environment.json is not JSON (Expecting" in text
     assert "data.json holds no JSON object" in text
-    assert "hardware.jsonl: 1 of 639 lines could not be read" in text
+    assert "hardware.jsonl: 1 line could not be read, such as line 639" in text
 
 
 def test_an_empty_folder_still_has_a_report_and_no_folder_has_none(tmp_path: Path) -> None:
-    write_report(tmp_path)
+    write_report(RunFolder(tmp_path))
     assert "A run without a recipe" in (tmp_path / "report.html").read_text(encoding="utf-8")
     with pytest.raises(FileNotFoundError, match="name a run folder"):
-        write_report(tmp_path / "nowhere")
+        write_report(RunFolder(tmp_path / "nowhere"))
 
 
 def test_a_machine_without_a_gpu_has_no_gpu_charts(tmp_path: Path) -> None:
@@ -368,11 +368,11 @@ def test_a_machine_without_a_gpu_has_no_gpu_charts(tmp_path: Path) -> None:
     progress.update(hardware={"device": None, "gpu_memory_mib_peak": None}, time=None, parameters=None)
     (folder / "progress.json").write_text(json.dumps(progress))
     summary = judge_again(folder)
-    write_report(folder)
+    write_report(RunFolder(folder))
     text = Page(folder / "report.html").text
     assert "CPU load" in text
     assert "GPU load" not in text
-    assert "cost" not in plain(show(comparison_table(Summary.model_validate(summary))))
+    assert "cost" not in plain(show(comparison_table(summary)))
 
 
 def hostile_run(folder: Path) -> Path:
@@ -430,7 +430,7 @@ def _make_explanation_hostile(folder: Path) -> None:
 
 def test_hostile_text_is_shown_and_does_nothing(tmp_path: Path) -> None:
     folder = hostile_run(tmp_path / "run")
-    write_report(folder)
+    write_report(RunFolder(folder))
     clean = Page(build_and_report(tmp_path / "clean") / "report.html")
     page = Page(folder / "report.html")
     assert {name for name, _ in page.elements} <= {name for name, _ in clean.elements} | {"em"}
@@ -448,13 +448,13 @@ def test_hostile_text_is_shown_and_does_nothing(tmp_path: Path) -> None:
 
 
 def build_and_report(folder: Path) -> Path:
-    write_report(build_run(folder, rows=60))
+    write_report(RunFolder(build_run(folder, rows=60)))
     return folder
 
 
 def test_hostile_text_stays_text_in_markdown(tmp_path: Path) -> None:
     folder = hostile_run(tmp_path / "run")
-    write_report(folder)
+    write_report(RunFolder(folder))
     text = (folder / "report.md").read_text(encoding="utf-8")
     assert "\x1b" not in text
     tokens = MarkdownIt("commonmark").enable("table").parse(text)
@@ -470,8 +470,10 @@ def test_hostile_text_stays_text_in_markdown(tmp_path: Path) -> None:
 
 def test_hostile_text_cannot_drive_the_terminal(tmp_path: Path) -> None:
     folder = hostile_run(tmp_path / "run")
-    shown = show(comparison_table(Summary.model_validate_json((folder / "summary.json").read_text()), HOSTILE))
-    shown += show(runs_table(compare_runs(folder, folder).model_copy(update={"runs": [HOSTILE, HOSTILE]})))
+    shown = show(comparison_table(RunFolder(folder).read_summary(), HOSTILE))
+    shown += show(
+        runs_table(compare_runs(RunFolder(folder), RunFolder(folder)).model_copy(update={"runs": [HOSTILE, HOSTILE]}))
+    )
     assert "\x1b[31m" not in shown
     assert "[red]x[/red]" in plain(shown)
     assert "\x1b" not in plain(shown)
@@ -480,13 +482,13 @@ def test_hostile_text_cannot_drive_the_terminal(tmp_path: Path) -> None:
 @pytest.mark.parametrize("labels", [("no", "yes"), LABELS, tuple(f"a rather long label number {n}" for n in range(50))])
 def test_the_table_fits_the_terminal(tmp_path: Path, labels: tuple[str, ...]) -> None:
     folder = build_run(tmp_path / "run", rows=300, labels=labels)
-    summary = json.loads((folder / "summary.json").read_text())
-    lines = plain(show(comparison_table(Summary.model_validate(summary), "pairs"))).splitlines()
+    summary = RunFolder(folder).read_summary()
+    lines = plain(show(comparison_table(summary, "pairs"))).splitlines()
     assert max(len(line) for line in lines) <= 100
     assert len(lines) <= 46
     text = "\n".join(lines)
     for part in (
-        f"{summary['after']['accuracy'] * 100:.1f} %",
+        f"{summary.after.accuracy * 100:.1f} %",
         "kept",
         "overfitting",
         "McNemar",
@@ -503,27 +505,27 @@ def test_the_table_of_two_runs(finished: Path, tmp_path: Path) -> None:
     rows = list(read_predictions(other / "predictions/tuned-test.jsonl"))
     write_predictions(other / "predictions/tuned-test.jsonl", [replace(row, predicted=row.gold) for row in rows])
     judge_again(other)
-    text = plain(show(runs_table(compare_runs(finished, other))))
+    text = plain(show(runs_table(compare_runs(RunFolder(finished), RunFolder(other)))))
     assert "100.0 %" in text
     assert "pairs" in text
     assert "better" in text
     assert "Accuracy rose by" in text
-    three = plain(show(runs_table(compare_runs(finished, other, finished))))
+    three = plain(show(runs_table(compare_runs(*map(RunFolder, (finished, other, finished))))))
     assert "3 runs" in three
     assert three.count("Corrected for 3 comparisons") == 3
     assert max(map(len, three.splitlines())) <= 100
 
 
 def test_the_table_of_one_model(finished: Path) -> None:
-    scores = json.loads((finished / "summary.json").read_text())["after"]
-    text = plain(show(scores_table(Scores.model_validate(scores), "test")))
-    assert f"{scores['accuracy'] * 100:.1f} %" in text
+    scores = RunFolder(finished).read_summary().after
+    text = plain(show(scores_table(scores, "test")))
+    assert f"{scores.accuracy * 100:.1f} %" in text
     assert "600 rows of the test split" in text
-    assert f"{scores['per_label']['neutral']['recall']:.3f}" in text
+    assert f"{scores.per_label['neutral'].recall:.3f}" in text
 
 
 def test_examples_are_those_that_the_run_explained_and_typical_ones_without(finished: Path) -> None:
-    contents = read_contents(finished)
+    contents = read_contents(RunFolder(finished))
     summary = json.loads((finished / "summary.json").read_text())
     totals = [summary["comparison"][name] for name in ("broken", "fixed", "both_wrong")]
     dynamics = {"epochs": 2, "ids": ["train-1"], "correct": [1], "confidence": [0.4]}
@@ -550,8 +552,8 @@ def test_a_run_that_gathered_no_explanation_still_has_a_report(tmp_path: Path) -
         del entry["training_predictions"]
     (folder / "progress.json").write_text(json.dumps(progress))
     summary = judge_again(folder)
-    assert (summary["training"], summary["robustness"]) == (None, [])
-    write_report(folder)
+    assert (summary.training, summary.robustness) == (None, [])
+    write_report(RunFolder(folder))
     page = Page(folder / "report.html")
     assert "Not in this report" not in page.text
     assert "Broken" in page.text
@@ -562,7 +564,7 @@ def test_long_texts_are_cut_and_say_so(tmp_path: Path) -> None:
     folder = build_run(tmp_path / "run", rows=60)
     for path in (folder / "predictions").glob("*-test.jsonl"):
         write_predictions(path, [replace(row, columns={"review": "word " * 400}) for row in read_predictions(path)])
-    write_report(folder)
+    write_report(RunFolder(folder))
     assert "… (1,300 more characters)" in Page(folder / "report.html").text
     assert "… (1,700 more characters)" in (folder / "report.md").read_text(encoding="utf-8")
 
@@ -570,4 +572,4 @@ def test_long_texts_are_cut_and_say_so(tmp_path: Path) -> None:
 if __name__ == "__main__":
     import sys
 
-    write_report(build_run(Path(sys.argv[1]), rows=int(sys.argv[2])))
+    write_report(RunFolder(build_run(Path(sys.argv[1]), rows=int(sys.argv[2]))))

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from browser import WHY_NOT, Browser, start_browser
+from labeltune.folder import RunFolder
 from labeltune.report import write_report
 from labeltune.report.contents import read_contents
 from test_report import build_run, hostile_run
@@ -27,7 +28,7 @@ def browser() -> Iterator[Browser]:
 @pytest.fixture(scope="module")
 def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = build_run(tmp_path_factory.mktemp("browser") / "run")
-    write_report(folder)
+    write_report(RunFolder(folder))
     return folder
 
 
@@ -54,7 +55,7 @@ def test_it_opens_without_complaints_and_shows_the_rows(browser: Browser, finish
 
 
 def test_filters_search_and_order_work(browser: Browser, finished: Path) -> None:
-    pairs = read_contents(finished).pairs
+    pairs = read_contents(RunFolder(finished)).pairs
     browser.open(finished / "report.html")
     broken = [new for old, new in pairs if old.correct and not new.correct]
     browser.run("document.querySelector('[data-outcome=broken]').click()")
@@ -96,7 +97,7 @@ def test_a_row_opens_by_keyboard_and_tells_everything(browser: Browser, finished
 
 def test_hostile_text_is_shown_as_text_and_nothing_runs(browser: Browser, tmp_path: Path) -> None:
     folder = hostile_run(tmp_path / "run")
-    write_report(folder)
+    write_report(RunFolder(folder))
     browser.open(folder / "report.html")
     browser.run("document.querySelectorAll('.item-head').forEach((head) => head.click())")
     text = browser.run("return document.getElementById('row-list').innerText")
@@ -107,7 +108,7 @@ def test_hostile_text_is_shown_as_text_and_nothing_runs(browser: Browser, tmp_pa
 
 def test_ten_thousand_rows_stay_smooth(browser: Browser, tmp_path: Path) -> None:
     folder = build_run(tmp_path / "run", rows=10_000)
-    write_report(folder)
+    write_report(RunFolder(folder))
     start_s = time.perf_counter()
     browser.open(folder / "report.html")
     opened_s = time.perf_counter() - start_s

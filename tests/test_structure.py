@@ -13,10 +13,12 @@ from labeltune.recipes import _UniqueKeyLoader
 
 SOURCE = Path(labeltune.__file__).parent
 LAYERS = (
-    {"__init__", "monitor", "hub", "environment", "terminal", "durable", "identity", "lock", "stopping"},
-    {"rows", "tracking"},
+    {"__init__", "text", "monitor", "hub", "environment", "durable", "identity", "lock", "stopping"},
+    {"terminal"},
+    {"rows", "summary"},
     {"recipe"},
-    {"recipes", "folder"},
+    {"folder"},
+    {"recipes", "tracking"},
     {"data", "prompt"},
     {"model"},
     {"train", "score"},
@@ -33,6 +35,7 @@ LAYER = {name: level for level, names in enumerate(LAYERS) for name in names}
 TORCH_FREE = (
     "run",
     "rows",
+    "summary",
     "recipe",
     "recipes",
     "data",

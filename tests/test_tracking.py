@@ -106,7 +106,7 @@ def test_a_trackers_failure_is_said_once_and_costs_the_run_nothing(recipe_file, 
     fake("wandb", text)
     recipe = load_recipe(str(recipe_file), [*SMALL, "train.report_to=wandb", "train.max_steps=6"])
     folder = pipeline.run(recipe, Terminal(), tmp_path / "run")
-    assert folder.exists("summary.json")
+    assert folder.summary.is_file()
     said = capsys.readouterr().err
     assert said.count("nothing more is reported to wandb") == 1
     assert reason in said
@@ -114,7 +114,7 @@ def test_a_trackers_failure_is_said_once_and_costs_the_run_nothing(recipe_file, 
 
 def test_what_a_tracker_prints_does_not_come_among_the_results(fake, tmp_path, capsys):
     fake("wandb", "print('hello')\n" + RECORDER)
-    with tracking.tracking(["wandb"], Tracked("a", RunFolder(tmp_path), {"train": {"seed": 0}}), QUIET) as track:
+    with tracking.tracking(["wandb"], Tracked(RunFolder(tmp_path), {"train": {"seed": 0}}), QUIET) as track:
         track({"loss": 1.0}, 1)
     assert capsys.readouterr().out == ""
 
@@ -122,9 +122,9 @@ def test_what_a_tracker_prints_does_not_come_among_the_results(fake, tmp_path, c
 def test_a_tracker_that_hangs_is_left(fake, tmp_path, monkeypatch, capsys):
     fake("wandb", "import threading\ndef init(**_): threading.Event().wait()")
     monkeypatch.setattr(tracking, "PATIENCE_S", 0.2)
-    with tracking.tracking(["wandb"], Tracked("a", RunFolder(tmp_path), {}), Terminal()) as track:
+    with tracking.tracking(["wandb"], Tracked(RunFolder(tmp_path), {}), Terminal()) as track:
         track({"loss": 1.0}, 1)
-    assert "wandb was left after 0.2 s" in capsys.readouterr().err
+    assert "wandb did not finish within 0.2 s" in capsys.readouterr().err
 
 
 def test_a_missing_package_is_told_before_anything_is_loaded(recipe_file, tmp_path, monkeypatch):
@@ -152,7 +152,7 @@ def test_an_unknown_tracker_is_refused(recipe_file):
 
 def test_figures_that_are_no_numbers_are_left_out(fake, tmp_path):
     record = fake("trackio")
-    with tracking.tracking(["trackio"], Tracked("a", RunFolder(tmp_path), {"train": {"seed": 0}}), QUIET) as track:
+    with tracking.tracking(["trackio"], Tracked(RunFolder(tmp_path), {"train": {"seed": 0}}), QUIET) as track:
         track({"a": 1, "b": None, "c": float("nan"), "d": 0.5}, 3)
     assert told(record)[1] == ["log", {"a": 1, "d": 0.5}, 3]
 

@@ -129,7 +129,7 @@ def differences(whole: Path, other: Path) -> list[str]:
     if _steps(whole) != _steps(other):
         found.append("steps.jsonl")
     left = (".partial", ".replaced", ".scoring")
-    found += [str(path) for path in other.rglob("*") if path.name.endswith(left) or path.name.startswith(".asked-")]
+    found += [str(path) for path in other.rglob("*") if path.name.endswith(left) or path.name.startswith(".example-")]
     return found
 
 

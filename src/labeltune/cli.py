@@ -51,7 +51,7 @@ def run(
     prepare_libraries()
     from labeltune import pipeline
     from labeltune.data import check_leakage
-    from labeltune.folder import SUMMARY
+    from labeltune.folder import read_json
     from labeltune.stopping import Stop
     from labeltune.terminal import Terminal
 
@@ -65,7 +65,7 @@ def run(
     with Stop().catching() as stop:
         folder = pipeline.run(settings, terminal, out, resume, stop)
     if as_json:
-        _print_json({"run": str(folder.path), **folder.read(SUMMARY)})
+        _print_json({"run": str(folder.path), **read_json(folder.summary)})
 
 
 @app.command()
@@ -106,7 +106,7 @@ def compare(
     from labeltune.terminal import Terminal
 
     terminal = Terminal(quiet=as_json)
-    runs = [open_finished(path).path for path in run_folders]
+    runs = [open_finished(path) for path in run_folders]
     if len(runs) == 1:
         judgement = judge_run(runs[0])
         result, table = judgement.to_json(), comparison_table(judgement)
@@ -139,9 +139,11 @@ def export_task(
     """Write a run's scored rows as a task of EleutherAI's lm-evaluation-harness."""
     prepare_libraries()
     from labeltune import export
+    from labeltune.folder import open_finished
     from labeltune.terminal import Terminal
 
-    result = export.export_task(run_folder, out or run_folder / "lm-eval")
+    folder = open_finished(run_folder)
+    result = export.export_task(folder, out or folder.lm_eval)
     if as_json:
         _print_json(result)
         return
@@ -265,10 +267,10 @@ def main() -> None:
 def _fail(message: str, code: int) -> None:
     if os.environ.get("LABELTUNE_DEBUG"):
         traceback.print_exc()
-    from labeltune.text import printable_lines
+    from labeltune.text import printable
 
     with contextlib.suppress(OSError):
-        print(printable_lines(message), file=sys.stderr)
+        print(printable(message), file=sys.stderr)
     sys.exit(code)
 
 

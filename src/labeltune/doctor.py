@@ -60,7 +60,7 @@ def draw_diagnosis(diagnosis: dict[str, Any]) -> RenderableType:
         table.add_row("GPU", f"{gpu['name']}, {gpu['memory_mib']:,} MiB, CUDA {found['cuda']}")
     table.add_row("disk", f"{diagnosis['disk_free_gib']} GiB free here")
     advice = [Text(f"- {sentence}", style="yellow") for sentence in diagnosis["advice"]]
-    return Group(table, Text(), *(advice or [Text("nothing stands in the way", style="green")]))
+    return Group(table, Text(), *(advice or [Text("no problems found", style="green")]))
 
 
 def _broken_bitsandbytes() -> str:

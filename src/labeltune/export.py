@@ -10,7 +10,7 @@ from typing import Any
 
 import yaml
 
-from labeltune.folder import ENVIRONMENT, RunFolder, open_finished
+from labeltune.folder import RunFolder, read_json
 from labeltune.judge.summary import scored_predictions
 from labeltune.model.base import load_config, load_tokenizer, max_length
 from labeltune.model.files import resolve_path
@@ -20,11 +20,11 @@ from labeltune.recipes import load_recipe
 from labeltune.rows import Prediction
 
 
-def export_task(run_folder: Path, out: Path) -> dict[str, Any]:
+def export_task(folder: RunFolder, out: Path) -> dict[str, Any]:
     """Write a task file and its rows; the prompts are rendered, so that the harness has nothing to decide.
 
-    Every row asks for the likeliest of the label words after its prompt, which is what labeltune's own label
-    probabilities compare. `labeltune` in the rows is the label that they favoured.
+    Each row is a choice between the label words after its prompt, as labeltune's own label probabilities are.
+    `labeltune` in the rows is the label that they favoured.
 
     Returns:
         `task` (its name), `rows`, `folder`, and the `command` that scores it.
@@ -33,15 +33,14 @@ def export_task(run_folder: Path, out: Path) -> dict[str, Any]:
         ValueError: the run is not finished, `out` is in use, or a prompt was cut to fit: the harness would cut it
             elsewhere.
     """
-    folder = open_finished(run_folder)
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
         raise ValueError(f"{out} is in use; name another folder with --out")
     summary = folder.read_summary()
-    recipe = load_recipe(str(run_folder))
+    recipe = load_recipe(str(folder.path))
     config, tokenizer = load_config(recipe.model), load_tokenizer(recipe.model)
     if recipe.model.head == "sequence":
         raise ValueError(
-            f"{run_folder} answers by a classification head, and the harness compares words; use `labeltune score`"
+            f"{folder.path} answers by a classification head, and the harness compares words; use `labeltune score`"
         )
     prompter = Prompter(tokenizer, recipe.prompt, recipe.data.label_names, max_length(config))
     _, _, tuned = scored_predictions(folder, summary.choice.step)
@@ -52,14 +51,14 @@ def export_task(run_folder: Path, out: Path) -> dict[str, Any]:
     data.write_text("".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows), encoding="utf-8")
     (out / f"{name}.yaml").write_text(yaml.safe_dump(_task(name, data), sort_keys=False), encoding="utf-8")
     command = _command(folder, recipe, name, out, bos=bool(prompter.prefix_ids))
-    (out / "README.md").write_text(_readme(command, run_folder), encoding="utf-8")
+    (out / "README.md").write_text(_readme(command, folder.path.name), encoding="utf-8")
     return {"task": name, "rows": len(rows), "folder": str(out), "command": command}
 
 
 def _row(row: Prediction, prompter: Prompter) -> dict[str, Any]:
     if prompter.encode(row.columns)[1]:
         raise ValueError(
-            f"row {row.id!r} was cut to {prompter.max_prompt_tokens} tokens, which the harness would do otherwise; "
+            f"row {row.id!r} was cut to {prompter.max_prompt_tokens} tokens, which the harness would cut elsewhere; "
             "score a split whose rows fit, or raise prompt.max_length"
         )
     return {
@@ -90,7 +89,7 @@ def _task(name: str, data: Path) -> dict[str, Any]:
 
 
 def _command(folder: RunFolder, recipe: Recipe, name: str, out: Path, bos: bool) -> str:
-    environment = folder.read(ENVIRONMENT)
+    environment = read_json(folder.environment)
     arguments = {
         "pretrained": resolve_path(recipe.model.name_or_path),
         "peft": str(folder.adapter.resolve()),
@@ -107,9 +106,9 @@ def _command(folder: RunFolder, recipe: Recipe, name: str, out: Path, bos: bool)
     return shlex.join(words)
 
 
-def _readme(command: str, run_folder: Path) -> str:
+def _readme(command: str, name: str) -> str:
     return (
-        f"# {run_folder.name} as a task of lm-evaluation-harness\n\n"
+        f"# {name} as a task of lm-evaluation-harness\n\n"
         "Each row has its prompt as text, the label words that may follow it, the gold label's place among them, and\n"
         "what labeltune answered (`labeltune`). With `pip install lm_eval`:\n\n"
         f"```\n{command}\n```\n\n"

@@ -1,4 +1,4 @@
-"""The run folder: every path in it, and how its files are written and read."""
+"""The run folder: where each file of a run lies, and how JSON in it is read and written."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import json
 import os
 import re
 import time
-from collections.abc import Container, Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,180 +17,134 @@ from pydantic import ValidationError
 from labeltune.durable import NotWrittenError, flush_file, naming, tidy, write_file
 from labeltune.lock import LOCK, only_run
 from labeltune.recipe import Recipe
-from labeltune.rows import Prediction, read_predictions
 from labeltune.summary import Summary
 
 RUNS = Path("runs")
-SCORED_AGAIN = ".asked-"
-"""Begins the names of files that are needed until the examples are explained."""
-HELD_OUT = "held-out-train"
-"""The scoring of the training rows by cross-validation."""
-RECIPE, ENVIRONMENT, AUDIT = "recipe.json", "environment.json", "data.json"
-PROGRESS, SUMMARY = "progress.json", "summary.json"
-EXAMPLES, VARIANTS, SLICES, TRAINING = (
-    f"explain/{name}.json" for name in ("examples", "variants", "slices", "training")
-)
-SCORED_ROWS, TRAINING_ROWS = "explain/rows.jsonl", "explain/training-rows.jsonl"
+RECIPE = "recipe.json"
+
+
+class _Place:
+    """A path inside the run folder, as an attribute of it."""
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+
+    def __get__(self, folder: RunFolder, _: type[RunFolder]) -> Path:
+        return folder.path / self.name
 
 
 @dataclass(frozen=True, slots=True)
 class RunFolder:
-    """Paths of one run."""
+    """Paths of one run. `docs/architecture.md` says what each file holds."""
 
     path: Path
 
-    @property
-    def adapter(self) -> Path:
-        return self.path / "adapter"
-
-    @property
-    def card(self) -> Path:
-        """The adapter's model card."""
-        return self.adapter / "README.md"
-
-    @property
-    def steps(self) -> Path:
-        return self.path / "steps.jsonl"
-
-    @property
-    def hardware(self) -> Path:
-        return self.path / "hardware.jsonl"
-
-    @property
-    def html(self) -> Path:
-        return self.path / "report.html"
-
-    @property
-    def markdown(self) -> Path:
-        return self.path / "report.md"
-
-    @property
-    def tensorboard(self) -> Path:
-        return self.path / "tensorboard"
+    recipe = _Place(RECIPE)
+    environment = _Place("environment.json")
+    data = _Place("data.json")
+    progress = _Place("progress.json")
+    summary = _Place("summary.json")
+    report_html = _Place("report.html")
+    report_markdown = _Place("report.md")
+    steps = _Place("steps.jsonl")
+    hardware = _Place("hardware.jsonl")
+    tensorboard = _Place("tensorboard")
+    lm_eval = _Place("lm-eval")
+    adapter = _Place("adapter")
+    model_card = _Place("adapter/README.md")
+    all_predictions = _Place("predictions")
+    explain = _Place("explain")
+    kept_columns = _Place("explain/rows.jsonl")
+    kept_training_columns = _Place("explain/training-rows.jsonl")
+    examples = _Place("explain/examples.json")
+    variants = _Place("explain/variants.json")
+    slices = _Place("explain/slices.json")
+    training = _Place("explain/training.json")
 
     def tracker(self, name: str) -> Path:
-        """The file that keeps a tracker's id of this run."""
+        """What a tracker calls this run, as text."""
         return self.path / "trackers" / name
 
     def checkpoint(self, step: int) -> Path:
         return self.path / f"checkpoint-{step}"
 
     def checkpoints(self) -> dict[int, Path]:
-        """The checkpoints that are there, by step, in ascending order."""
-        found = [path for path in self.path.glob("checkpoint-*") if path.is_dir()]
-        steps = {path.name.removeprefix("checkpoint-"): path for path in found}
-        return {int(step): steps[step] for step in sorted(filter(str.isdigit, steps), key=int)}
+        """The folders of the checkpoints by their step, in the order of the steps; sound or damaged."""
+        named = {path.name.removeprefix("checkpoint-"): path for path in self.path.glob("checkpoint-*")}
+        found = {int(step): path for step, path in named.items() if step.isdigit() and path.is_dir()}
+        return dict(sorted(found.items()))
 
     def predictions(self, name: str) -> Path:
-        """The file of one scoring, such as `base-test`, `tuned-test` or `epoch-2-validation`."""
-        return self.path / "predictions" / f"{name.removesuffix('.jsonl')}.jsonl"
+        """The file of one scoring by its name, with or without its ending, which progress.json has."""
+        return self.all_predictions / f"{name.removesuffix('.jsonl')}.jsonl"
+
+    def base(self, split: str) -> Path:
+        """The base's predictions of a split."""
+        return self.predictions(f"base-{split}")
+
+    @property
+    def tuned_test(self) -> Path:
+        """The chosen checkpoint's predictions of the test rows."""
+        return self.predictions("tuned-test")
+
+    @property
+    def held_out_train(self) -> Path:
+        """Predictions of training rows by cross-validation on the base's hidden states."""
+        return self.predictions("held-out-train")
 
     def bag_of_words(self, split: str) -> Path:
-        """What a bag of words predicts for this split's rows."""
+        """Predictions of a split by a bag of words that was fitted on the training rows."""
         return self.predictions(f"bag-of-words-{split}")
 
-    def explain(self, name: str) -> Path:
-        """A file of what explains the predictions, such as `rows.jsonl`."""
-        return self.path / "explain" / name
+    def variant(self, name: str) -> Path:
+        """The chosen checkpoint's predictions of rows or prompts that were changed in the named way."""
+        return self.predictions(f"variant-{name.replace(' ', '-')}")
 
-    def scored_again(self, name: str) -> Path:
+    def for_examples(self, name: str) -> Path:
         """A file that is needed until the examples are explained."""
-        return self.explain(f"{SCORED_AGAIN}{name}")
+        return self.explain / f".example-{name}"
 
-    def read_predictions(self, name: str | None) -> list[Prediction] | None:
-        """One scoring's predictions; None where it is not there, or has no name.
-
-        Raises:
-            ValueError: a line is not a prediction.
-        """
-        path = self.predictions(name) if name else None
-        return list(read_predictions(path)) if path is not None and path.is_file() else None
-
-    def write(self, name: str, content: Mapping[str, Any]) -> None:
-        """Write a JSON file, whole and flushed to disk or not at all."""
-        text = json.dumps(content, indent=2, ensure_ascii=False, allow_nan=False)
-        (self.path / name).parent.mkdir(exist_ok=True)
-        write_file(self.path / name, [text + "\n"])
-
-    def write_lines(self, name: str, lines: Iterable[Mapping[str, Any]]) -> None:
-        """Write a file of JSON lines, whole and flushed to disk or not at all."""
-        (self.path / name).parent.mkdir(exist_ok=True)
-        write_file(self.path / name, (json.dumps(line, ensure_ascii=False) + "\n" for line in lines))
-
-    def read(self, name: str) -> dict[str, Any]:
-        """Read a JSON file that `write` wrote.
-
-        Raises:
-            FileNotFoundError: it is not there.
-            ValueError: it holds no JSON object.
-        """
-        path = self.path / name
-        try:
-            content = json.loads(path.read_text(encoding="utf-8"))
-        except FileNotFoundError:
-            raise FileNotFoundError(
-                f"{self.path} has no {name}, so it is not a finished run; finish it with --resume"
-            ) from None
-        except ValueError as error:
-            raise ValueError(f"{path} is not JSON ({error}); run again") from error
-        if not isinstance(content, dict):
-            raise ValueError(f"{path} holds no JSON object; run again")
-        return content
-
-    def read_summary(self) -> Summary:
-        """Read summary.json.
-
-        Raises:
-            FileNotFoundError: it is not there.
-            ValueError: it is not a summary as this version writes it.
-        """
-        try:
-            return Summary.model_validate(self.read(SUMMARY))
-        except ValidationError as error:
-            problem = error.errors()[0]
-            where = ".".join(map(str, problem["loc"]))
-            raise ValueError(
-                f"{self.path / SUMMARY} is not as this version writes it ({where}: {problem['msg']}); write it again "
-                f"with `labeltune report {self.path}`"
-            ) from None
-
-    def read_if_there(self, name: str) -> dict[str, Any]:
-        """`read`, and an empty object where the file is not there."""
-        return self.read(name) if self.exists(name) else {}
-
-    def read_lines(self, name: str, needed: str) -> tuple[list[dict[str, Any]], int]:
-        """The objects of a file of JSON lines, and how many lines hold none or lack the key that is needed."""
-        found, unreadable, path = [], 0, self.path / name
-        lines = path.read_text(encoding="utf-8", errors="replace").split("\n") if path.is_file() else []
-        for line in filter(None, lines):
-            try:
-                content = json.loads(line)
-                content[needed]
-                found.append(content)
-            except (ValueError, KeyError, TypeError):
-                unreadable += 1
-        return found, unreadable
-
-    def exists(self, name: str) -> bool:
-        return (self.path / name).is_file()
+    def forget_for_examples(self) -> None:
+        """Remove the files that were needed until the examples were explained."""
+        for path in self.explain.glob(".example-*"):
+            path.unlink()
 
     def forget_tuned(self) -> None:
         """Remove what was scored and explained with a checkpoint that was chosen, before there was another."""
-        of_the_chosen = [*self.path.glob(f"explain/{SCORED_AGAIN}*"), *self.path.glob("predictions/variant-*.jsonl")]
-        of_the_chosen += [self.predictions("tuned-test"), self.path / EXAMPLES, self.path / VARIANTS]
-        for path in of_the_chosen:
+        self.forget_for_examples()
+        variants = self.all_predictions.glob(self.variant("*").name)
+        for path in (self.tuned_test, self.examples, self.variants, *variants):
             path.unlink(missing_ok=True)
 
-    def forget_scored_again(self) -> None:
-        """Remove what is needed until the examples are explained."""
-        for path in self.path.glob(f"explain/{SCORED_AGAIN}*"):
+    def forget_scorings(self, kept: Iterable[Path]) -> None:
+        """Remove the predictions of checkpoints, but those kept."""
+        scorings = {path for kind in ("epoch", "step") for path in self.all_predictions.glob(f"{kind}-*.jsonl")}
+        for path in scorings.difference(kept):
             path.unlink()
 
-    def forget_epochs(self, kept: Container[str]) -> None:
-        """Remove the predictions of scored checkpoints but those of these file names."""
-        for path in self.path.glob("predictions/*.jsonl"):
-            if path.name.startswith(("epoch-", "step-")) and path.name not in kept:
-                path.unlink()
+    def read(self, name: str) -> dict[str, Any]:
+        """The content of a JSON file by its name in the folder, such as `summary.json`; raises as `read_json`."""
+        return read_json(self.path / name)
+
+    def write(self, name: str, content: Mapping[str, Any]) -> None:
+        """Write a JSON file by its name in the folder."""
+        write_json(self.path / name, content)
+
+    def read_summary(self) -> Summary:
+        """The content of summary.json.
+
+        Raises:
+            FileNotFoundError, ValueError: it is not there, or it was written by a version with other fields.
+        """
+        content = read_json(self.summary)
+        try:
+            return Summary.model_validate(content)
+        except ValidationError as error:
+            field = ".".join(map(str, error.errors()[0]["loc"]))
+            raise ValueError(
+                f"{self.summary} is of another version of labeltune (its {field!r} is not as here); "
+                f"write it anew with `labeltune report {self.path}`"
+            ) from None
 
     def append_step(self, line: Mapping[str, Any]) -> None:
         """Add one line to steps.jsonl."""
@@ -199,18 +153,89 @@ class RunFolder:
 
     def read_steps(self) -> list[dict[str, Any]]:
         """All lines of steps.jsonl."""
-        return self.read_lines(self.steps.name, "step")[0]
+        return read_lines(self.steps, "step") if self.steps.is_file() else []
 
     def flush_steps(self) -> None:
-        """Put the lines of steps.jsonl on disk, before a checkpoint that stands for them."""
+        """Flush steps.jsonl to disk, before a checkpoint that a resumed run goes on from."""
         if self.steps.is_file():
             flush_file(self.steps)
 
     def forget_steps(self, after: int) -> None:
         """Drop the lines of steps.jsonl that lie after a step, and a line that a crash cut off."""
         if self.steps.is_file():
-            kept = [line for line in self.read_steps() if line["step"] <= after]
-            write_file(self.steps, (json.dumps(line) + "\n" for line in kept))
+            write_lines(self.steps, (line for line in read_lines(self.steps, "step", []) if line["step"] <= after))
+
+
+def scoring_name(split: str, step: int, epoch: float | None) -> str:
+    """What a checkpoint's predictions are called: by the epoch, or by the step where that is not scored epoch by epoch.
+
+    >>> scoring_name("validation", 126, 1.0), scoring_name("validation", 126, None)
+    ('epoch-1-validation', 'step-126-validation')
+    """
+    return f"step-{step}-{split}" if epoch is None else f"epoch-{epoch:g}-{split}"
+
+
+def write_json(path: Path, content: Mapping[str, Any]) -> None:
+    """Write a JSON file, whole and flushed to disk or not at all.
+
+    Raises:
+        ValueError: a number is not finite.
+    """
+    write_file(path, [json.dumps(content, indent=2, ensure_ascii=False, allow_nan=False) + "\n"])
+
+
+def read_json(path: Path) -> dict[str, Any]:
+    """Read what `write_json` wrote.
+
+    Raises:
+        FileNotFoundError: it is not there.
+        ValueError: it is not JSON, or not an object.
+    """
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise FileNotFoundError(f"{path} is not there; finish the run with --resume") from None
+    except ValueError as error:
+        raise ValueError(f"{path} is not JSON ({error}); run again") from error
+    if not isinstance(content, dict):
+        raise ValueError(f"{path} holds no JSON object; run again")
+    return content
+
+
+def write_lines(path: Path, lines: Iterable[Mapping[str, Any]]) -> None:
+    """Write one JSON object per line; the file appears whole and flushed to disk, or not at all."""
+    path.parent.mkdir(exist_ok=True)
+    write_file(path, (json.dumps(line, ensure_ascii=False) + "\n" for line in lines))
+
+
+def read_lines(path: Path, key: str, broken: list[int] | None = None) -> list[dict[str, Any]]:
+    """The objects of a file of JSON lines.
+
+    Args:
+        key: what each of them must have.
+        broken: gets the number, from 1, of each line that holds no such object; without this list it is an error.
+
+    Raises:
+        FileNotFoundError: it is not there.
+        ValueError: a line holds no such object.
+    """
+    found = []
+    with path.open(encoding="utf-8", errors="replace", newline="\n") as lines:
+        for number, line in enumerate(lines, 1):
+            try:
+                content: dict[str, Any] = json.loads(line)
+                content[key]
+                found.append(content)
+            except (ValueError, KeyError, TypeError) as error:
+                if broken is None:
+                    raise ValueError(f"{path}:{number}: not an object with {key!r} ({error}); run again") from error
+                broken.append(number)
+    return found
+
+
+def read_kept(path: Path, broken: list[int] | None = None) -> dict[str, dict[str, Any]]:
+    """Annotators' votes and kept columns by row id; empty where there is no such file. Raises as `read_lines`."""
+    return {line["id"]: line for line in read_lines(path, "id", broken)} if path.is_file() else {}
 
 
 def choose_folder(recipe: Recipe, out: Path | None, resume: bool) -> RunFolder:
@@ -270,11 +295,10 @@ def create_folder(folder: RunFolder, recipe: Recipe) -> None:
         ValueError: it cannot be written.
     """
     try:
-        predictions = folder.predictions("base-test").parent
-        predictions.mkdir(parents=True, exist_ok=True)
+        folder.all_predictions.mkdir(parents=True, exist_ok=True)
         tidy(folder.path)
-        tidy(predictions)
-        folder.write(RECIPE, recipe.model_dump(mode="json"))
+        tidy(folder.all_predictions)
+        write_json(folder.recipe, recipe.model_dump(mode="json"))
     except NotWrittenError:
         raise
     except OSError as error:
@@ -290,8 +314,8 @@ def open_finished(path: Path) -> RunFolder:
     if not path.is_dir():
         raise ValueError(f"no run folder {path}; name the folder that `labeltune run` wrote")
     folder = RunFolder(path)
-    if not folder.exists(RECIPE):
-        raise ValueError(f"{path} holds no recipe.json, so it is not a run folder")
+    if not folder.recipe.is_file():
+        raise ValueError(f"{path} holds no {RECIPE}, so it is not a run folder")
     return folder
 
 
@@ -299,11 +323,11 @@ def _reopen(recipe: Recipe, out: Path | None) -> RunFolder:
     if out is None:
         raise ValueError("--resume needs the run's folder; name it with --out")
     folder = open_finished(out)
-    old, new = folder.read(RECIPE), recipe.model_dump(mode="json")
+    old, new = read_json(folder.recipe), recipe.model_dump(mode="json")
     for section in new:
         if old.get(section) != new[section]:
             raise ValueError(
                 f"{out} was begun with another recipe: its section {section!r} differs; resume with the same recipe "
-                "and settings (its own recipe.json serves), or start a new run in another folder"
+                f"and settings (its own {RECIPE} serves), or start a new run in another folder"
             )
     return folder

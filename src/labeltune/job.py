@@ -18,7 +18,7 @@ from labeltune import __version__
 from labeltune.data import Split
 from labeltune.durable import MANIFEST, verify_folder
 from labeltune.environment import devices, versions
-from labeltune.folder import ENVIRONMENT, RunFolder
+from labeltune.folder import RunFolder, read_json, write_json
 from labeltune.identity import Identity, require_same
 from labeltune.model.adapter import adapter_fingerprint, adapter_off, add_adapter, count_parameters, load_adapter
 from labeltune.model.base import Base, load_base, tokenizer_fingerprint
@@ -62,8 +62,7 @@ class Job:
 
     def scoring(self, mode: Literal["labels", "generate"], phase: str | None = None) -> Job:
         """The same job, scoring by label probabilities or by generated text, however the recipe scores."""
-        recipe = self.recipe.model_copy(update={"score": self.recipe.score.in_mode(mode)})
-        return replace(self, recipe=recipe, phase=phase or self.phase)
+        return replace(self, recipe=self.recipe.scoring_by(mode), phase=phase or self.phase)
 
 
 @dataclass(frozen=True, slots=True)
@@ -235,9 +234,9 @@ def check_same_run(folder: RunFolder, identity: Identity, splits: Mapping[str, E
     Raises:
         ValueError: base, tokenizer, prompt or rows differ; names what does.
     """
-    if not folder.exists(ENVIRONMENT):
+    if not folder.environment.is_file():
         return  # it had not come that far
-    environment = folder.read(ENVIRONMENT)
+    environment = read_json(folder.environment)
     there = environment["fingerprints"]
     require_same(f"the run in {folder.path}", there | {"labels": environment["labels"]}, identity)
     for name, split in splits.items():
@@ -275,7 +274,7 @@ def write_environment(
             "data": {name: split.fingerprint for name, split in splits.items()},
         },
     }
-    folder.write(ENVIRONMENT, environment)
+    write_json(folder.environment, environment)
     return environment
 
 

@@ -12,18 +12,7 @@ from typing import TYPE_CHECKING, Any
 from labeltune.data import Split, audit, audit_table, check_leakage, load_rows
 from labeltune.environment import gpu_uuid
 from labeltune.explain.explanation import explain_run
-from labeltune.folder import (
-    AUDIT,
-    PROGRESS,
-    RECIPE,
-    SLICES,
-    SUMMARY,
-    TRAINING,
-    RunFolder,
-    choose_folder,
-    claimed,
-    create_folder,
-)
+from labeltune.folder import RunFolder, choose_folder, claimed, create_folder, read_json, write_json
 from labeltune.hub import check_model_within_reach
 from labeltune.judge.choice import choose
 from labeltune.judge.summary import judge_run
@@ -35,6 +24,7 @@ from labeltune.report import write_card, write_report
 from labeltune.stopping import Stop, Stopped
 from labeltune.summary import Summary
 from labeltune.terminal import Terminal
+from labeltune.text import percent
 from labeltune.tracking import Track, Tracked, check_trackers, tracking
 
 if TYPE_CHECKING:
@@ -74,17 +64,17 @@ def run(
     with claimed(folder, resume) as note:
         if note is not None:
             terminal.say(note, style="yellow")
-        if resume and folder.read_if_there(PROGRESS).get("choice") is not None:
+        if resume and folder.progress.is_file() and read_json(folder.progress)["choice"] is not None:
             terminal.say(f"{folder.path} is finished; judging it again")
             finish(folder, terminal)
             return folder
         check_trackers(recipe.train.report_to)
-        about = Tracked(folder.path.name, folder, recipe.model_dump(mode="json"))
+        about = Tracked(folder, recipe.model_dump(mode="json"))
         with tracking(recipe.train.report_to, about, terminal) as track:
             try:
                 _tune_and_score(recipe, terminal, folder, stop or Stop(), track)
             except Stopped:
-                if folder.exists(RECIPE):
+                if folder.recipe.is_file():
                     terminal.say(f"go on with: labeltune run {folder.path} --out {folder.path} --resume")
                 raise
             _report_end(finish(folder, terminal), track)
@@ -98,29 +88,30 @@ def finish(folder: RunFolder, terminal: Terminal) -> Summary:
         ValueError, OSError: a file that the judgement needs is missing or damaged.
     """
     summary = write_summary(folder)
-    write_report(folder.path)
-    write_card(folder.path)
+    write_report(folder)
+    write_card(folder)
     terminal.show(comparison_table(summary))
-    terminal.say(f"report: {folder.html}")
+    terminal.say(f"report: {folder.report_html}")
     return summary
 
 
 def write_summary(folder: RunFolder) -> Summary:
     """Write summary.json, and beside it what is too long for it: each slice's rows, and the map of training."""
-    explanation = explain_run(folder.path, judge_run(folder.path))
+    explanation = explain_run(folder, judge_run(folder))
+    folder.explain.mkdir(exist_ok=True)
     slices = [{"name": one.name, "ids": sorted(one.ids)} for one in explanation.slices]
-    folder.write(SLICES, {"slices": slices})
+    write_json(folder.slices, {"slices": slices})
     if explanation.dynamics is not None:
-        folder.write(TRAINING, explanation.dynamics)
-    folder.write(SUMMARY, explanation.summary.to_json())
+        write_json(folder.training, explanation.dynamics)
+    write_json(folder.summary, explanation.summary.to_json())
     return explanation.summary
 
 
 def _report_end(summary: Summary, track: Track) -> None:
     """Report what the run came to, at its last step."""
     figures: dict[str, float | None] = {"gain/accuracy": summary.comparison.accuracy_gain}
-    for name, side in (("before", summary.before), ("after", summary.after)):
-        figures |= {f"{name}/accuracy": side.accuracy, f"{name}/macro_f1": side.macro_f1}
+    for side, scores in summary.sides.items():
+        figures |= {f"{side}/accuracy": scores.accuracy, f"{side}/macro_f1": scores.macro_f1}
     track(figures, summary.epochs[-1].step)
 
 
@@ -147,7 +138,7 @@ def _tune_and_score(recipe: Recipe, terminal: Terminal, folder: RunFolder, stop:
             check_disk_space(folder.path, recipe, classifier.model, tokens)
             create_folder(folder, recipe)
             monitor.record_to(folder.hardware)
-            folder.write(AUDIT, _with_cuts(data_report, encoded, classifier.prompter.max_prompt_tokens))
+            write_json(folder.data, _with_cuts(data_report, encoded, classifier.prompter.max_prompt_tokens))
             environment = stages.write_environment(folder, recipe, classifier, base, encoded, identity=identity)
         terminal.say(f"LoRA adapter: {count_parameters(classifier.model)}")
         job = stages.Job(recipe, terminal, monitor, classifier, identity, stop, track)
@@ -170,7 +161,7 @@ def _work(job: Job, folder: RunFolder, splits: Mapping[str, EncodedSplit], envir
     recipe = job.recipe
     for name in ("validation", "test"):
         if name in splits:
-            path, title = folder.predictions(f"base-{name}"), f"base, {name} rows"
+            path, title = folder.base(name), f"base, {name} rows"
             stages.score_to_file(job, splits[name], path, title=title, use_adapter=False)
     tuning = tune(job, folder, splits)
     choice = choose(tuning.scores, recipe.train.load_best_model_at_end)
@@ -178,13 +169,13 @@ def _work(job: Job, folder: RunFolder, splits: Mapping[str, EncodedSplit], envir
     tuned_rows = folder.predictions(str(tuning.predictions_of(choice)))
     scored = "validation"  # stands in where there are no test rows, and was scored during training
     if "test" in splits:
-        scored, tuned_rows = "test", folder.predictions("tuned-test")
+        scored, tuned_rows = "test", folder.tuned_test
         with saved_whatever_happens(tuning):
             stages.score_to_file(job, splits["test"], tuned_rows, title="tuned, test rows")
     keep_chosen(tuning, choice)
     gather(Scored(job, folder, splits, scored, tuned_rows, tuning.training_sample))
     fields = stages.signature_fields(recipe, environment, scored, len(splits[scored].rows))
-    folder.write(PROGRESS, progress_so_far(tuning, choice) | stages.facts(job) | {"signature_fields": fields})
+    write_json(folder.progress, progress_so_far(tuning, choice) | stages.facts(job) | {"signature_fields": fields})
 
 
 def _with_cuts(report: dict[str, Any], encoded: Mapping[str, EncodedSplit], limit: int) -> dict[str, Any]:
@@ -192,5 +183,5 @@ def _with_cuts(report: dict[str, Any], encoded: Mapping[str, EncodedSplit], limi
     for name, split in encoded.items():
         share = report["splits"][name]["cut_share"] = split.tokens.cut_share
         if share:
-            report["warnings"].append(f"{100 * share:.1f} % of the {name} rows were cut to {limit} tokens.")
+            report["warnings"].append(f"{percent(share)} of the {name} rows were cut to {limit} tokens.")
     return report

@@ -176,7 +176,7 @@ def _scorings(
     found = [Scoring(encoded[name], few[name], times[name], recipe.score) for name in times if name in encoded]
     followed = encoded["train"].first(recipe.report.training_rows)
     if len(followed) and recipe.train.eval_strategy == "epoch":
-        found.append(Scoring(followed, few["train"][: len(followed)], checkpoints, recipe.score.in_mode("labels")))
+        found.append(Scoring(followed, few["train"][: len(followed)], checkpoints, recipe.scoring_by("labels").score))
     return found
 
 

@@ -18,7 +18,7 @@ from labeltune.monitor import Monitor
 from labeltune.recipe import Recipe
 from labeltune.recipes import load_recipe
 from labeltune.rows import Example, Prediction, read_predictions
-from labeltune.summary import Scores
+from labeltune.summary.scores import Scores
 from labeltune.terminal import Bar, Terminal
 
 ROWS_AT_A_TIME = 4096
@@ -68,8 +68,7 @@ def score_split(subject: Subject, split: str, out: Path, terminal: Terminal) -> 
     encoded = encode_splits(job.classifier, loaded, terminal)[split]
     score_to_file(job, encoded, out, title=f"{split} rows")
     labels = subject.recipe.data.label_names
-    scores = evaluate(list(read_predictions(out)), labels, subject.recipe.report.confidence)
-    return Scores.model_validate(scores)
+    return evaluate(list(read_predictions(out)), labels, subject.recipe.report.confidence)
 
 
 def predict_file(run_folder: Path, source: Path, target: Path, terminal: Terminal) -> int:

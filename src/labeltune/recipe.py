@@ -267,10 +267,6 @@ class ScoreSettings(Settings):
     per_device_eval_batch_size: int | None = Field(None, ge=1)
     """Rows in one forward pass, as many as make some 16,000 tokens when left out; shrinks when memory runs out."""
 
-    def in_mode(self, mode: Literal["labels", "generate"]) -> ScoreSettings:
-        """The same settings, scoring by label probabilities or by generated text."""
-        return self.model_copy(update={"mode": mode})
-
 
 class ReportSettings(Settings):
     """What the run's report shows."""
@@ -289,7 +285,7 @@ class ReportSettings(Settings):
     examples: int = Field(3, ge=0, le=20)
     """So many broken, fixed and still wrong rows are explained; 0 leaves that out."""
     robustness_rows: int = Field(200, ge=0)
-    """So many of the scored rows (random ones, where there are more) are asked again with small changes; 0 leaves that
+    """So many of the scored rows (random ones, where there are more) are scored again with small changes; 0 leaves that
     out."""
     paraphrases: list[str] = []
     """Further wordings of prompt.template that mean the same, to see how often the answer moves."""
@@ -309,6 +305,10 @@ class Recipe(Settings):
     train: TrainSettings = TrainSettings()
     score: ScoreSettings = ScoreSettings()
     report: ReportSettings = ReportSettings()
+
+    def scoring_by(self, mode: Literal["labels", "generate"]) -> Self:
+        """The same recipe with another `score.mode`."""
+        return self.model_copy(update={"score": self.score.model_copy(update={"mode": mode})})
 
     @model_validator(mode="after")
     def _check(self) -> Self:

@@ -1,4 +1,4 @@
-"""The two records that everything else passes around: an Example goes in, a Prediction comes out. No torch here."""
+"""The two records that everything else uses: an Example goes in, a Prediction comes out. No torch here."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ class Example:
 
 @dataclass(frozen=True, slots=True)
 class Prediction:
-    """What a model said about one row: one line of `predictions/*.jsonl`."""
+    """What a model answered to one row: one line of `predictions/*.jsonl`."""
 
     id: str
     gold: str | None
@@ -50,12 +50,12 @@ class Prediction:
 
     @property
     def likeliest(self) -> str:
-        """The label with the highest probability.
+        """The label of the highest probability, also where a run generates text; the first of equal ones.
 
-        Raises:
-            ValueError: there are no probabilities.
+        >>> Prediction("7", "a", None, {"a": 0.25, "b": 0.75}, None, {}).likeliest
+        'b'
         """
-        return max(self.probabilities.items(), key=lambda item: item[1])[0]
+        return max(self.probabilities, key=lambda label: self.probabilities[label])
 
     def to_json(self) -> str:
         """One line of JSON, without a line break.

@@ -1,4 +1,4 @@
-"""What a command says while it works: sentences, tables, progress bars; nothing at all when a program is listening."""
+"""What a command prints while it works: sentences, tables, progress bars; nothing with `--json`."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from rich.file_proxy import FileProxy
 from rich.progress import BarColumn, Progress, ProgressColumn, Task, TaskID, TextColumn, TimeRemainingColumn
 from rich.text import Text
 
-from labeltune.text import printable_lines
+from labeltune.text import printable
 
 PLAIN_WIDTH = 100
 
@@ -31,8 +31,8 @@ class RowsPerSecond(ProgressColumn):
 class StandardError(io.TextIOBase):
     """Standard error as it is at the moment, or nowhere: a terminal or pipe that goes away never stops the work.
 
-    While a bar is shown rich has a stand-in there, which prints above the bar what others write. What it stands for is
-    written to instead: our own output, bar included, would come back to us for ever.
+    While a bar is shown, rich replaces standard error by an object that prints above the bar what others write. Our own
+    output, bar included, goes to the original instead: the replacement would pass it back to us without end.
     """
 
     @property
@@ -73,7 +73,7 @@ def silence(stream: TextIO) -> None:
 
 
 def _console() -> Console:
-    """Standard error, so that results alone go to standard output; 100 columns wide where nobody is watching."""
+    """Standard error, so that results alone go to standard output; 100 columns wide where that is no terminal."""
     out = cast(IO[str], StandardError())
     console = Console(file=out, highlight=False)
     return console if console.is_terminal else Console(file=out, highlight=False, width=PLAIN_WIDTH)
@@ -101,7 +101,7 @@ class Terminal:
     def say(self, text: str, style: str = "") -> None:
         """A plain sentence; text from the data may be in it, so it is never read as markup."""
         if not self.quiet:
-            self.console.print(Text(printable_lines(text), style=style))
+            self.console.print(Text(printable(text), style=style))
 
     def show(self, renderable: RenderableType) -> None:
         """A table or anything else that rich can draw."""

@@ -1,13 +1,15 @@
-"""How numbers and text from outside are put into words, the same in the terminal, in every file and in the report."""
+"""How numbers, and text from outside, are written: the same in messages, in summary.json and in the report."""
 
 from __future__ import annotations
 
-import unicodedata
-from collections.abc import Iterable, Sequence
+import re
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import Any
 
 MISSING = "–"
 EXCERPT_WIDTH = 60
-_DIRECTION_MARKS = "\u061c\u200e\u200f\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069"
+CONTROL = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff]")
+"""Control characters but tab and line feed, separators of lines, marks of the writing direction, lone surrogates."""
 
 
 def percent(share: float | None, decimals: int = 1) -> str:
@@ -78,6 +80,19 @@ def p_value(p: float) -> str:
     return f"= {p:.2g}"
 
 
+def dotted(settings: Mapping[str, Any], above: str = "") -> Iterator[tuple[str, Any]]:
+    """Nested settings by their dotted names.
+
+    >>> dict(dotted({"train": {"seed": 0}, "name": "x"}))
+    {'train.seed': 0, 'name': 'x'}
+    """
+    for name, value in settings.items():
+        if isinstance(value, Mapping) and value:
+            yield from dotted(value, f"{above}{name}.")
+        else:
+            yield f"{above}{name}", value
+
+
 def count(how_many: int, noun: str, plural: str | None = None) -> str:
     """A number with its noun.
 
@@ -87,24 +102,13 @@ def count(how_many: int, noun: str, plural: str | None = None) -> str:
     return f"{how_many:,} {noun if how_many == 1 else plural or noun + 's'}"
 
 
-def joined(names: Sequence[str]) -> str:
-    """Names as in a sentence.
+def listed(names: Sequence[str]) -> str:
+    """Names joined as in a sentence.
 
-    >>> joined(["a"]), joined(["a", "b", "c"])
+    >>> listed(["a"]), listed(["a", "b", "c"])
     ('a', 'a, b and c')
     """
     return names[0] if len(names) == 1 else f"{', '.join(names[:-1])} and {names[-1]}"
-
-
-def listed(values: Iterable[object], most: int = 20) -> str:
-    """Values from outside with commas between them, at most so many, each cut to one short line.
-
-    >>> listed("abc"), listed("abc", most=2)
-    ('a, b, c', 'a, b and 1 more')
-    """
-    texts = [excerpt(value) for value in values]
-    more = f" and {len(texts) - most} more" if len(texts) > most else ""
-    return ", ".join(texts[:most]) + more
 
 
 def duration(seconds: float | None) -> str:
@@ -124,7 +128,7 @@ def duration(seconds: float | None) -> str:
 
 
 def epoch_name(epoch: float, step: int) -> str:
-    """What to call a scored checkpoint: a part of an epoch is told by its step.
+    """What to call a scored checkpoint: within an epoch it is named by its step.
 
     >>> epoch_name(2.0, 126), epoch_name(0.32, 40)
     ('epoch 2', 'step 40 (epoch 0.32)')
@@ -142,21 +146,23 @@ def capitalised(sentence: str) -> str:
 
 
 def printable(text: object) -> str:
-    r"""Text from outside on one line, with control characters spelled out, so that it cannot drive a terminal.
+    r"""Text from outside with control characters written out, so that it cannot steer a terminal; line breaks and tabs
+    stay.
 
-    >>> printable("a\x1b[31mred\nnext")
+    >>> printable("a\x1b[31mred\nnext\u202e")
+    'a\\x1b[31mred\nnext\\u202e'
+    """
+    lines = str(text).replace("\r\n", "\n")
+    return CONTROL.sub(lambda match: match[0].encode("unicode_escape").decode("ascii"), lines)
+
+
+def one_line(text: object) -> str:
+    r"""The same on one line: line breaks and tabs become spaces.
+
+    >>> one_line("a\x1b[31mred\nnext")
     'a\\x1b[31mred next'
     """
-    return "".join(_printable(character) for character in str(text))
-
-
-def printable_lines(text: object) -> str:
-    r"""`printable` that keeps line breaks, and no others than "\n".
-
-    >>> printable_lines("a\nb\x07")
-    'a\nb\\x07'
-    """
-    return "\n".join(printable(line) for line in str(text).splitlines())
+    return printable(re.sub(r"[\n\t\r]", " ", str(text)))
 
 
 def excerpt(value: object) -> str:
@@ -165,8 +171,19 @@ def excerpt(value: object) -> str:
     >>> excerpt("two\\nlines"), len(excerpt("a" * 100))
     ('two lines', 60)
     """
-    text = printable(" ".join(str(value)[: 4 * EXCERPT_WIDTH].split()))
+    text = one_line(" ".join(str(value)[: 4 * EXCERPT_WIDTH].split()))
     return text if len(text) <= EXCERPT_WIDTH else text[: EXCERPT_WIDTH - 3] + "..."
+
+
+def enumerated(values: Iterable[object], most: int = 20) -> str:
+    """Excerpts of values with commas between them, at most so many.
+
+    >>> enumerated("abc"), enumerated("abc", most=2)
+    ('a, b, c', 'a, b and 1 more')
+    """
+    texts = [excerpt(value) for value in values]
+    more = f" and {len(texts) - most} more" if len(texts) > most else ""
+    return ", ".join(texts[:most]) + more
 
 
 def shorten(text: str, longest: int) -> str:
@@ -177,10 +194,3 @@ def shorten(text: str, longest: int) -> str:
     """
     left_out = len(text) - longest
     return text if left_out <= 0 else f"{text[:longest]} … ({count(left_out, 'more character')})"
-
-
-def _printable(character: str) -> str:
-    if character in "\n\t\r":
-        return " "
-    spelled_out = unicodedata.category(character) in ("Cc", "Cs", "Zl", "Zp") or character in _DIRECTION_MARKS
-    return character.encode("unicode_escape").decode("ascii") if spelled_out else character

@@ -14,6 +14,7 @@ from typing import Any
 
 from labeltune.folder import RunFolder
 from labeltune.terminal import Terminal
+from labeltune.text import dotted
 
 Figures = Mapping[str, float | None]
 Track = Callable[[Figures, int], None]
@@ -31,9 +32,12 @@ LONGEST_PARAMETER = 500
 class Tracked:
     """The run, as a tracker shows it."""
 
-    name: str
     folder: RunFolder
     recipe: Mapping[str, Any]
+
+    @property
+    def name(self) -> str:
+        return self.folder.path.name
 
     def known_as(self, tracker: str) -> str | None:
         """How the tracker calls this run; None where it has not seen it."""
@@ -78,7 +82,7 @@ def tracking(names: Sequence[str], run: Tracked, terminal: Terminal) -> Iterator
     def track(figures: Figures, step: int) -> None:
         for worker in workers:
             worker.figures.put((figures, step))
-            worker.tell(terminal)
+            worker.say_trouble(terminal)
 
     # some greet on standard output, which is for results
     with contextlib.redirect_stdout(sys.stderr) if workers else contextlib.nullcontext():
@@ -87,7 +91,7 @@ def tracking(names: Sequence[str], run: Tracked, terminal: Terminal) -> Iterator
         finally:
             for worker in workers:
                 worker.end()
-                worker.tell(terminal)
+                worker.say_trouble(terminal)
 
 
 class _Worker:
@@ -115,18 +119,18 @@ class _Worker:
             reason = (str(error).strip() or type(error).__name__).splitlines()[0]
             self._trouble = f"nothing more is reported to {self.name}: {reason}"
 
-    def tell(self, terminal: Terminal) -> None:
+    def say_trouble(self, terminal: Terminal) -> None:
         """Say what went wrong, once."""
         if self._trouble is not None:
             terminal.say(self._trouble, style="yellow")
             self._trouble = None
 
     def end(self) -> None:
-        """Let the tracker finish, but do not wait for ever."""
+        """Let the tracker finish, but do not wait longer than PATIENCE_S."""
         self.figures.put(None)
         self._thread.join(PATIENCE_S)
         if self._thread.is_alive():
-            self._trouble = f"{self.name} was left after {PATIENCE_S:g} s, with figures that it had not taken"
+            self._trouble = f"{self.name} did not finish within {PATIENCE_S:g} s; its last figures may be missing"
 
 
 def _is_number(value: object) -> bool:
@@ -155,7 +159,7 @@ def _mlflow(run: Tracked, _first_step: int) -> Tracker:
     one = mlflow.start_run(run_id=known) if known else mlflow.start_run(run_name=run.name)
     if not known:
         run.remember("mlflow", one.info.run_id)
-        mlflow.log_params({name: str(value)[:LONGEST_PARAMETER] for name, value in _flat(run.recipe)})
+        mlflow.log_params({name: str(value)[:LONGEST_PARAMETER] for name, value in dotted(run.recipe)})
     return lambda figures, step: mlflow.log_metrics(dict(figures), step=step), mlflow.end_run
 
 
@@ -189,16 +193,3 @@ OPENERS: Mapping[str, Callable[[Tracked, int], Tracker]] = {
     "wandb": _wandb,
     "trackio": _trackio,
 }
-
-
-def _flat(settings: Mapping[str, Any], above: str = "") -> Iterator[tuple[str, Any]]:
-    """Nested settings by their dotted names.
-
-    >>> dict(_flat({"train": {"seed": 0}, "name": "x"}))
-    {'train.seed': 0, 'name': 'x'}
-    """
-    for name, value in settings.items():
-        if isinstance(value, Mapping):
-            yield from _flat(value, f"{above}{name}.")
-        else:
-            yield f"{above}{name}", value

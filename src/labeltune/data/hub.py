@@ -14,7 +14,7 @@ from labeltune.data.parquet import batch_rows
 from labeltune.data.source import Columns, RowStream, Source, bounded, check_columns
 from labeltune.hub import cached_commit, hub_reachable
 from labeltune.recipe import DataSettings
-from labeltune.text import listed
+from labeltune.text import enumerated
 
 Load = Callable[[str | None], Any]
 """A split of a dataset by its name, all by None."""
@@ -50,7 +50,7 @@ def hub_sources(settings: DataSettings, splits: Sequence[str], columns: Columns)
             if spec not in present and (wanted is None or wanted[0] not in present):
                 if spec == name:
                     continue
-                raise ValueError(f"{where} has no split {spec!r} (data.splits.{name}); it has {listed(present)}")
+                raise ValueError(f"{where} has no split {spec!r} (data.splits.{name}); it has {enumerated(present)}")
             rows = present[spec] if spec in present else load(spec)
             title = f"{where}, split {spec}" + (f", revision {settings.revision}" if settings.revision else "")
             title += "" if online else _said_of_the_cache(settings, present)
@@ -96,7 +96,7 @@ def _of_commit(settings: DataSettings, commit: str) -> Load | None:
     by_config = {file.parts[-4]: file.parts[-3] for file in found if settings.config in {None, file.parts[-4]}}
     if len(by_config) > 1:
         raise ValueError(
-            f"data.hub {settings.hub!r} has several configurations; set data.config to {listed(by_config)}"
+            f"data.hub {settings.hub!r} has several configurations; set data.config to {enumerated(by_config)}"
         )
     for chosen, version in by_config.items():
         builder = Cache(repo_id=settings.hub, dataset_name=name, config_name=chosen, version=version, hash=commit)

@@ -17,10 +17,10 @@ from labeltune.data.select import Selection
 from labeltune.data.source import BadRow, Columns, RowStream, Source
 from labeltune.data.store import Rows, RowWriter
 from labeltune.recipe import SPLITS, DataSettings
-from labeltune.text import excerpt, listed
+from labeltune.text import enumerated, excerpt
 
 SKIPPED_LISTED = 1000
-"""So many skipped rows are listed per split; all are counted."""
+"""So many skipped rows are enumerated per split; all are counted."""
 ERRORS_SHOWN = 20
 
 
@@ -188,12 +188,12 @@ def _refuse_bad_rows(accounts: dict[str, _Account]) -> None:
 def _why_empty(split: Split, account: _Account, settings: DataSettings) -> str:
     if not split.read:
         return f"{split.source} has no rows for {split.name}; check the file, and the slice if there is one"
-    reasons = listed(f"{reason} {count}" for reason, count in split.skipped_counts.items())
+    reasons = enumerated(f"{reason} {count}" for reason, count in split.skipped_counts.items())
     text = f"{split.source}: none of {split.read} rows can be used for {split.name} ({reasons})"
     if account.unknown_labels:
         text += (
-            f"; data.label_column {settings.label_column!r} holds {listed(account.unknown_labels)}, "
-            f"but data.labels has {listed(map(repr, settings.labels))}"
+            f"; data.label_column {settings.label_column!r} holds {enumerated(account.unknown_labels)}, "
+            f"but data.labels has {enumerated(map(repr, settings.labels))}"
         )
     elif split.skipped:
         text += f"; the first is {split.skipped[0]}"

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from labeltune.recipe import DataSettings
-from labeltune.text import excerpt, listed
+from labeltune.text import enumerated, excerpt
 
 Row = dict[str, Any]
 """One row as read, by column name."""
@@ -118,4 +118,4 @@ def check_columns(where: str, needed: Iterable[str], present: Iterable[str]) -> 
         if column not in names:
             near = difflib.get_close_matches(column, names, n=1, cutoff=0.5)
             hint = f"; did you mean {near[0]!r}?" if near else ";"
-            raise ValueError(f"{where} has no column {column!r}{hint} it has {listed(names, most=40) or 'none'}")
+            raise ValueError(f"{where} has no column {column!r}{hint} it has {enumerated(names, most=40) or 'none'}")

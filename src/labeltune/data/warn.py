@@ -7,7 +7,7 @@ from typing import Any
 
 from labeltune.data.clean import NO_LABEL
 from labeltune.recipe import DataSettings
-from labeltune.text import count, listed, percent
+from labeltune.text import count, enumerated, percent
 
 Report = dict[str, Any]
 
@@ -43,7 +43,7 @@ def _rows(name: str, split: Report, settings: DataSettings) -> Iterator[str]:
         yield f"{name}: asked for {count(asked, 'row')}, found {rows:,}."
     grave = any(reason != NO_LABEL for reason in skipped["reasons"])
     if grave or skipped["rows"] > SKIPPED_SHARE * split["read"]:
-        reasons = listed(f"{reason.rstrip(':')} {count}" for reason, count in skipped["reasons"].items())
+        reasons = enumerated(f"{reason.rstrip(':')} {count}" for reason, count in skipped["reasons"].items())
         yield f"{name}: {skipped['rows']:,} of {count(split['read'], 'row')} left out ({reasons})."
     if settings.votes_column is not None and not split["rows_with_votes"]:
         yield f"{name}: no row has annotators' votes in {settings.votes_column!r}."
@@ -53,7 +53,7 @@ def _labels(name: str, split: Report) -> Iterator[str]:
     missing = [label for label, count in split["labels"].items() if not count]
     if missing:
         hint = "; try data.select: stratified" if name == "train" and split["asked"] is not None else ""
-        yield f"{name}: no row has the label {listed(missing)}{hint}."
+        yield f"{name}: no row has the label {enumerated(missing)}{hint}."
     majority = split["majority"]
     if majority and majority["share"] > MAJORITY_SHARE:
         share = percent(majority["share"])

@@ -20,7 +20,7 @@ KINDS = {
 
 @dataclass(frozen=True)
 class Chosen:
-    """A row with the group that it stands for."""
+    """A row, and how many rows are like it."""
 
     kind: str
     old: Prediction
@@ -51,9 +51,9 @@ def choose_examples(pairs: Sequence[Pair], how_many: int) -> list[Chosen]:
         for old, new in rows:
             groups[new.gold, old.predicted, new.predicted].append((old, new))
         ranked = [_typical_first(group) for group in sorted(groups.values(), key=lambda group: -len(group))]
-        turns = [(turn, place) for place, group in enumerate(ranked) for turn in range(len(group))]
-        for turn, place in sorted(turns)[:how_many]:
-            old, new = ranked[place][turn]
+        ranks = [(rank, place) for place, group in enumerate(ranked) for rank in range(len(group))]
+        for rank, place in sorted(ranks)[:how_many]:
+            old, new = ranked[place][rank]
             chosen.append(Chosen(kind, old, new, len(ranked[place]), len(rows)))
     return chosen
 

@@ -1,4 +1,4 @@
-"""How each training row fared from epoch to epoch: the map of training, rows hard to learn, likely wrong labels."""
+"""The answers to each training row after each epoch: the map of training, hard rows, likely wrong labels."""
 
 # N training rows, E epochs, K labels
 
@@ -18,7 +18,7 @@ MOST_LISTED = 50
 
 
 def training_dynamics(epochs: Sequence[Sequence[Prediction]]) -> dict[str, Any]:
-    """Follow the training rows through the epochs (Swayamdipta et al. 2020, "Dataset Cartography").
+    """Sum up each training row over the epochs (Swayamdipta et al. 2020, "Dataset Cartography").
 
     Args:
         epochs: for each epoch, the same N rows in the same order, as the model answered them after it.
@@ -33,7 +33,7 @@ def training_dynamics(epochs: Sequence[Sequence[Prediction]]) -> dict[str, Any]:
         ValueError: no epoch, or epochs that do not hold the same rows.
     """
     if not epochs or not epochs[0]:
-        raise ValueError("there are no training rows to follow; score some after each epoch")
+        raise ValueError("there are no training rows; score some after each epoch")
     first = epochs[0]
     labels = list(first[0].probabilities)
     for rows in epochs:
@@ -60,8 +60,8 @@ def _mislabelled(rows: Sequence[Prediction], labels: Sequence[str], gold_N: Arra
     """Rows for which another label is likelier on the mean over the epochs, by how far it leads (Northcutt et al. 2021
     rank by the same margin, on held-out probabilities).
 
-    A model learns the rule before it learns the exceptions by heart, so the early epochs speak for held-out ones. The
-    threshold of confident learning is left out: what has been learnt by heart raises it above most wrong labels.
+    A model learns the rule before it memorises the exceptions, so the early epochs count like held-out probabilities.
+    The threshold of confident learning is left out: memorised rows raise it above most wrong labels.
     """
     found = []
     for row, gold, p_K in zip(rows, gold_N, p_NK, strict=True):
@@ -73,7 +73,7 @@ def _mislabelled(rows: Sequence[Prediction], labels: Sequence[str], gold_N: Arra
 
 
 def how_learnt(dynamics: Mapping[str, Any]) -> dict[str, str]:
-    """How each followed training row fared, in words, by its id.
+    """How each training row was answered, in words, by its id.
 
     >>> how_learnt({"epochs": 3, "ids": ["7"], "correct": [2], "confidence": [0.61]})
     {'7': 'right after 2 of 3 epochs, gold label at 61.0 %'}

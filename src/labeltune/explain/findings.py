@@ -1,4 +1,4 @@
-"""What stands out in a run: each finding is a sentence with its figures, the gravest first."""
+"""What stands out in a run: each finding is a sentence with its figures, the most serious first."""
 
 from __future__ import annotations
 
@@ -6,35 +6,33 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from labeltune.judge.paired import holm
-from labeltune.summary import Explained, ScoredVariant
-from labeltune.text import count, joined, percent, printable
+from labeltune.summary import Summary
+from labeltune.summary.explained import Finding, ScoredVariant
+from labeltune.text import count, listed, one_line, percent
 
 MOVED_SHARE = 0.1
-"""The share of answers that may move when the same is asked otherwise, before it is a finding."""
+"""The share of answers that may move with a variant that keeps the label, before it is a finding."""
 DUPLICATES_SHARE = 0.01
 """The share of a split's rows that may repeat an earlier one, before it is a finding."""
 MISLABELLED_SHARE = 0.01
 """The share of training rows that may look wrongly labelled, before it is a finding."""
 
 
-def find_facts(summary: Explained, data: Mapping[str, Any]) -> list[dict[str, str]]:
+def find_facts(summary: Summary, data: Mapping[str, Any]) -> list[Finding]:
     """Go through everything that was judged and name what a reader should know first.
 
     Args:
-        summary: the judgement with `slices`, `training` and `robustness`.
+        summary: with `findings` still empty.
         data: the audit, data.json; empty where there is none.
-
-    Returns:
-        records of `kind` and `sentence`.
     """
     found = [
         *_gain(summary), *_data(data), *_labels(summary), *_slices(summary), *_training(summary), *_robustness(summary),
         *_overfitting(summary), *_calibration(summary),
     ]  # fmt: skip
-    return [{"kind": kind, "sentence": sentence} for kind, sentence in found]
+    return [Finding(kind=kind, sentence=sentence) for kind, sentence in found]
 
 
-def _gain(summary: Explained) -> Iterator[tuple[str, str]]:
+def _gain(summary: Summary) -> Iterator[tuple[str, str]]:
     comparison = summary.comparison
     if not comparison.significant:
         yield "gain is chance", comparison.sentence
@@ -42,14 +40,14 @@ def _gain(summary: Explained) -> Iterator[tuple[str, str]]:
         yield "accuracy fell", comparison.sentence
     unbeaten = [one.name for one in summary.baselines if not one.beaten]
     if unbeaten:
-        yield "baseline not beaten", f"The tuned model has not shown to be better than {printable(joined(unbeaten))}."
+        yield "baseline not beaten", f"The tuned model has not shown to be better than {one_line(listed(unbeaten))}."
 
 
 def _data(data: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
     for name, leak in data.get("leakage", {}).items():
         if leak["rows"]:
             rows = count(leak["rows"], f"{name} row")
-            yield "leakage", f"{rows} also stand in the training rows, so that scores on them show memory."
+            yield "leakage", f"{rows} also appear in the training rows, so that scores on them may show memorisation."
     for name, split in data.get("splits", {}).items():
         repeats = split["duplicates"]["exact"] + split["duplicates"]["near"]
         if repeats > DUPLICATES_SHARE * split["rows"]:
@@ -57,17 +55,17 @@ def _data(data: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
             yield "duplicates", f"{count(repeats, f'{name} row')} ({share}) repeat an earlier one."
 
 
-def _labels(summary: Explained) -> Iterator[tuple[str, str]]:
+def _labels(summary: Summary) -> Iterator[tuple[str, str]]:
     after = summary.after
     never = [label for label, share in after.predicted_share.items() if not share and after.gold_share[label]]
     if never:
         rows = sum(after.per_label[label].support for label in never)
-        names = printable(joined(never))
+        names = one_line(listed(never))
         yield "label never answered", f"The tuned model never answers {names}, though {count(rows, 'row')} are."
     generated = summary.agreement.after is not None
     silent = [label for label in never if generated and not summary.before.predicted_share[label]]
     if silent:
-        names = printable(joined(silent))
+        names = one_line(listed(silent))
         yield (
             "word never written",
             f"Neither model ever writes the word for {names}; look at its spelling in the prompt.",
@@ -77,14 +75,14 @@ def _labels(summary: Explained) -> Iterator[tuple[str, str]]:
         yield "no label", f"{count(after.invalid_outputs, 'output')} ({share}) after tuning name no label."
 
 
-def _slices(summary: Explained) -> Iterator[tuple[str, str]]:
+def _slices(summary: Summary) -> Iterator[tuple[str, str]]:
     for verdict in ("broken", "worse"):
         found = [one for one in summary.slices if one.verdict == verdict]
         for one in found[:3]:
-            yield f"slice {verdict}", printable(one.sentence)
+            yield f"slice {verdict}", one_line(one.sentence)
 
 
-def _training(summary: Explained) -> Iterator[tuple[str, str]]:
+def _training(summary: Summary) -> Iterator[tuple[str, str]]:
     training = summary.training
     if training and training.mislabelled_rows > MISLABELLED_SHARE * training.rows:
         rows = count(training.mislabelled_rows, "training row")
@@ -92,28 +90,28 @@ def _training(summary: Explained) -> Iterator[tuple[str, str]]:
         if training.held_out and training.held_out.used:
             yield "wrong labels", f"{rows} ({share}) are likely to carry a wrong label; see the list."
         else:
-            leaning = "the tuned model leans to another label, on the mean over the epochs"
+            leaning = "the tuned model prefers another label, on the mean over the epochs"
             yield "wrong labels", f"{rows} ({share}) may carry a wrong label, or be hard: {leaning}; see the list."
 
 
-def _robustness(summary: Explained) -> Iterator[tuple[str, str]]:
+def _robustness(summary: Summary) -> Iterator[tuple[str, str]]:
     """Changes that keep the label, and yet move many answers or cost accuracy by more than chance (Holm)."""
     scored = [one for one in summary.robustness if isinstance(one, ScoredVariant)]
-    tried = [(one, one.p, one.after) for one in scored if one.p is not None and one.after is not None]
+    tried = [(one, one.after, one.p) for one in scored if one.after is not None and one.p is not None]
     level = 1 - summary.comparison.confidence
-    for (one, _, after), p in zip(tried, holm([p for _, p, _ in tried]), strict=True):
+    for (one, after, _), p in zip(tried, holm([p for *_, p in tried]), strict=True):
         if one.interval[0] > MOVED_SHARE or (p < level and after < one.before):
-            yield "answers move", printable(one.sentence)
+            yield "answers move", one_line(one.sentence)
 
 
-def _overfitting(summary: Explained) -> Iterator[tuple[str, str]]:
+def _overfitting(summary: Summary) -> Iterator[tuple[str, str]]:
     overfitting = summary.overfitting
     if overfitting.found:
         why = overfitting.why
         yield "overfitting", f"It overfits since epoch {overfitting.since_epoch:g}: {why}."
 
 
-def _calibration(summary: Explained) -> Iterator[tuple[str, str]]:
+def _calibration(summary: Summary) -> Iterator[tuple[str, str]]:
     calibration = summary.calibration.after
     if calibration and calibration.found:
         yield "miscalibrated", calibration.sentence

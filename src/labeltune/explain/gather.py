@@ -16,8 +16,8 @@ from labeltune.data.giveaway import bag_of_words
 from labeltune.explain.choose import Chosen, choose_examples
 from labeltune.explain.heldout import held_out_probabilities
 from labeltune.explain.probe import answer_states, moving_words, nearest
-from labeltune.explain.variants import EDITS, edited, lay_out_otherwise, swap_label_words
-from labeltune.folder import EXAMPLES, HELD_OUT, SCORED_ROWS, TRAINING_ROWS, VARIANTS, RunFolder
+from labeltune.explain.variants import EDITS, edited, move_line_breaks, swap_label_words
+from labeltune.folder import RunFolder, write_json, write_lines
 from labeltune.job import EncodedSplit, Job, score_to_file, scoring_key
 from labeltune.judge.paired import match_rows
 from labeltune.model.adapter import adapter_off
@@ -59,7 +59,7 @@ class Scored:
         Raises:
             Stopped: someone asked to stop; what is scored is kept.
         """
-        path, job = self.folder.scored_again(f"{name}.jsonl"), job or self.job.scoring("labels", "explain")
+        path, job = self.folder.for_examples(f"{name}.jsonl"), job or self.job.scoring("labels", "explain")
         split = EncodedSplit(examples, job.classifier.prompter.encode_rows(examples))
         score_to_file(job, split, path, title=f"explaining, {name}", use_adapter=tuned)
         return list(read_predictions(path))
@@ -72,7 +72,7 @@ class Scored:
         """
         job = self.job.scoring("labels", "explain")
         encoded = job.classifier.prompter.encode_rows(examples)
-        so_far = SoFar(self.folder.scored_again(f"{name}.scoring"), scoring_key(job, encoded, use_adapter=tuned))
+        so_far = SoFar(self.folder.for_examples(f"{name}.scoring"), scoring_key(job, encoded, use_adapter=tuned))
         adapter = contextlib.nullcontext() if tuned else adapter_off(job.classifier.model)
         with adapter, so_far.opened():
             return answer_states(job.classifier, encoded, job.recipe.score, so_far, job.stop.check)
@@ -86,23 +86,23 @@ def gather(scored: Scored) -> None:
     """
     settings, folder = scored.recipe.report, scored.folder
     with scored.job.monitor.phase("explain"):
-        _keep_columns(folder, SCORED_ROWS, scored.rows)
+        _keep_columns(folder.kept_columns, scored.rows)
         _score_bag_of_words(scored)
         if scored.training_sample is not None:
-            _keep_columns(folder, TRAINING_ROWS, scored.training_sample.rows)
+            _keep_columns(folder.kept_training_columns, scored.training_sample.rows)
             _score_held_out(scored, scored.training_sample.rows)
-        if settings.examples and not folder.exists(EXAMPLES):
-            folder.write(EXAMPLES, {"examples": _explain_examples(scored)})
-        folder.forget_scored_again()
-        if settings.robustness_rows and not folder.exists(VARIANTS):
-            folder.write(VARIANTS, {"variants": _score_variants(scored)})
+        if settings.examples and not folder.examples.is_file():
+            write_json(folder.examples, {"examples": _explain_examples(scored)})
+        folder.forget_for_examples()
+        if settings.robustness_rows and not folder.variants.is_file():
+            write_json(folder.variants, {"variants": _score_variants(scored)})
 
 
-def _keep_columns(folder: RunFolder, name: str, rows: Sequence[Example]) -> None:
+def _keep_columns(path: Path, rows: Sequence[Example]) -> None:
     """Write the kept columns and the annotators' votes of the rows that have some."""
-    if not folder.exists(name):
+    if not path.is_file():
         kept = (row for row in rows if row.extra or row.votes)
-        folder.write_lines(name, ({"id": row.id, "votes": list(row.votes), "extra": dict(row.extra)} for row in kept))
+        write_lines(path, ({"id": row.id, "votes": list(row.votes), "extra": dict(row.extra)} for row in kept))
 
 
 def _stored(rows: Sequence[Example]) -> Rows:
@@ -127,7 +127,7 @@ def _score_bag_of_words(scored: Scored) -> None:
 
 def _score_held_out(scored: Scored, rows: Sequence[Example]) -> None:
     """Write what cross-validation on the base's hidden states says of the training sample, as predictions."""
-    path = scored.folder.predictions(HELD_OUT)
+    path = scored.folder.held_out_train
     if path.is_file():
         return
     recipe = scored.recipe
@@ -155,7 +155,7 @@ def _score_held_out(scored: Scored, rows: Sequence[Example]) -> None:
 
 def _explain_examples(scored: Scored) -> list[dict[str, Any]]:
     """The chosen examples with the words that moved the answer, the texts written, and the nearest training rows."""
-    base = scored.folder.predictions(f"base-{scored.split}")
+    base = scored.folder.base(scored.split)
     pairs = match_rows(list(read_predictions(base)), list(read_predictions(scored.tuned)))
     chosen = choose_examples(pairs, scored.recipe.report.examples)
     if not chosen:
@@ -234,12 +234,12 @@ def _score_variants(scored: Scored) -> list[dict[str, Any]]:
 def _prompt_variants(recipe: Recipe) -> Iterator[tuple[str, PromptSettings | None, str | None]]:
     """Other prompts for the same rows, all of which keep the label: name, prompt, or why there is none."""
     if recipe.model.head == "words":
-        unnamed = "the prompt does not name every label word, so the swap would not show"
+        unnamed = "the prompt does not name every label word, so the model could not know of the swap"
         swapped = swap_label_words(recipe.prompt)
         yield "label words swapped", swapped, None if swapped else unnamed
     else:
         yield "label words swapped", None, "a classification head answers without words"
-    relaid = lay_out_otherwise(recipe.prompt)
+    relaid = move_line_breaks(recipe.prompt)
     yield "line breaks moved in the prompt", relaid, None if relaid else "the prompt is one line of one sentence"
     for place, template in enumerate(recipe.report.paraphrases, 1):
         yield f"paraphrase {place} of the prompt", recipe.prompt.model_copy(update={"template": template}), None
@@ -265,6 +265,6 @@ def _score_variant(
         except ValueError as error:
             return record | {"why_not": str(error)}
     job = replace(scored.job.scoring("labels", "explain"), classifier=classifier)
-    path = scored.folder.predictions(f"variant-{name.replace(' ', '-')}")
+    path = scored.folder.variant(name)
     score_to_file(job, EncodedSplit(rows, classifier.prompter.encode_rows(rows)), path, title=name)
     return record | {"predictions": path.name}

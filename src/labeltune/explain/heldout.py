@@ -12,6 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from labeltune.rows import Prediction
+from labeltune.summary.explained import HeldOut
 
 Array = np.ndarray[Any, np.dtype[Any]]
 
@@ -50,14 +51,14 @@ def held_out_probabilities(
     if len(present) < 2 or counts.min() < 2:
         return None, "cross-validation needs two labels or more, and two rows of each"
     folds = StratifiedKFold(min(FOLDS, int(counts.min())), shuffle=True, random_state=seed)
-    # not scaled again behind the components: that would make the least of them as loud as the first
+    # the components are not standardised again, which would give the last as much weight as the first
     features_NF = StandardScaler().fit_transform(states_NH.astype(np.float64))
     if features_NF.shape[1] > MOST_FEATURES:
         components = min(MOST_FEATURES, len(gold_N))
         features_NF = PCA(components, svd_solver="covariance_eigh").fit_transform(features_NF)
     best, lowest = np.zeros((0, 0)), np.inf
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # of iterations that end too early
+        warnings.simplefilter("ignore")  # where iterations end before convergence
         for strength in STRENGTHS:
             model = LogisticRegression(C=strength, max_iter=ITERATIONS)
             p_NK = cross_val_predict(model, features_NF, gold_N, cv=folds, method="predict_proba")
@@ -109,18 +110,15 @@ def confident_learning(rows: Sequence[Prediction]) -> list[dict[str, Any]]:
     ]
 
 
-def says_enough(rows: Sequence[Prediction]) -> dict[str, Any]:
+def says_enough(rows: Sequence[Prediction]) -> HeldOut:
     """Whether held-out probabilities are right often enough to doubt labels by them: where they close less than two
     thirds of the gap between the most frequent label and being always right, most of the list is sound rows.
 
-    Returns:
-        `accuracy`, `majority` (the share of the most frequent label) and `used`.
-
     >>> rows = [Prediction(str(i), "ab"[i % 2], "ab"[i % 2], {"a": 0.5, "b": 0.5}, None, {}) for i in range(20)]
     >>> says_enough(rows)
-    {'accuracy': 1.0, 'majority': 0.5, 'used': True}
+    HeldOut(accuracy=1.0, majority=0.5, used=True)
     """
     accuracy = sum(row.correct for row in rows) / len(rows)
     golds = [row.gold for row in rows]
     majority = max(golds.count(label) for label in set(golds)) / len(golds)
-    return {"accuracy": accuracy, "majority": majority, "used": accuracy - majority >= ENOUGH * (1 - majority)}
+    return HeldOut(accuracy=accuracy, majority=majority, used=accuracy - majority >= ENOUGH * (1 - majority))

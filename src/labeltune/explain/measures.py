@@ -1,4 +1,4 @@
-"""What can be told of a row from its text alone: length, word overlap, negation, numbers, gendered words."""
+"""What the text of a row shows: length, word overlap, negation, numbers, gendered words."""
 
 from __future__ import annotations
 

@@ -124,7 +124,7 @@ def answer_states(
         so_far: batches that have been looked at already, to which the others are added.
         check: called after each batch; may raise.
     """
-    by_labels = settings.in_mode("labels")
+    by_labels = settings.model_copy(update={"mode": "labels"})
     seen: list[torch.Tensor] = []
 
     def look(_module: torch.nn.Module, inputs: tuple[torch.Tensor, ...], _output: torch.Tensor) -> None:

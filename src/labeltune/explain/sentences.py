@@ -13,7 +13,7 @@ from labeltune.text import count, percent, signed
 
 
 def what_changed(old: Prediction, new: Prediction, kind: str, kind_rows: int, group_rows: int) -> str:
-    """What both models say, and for how many rows this one stands.
+    """What both models say, and how many rows are like this one.
 
     >>> old, new = (Prediction("1", "a", said, {"a": p, "b": 1 - p}, None, {}) for said, p in (("b", 0.2), ("a", 0.9)))
     >>> what_changed(old, new, "fixed", 340, 210)
@@ -60,9 +60,9 @@ def second_opinion(new: Prediction, words: Sequence[Mapping[str, Any]]) -> str |
     same = max(words, key=lambda piece: piece["effect"])
     agrees = "too" if first is same else "instead"
     agreement = rank_correlation([piece["effect"] for piece in words], [piece["gradient"] for piece in words])
-    told = "undefined" if agreement is None else signed(agreement, 2)
+    shown = "undefined" if agreement is None else signed(agreement, 2)
     word = f"“{new.columns[first['column']][first['start'] : first['end']]}”"
-    return f"put {word} first {agrees}; rank correlation with leaving words out {told} over {len(words)} words"
+    return f"put {word} first {agrees}; rank correlation with leaving words out {shown} over {len(words)} words"
 
 
 def rank_correlation(one: Sequence[float], other: Sequence[float]) -> float | None:
@@ -92,11 +92,11 @@ def _said(row: Prediction) -> str:
 def _words(new: Prediction, words: Sequence[Mapping[str, Any]]) -> str | None:
     best = strongest(words)
     if best is None:
-        return "no word by itself holds the answer up" if words else None
+        return "no single word supports the answer" if words else None
     quoted = f"“{new.columns[best['column']][best['start'] : best['end']]}” in {best['column']}"
     if best["flips"]:
         return f"without {quoted} its answer is {best['flips']}"
-    return f"no word by itself changes the answer, {quoted} carries the most ({best['effect']:.1f} nats of log odds)"
+    return f"no single word changes the answer, {quoted} carries the most ({best['effect']:.1f} nats of log odds)"
 
 
 def _neighbours(neighbours: Sequence[Mapping[str, Any]]) -> str | None:

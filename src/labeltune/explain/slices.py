@@ -13,6 +13,7 @@ from labeltune.explain import measures
 from labeltune.judge.metrics import wilson_interval
 from labeltune.judge.paired import holm, mcnemar_p
 from labeltune.rows import Prediction
+from labeltune.summary.explained import SliceScores
 from labeltune.text import count, p_value, percent
 
 Pair = tuple[Prediction, Prediction]
@@ -46,31 +47,30 @@ def find_slices(rows: Sequence[Prediction], kept: Kept) -> list[Slice]:
     ]  # fmt: skip
 
 
-def judge_slices(pairs: Sequence[Pair], slices: Sequence[Slice], confidence: float = 0.95) -> list[dict[str, Any]]:
+def judge_slices(pairs: Sequence[Pair], slices: Sequence[Slice], confidence: float = 0.95) -> list[SliceScores]:
     """Accuracy before and after in each slice, and whether it differs from the other rows by more than chance.
 
-    `p_before` and `p_after` are Fisher's exact test of the slice against the other rows, `p_change` McNemar's test
-    within the slice; each kind is corrected for the number of slices by Holm's method. `verdict` is `broken` where more
-    rows broke than were fixed, `worse` or `better` where accuracy after tuning differs from that of the other rows, and
-    None where chance explains what is seen.
-
-    Returns one record per slice, the most notable first.
+    Each kind of p-value is corrected for the number of slices by Holm's method. Returns the most notable slice first.
     """
     counts = [_count(pairs, one) for one in slices]
-    adjusted = {name: holm([each[name] for each in counts]) for name in ("p_before", "p_after", "p_change")}
+    for name in ("p_before", "p_after", "p_change"):
+        for figures, p in zip(counts, holm([each[name] for each in counts]), strict=True):
+            figures[name] = p
     records = []
-    for place, (one, figures) in enumerate(zip(slices, counts, strict=True)):
-        record = figures | {name: values[place] for name, values in adjusted.items()}
-        record |= {"name": one.name, "verdict": _verdict(record, 1 - confidence)}
+    for one, figures in zip(slices, counts, strict=True):
+        verdict = _verdict(figures, 1 - confidence)
         for side in ("before", "after"):
-            right = round(record[side] * record["rows"])
-            record[f"{side}_interval"] = list(wilson_interval(right, record["rows"], confidence))
-        records.append(record | {"sentence": _sentence(record)})
+            right = round(figures[side] * figures["rows"])
+            figures[f"{side}_interval"] = wilson_interval(right, figures["rows"], confidence)
+        records.append(
+            SliceScores(name=one.name, **figures, verdict=verdict, sentence=_sentence(one.name, figures, verdict))
+        )
     order = {"broken": 0, "worse": 1, "better": 2, None: 3}
-    return sorted(records, key=lambda record: (order[record["verdict"]], record["p_after"], record["after"]))
+    return sorted(records, key=lambda record: (order[record.verdict], record.p_after, record.after))
 
 
 def _count(pairs: Sequence[Pair], one: Slice) -> dict[str, Any]:
+    """Most fields of a slice's scores; the p-values not yet corrected."""
     inside = [pair for pair in pairs if pair[1].id in one.ids]
     outside = [pair for pair in pairs if pair[1].id not in one.ids]
     fixed = sum(new.correct and not old.correct for old, new in inside)
@@ -87,22 +87,22 @@ def _count(pairs: Sequence[Pair], one: Slice) -> dict[str, Any]:
     return figures | {"p_change": mcnemar_p(fixed, broken)}
 
 
-def _verdict(record: Mapping[str, Any], level: float) -> str | None:
-    if record["p_change"] < level and record["broken"] > record["fixed"]:
+def _verdict(figures: Mapping[str, Any], level: float) -> str | None:
+    if figures["p_change"] < level and figures["broken"] > figures["fixed"]:
         return "broken"
-    if record["p_after"] < level:
-        return "worse" if record["after"] < record["after_elsewhere"] else "better"
+    if figures["p_after"] < level:
+        return "worse" if figures["after"] < figures["after_elsewhere"] else "better"
     return None
 
 
-def _sentence(record: Mapping[str, Any]) -> str:
-    where = f"{record['name']} ({count(record['rows'], 'row')})"
-    if record["verdict"] == "broken":
-        moved = f"{record['broken']:,} broken, {record['fixed']:,} fixed, p {p_value(record['p_change'])}"
-        return f"{where}: tuning broke them, from {percent(record['before'])} to {percent(record['after'])} ({moved})."
-    compared = f"{percent(record['after'])} right after tuning, {percent(record['after_elsewhere'])} elsewhere"
-    chance = "" if record["verdict"] else ", which chance explains"
-    return f"{where}: {compared} (p {p_value(record['p_after'])}{chance})."
+def _sentence(name: str, figures: Mapping[str, Any], verdict: str | None) -> str:
+    where = f"{name} ({count(figures['rows'], 'row')})"
+    before, after, elsewhere = (percent(figures[key]) for key in ("before", "after", "after_elsewhere"))
+    if verdict == "broken":
+        moved = f"{figures['broken']:,} broken, {figures['fixed']:,} fixed, p {p_value(figures['p_change'])}"
+        return f"{where}: tuning broke them, from {before} to {after} ({moved})."
+    chance = "" if verdict else ", which chance explains"
+    return f"{where}: {after} right after tuning, {elsewhere} elsewhere (p {p_value(figures['p_after'])}{chance})."
 
 
 def _length(row: Prediction) -> float:
@@ -137,7 +137,7 @@ def _text_slices(rows: Sequence[Prediction]) -> Iterable[Slice]:
 
 
 def _differ(row: Prediction, find: Callable[[str], frozenset[Any]]) -> bool:
-    """Whether the last column names something of the kind that the columns before it name otherwise."""
+    """Whether the last column names something of the kind that the columns before it do not, though they name some."""
     *earlier, last = (find(text) for text in row.columns.values())
     before = frozenset().union(*earlier)
     return bool(before and last and last - before)

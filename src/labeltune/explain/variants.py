@@ -1,4 +1,4 @@
-"""The same rows asked otherwise: small edits of the text, and other wordings of the prompt. No torch here."""
+"""Variants of the scored rows: small edits of their texts, and other prompts. No torch here."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ def swap_genders(columns: Columns) -> dict[str, str] | None:
 def raise_numbers(columns: Columns) -> dict[str, str] | None:
     """Every number from two on by the next one, in all columns alike; None where there is none.
 
-    Rows with "one" or "zero" are left alone: those words often count nothing, and "1" may be a singular.
+    Rows with "one" or "zero" are not edited: those words often count nothing, and "1" may be a singular.
 
     >>> raise_numbers({"a": "Two dogs and 14 cats", "b": "There are two dogs"})
     {'a': 'Three dogs and 15 cats', 'b': 'There are three dogs'}
@@ -92,7 +92,7 @@ def swap_label_words(prompt: PromptSettings) -> PromptSettings | None:
     """Give every label the next one's word, in the answers and in the template's own text, so that the prompt says what
     the words now mean.
 
-    None where the template does not name every word: then nothing would tell the model of the swap.
+    None where the template does not name every word: then the model could not know of the swap.
 
     >>> settings = PromptSettings(template="{text} Say 0 for no, 1 for yes.", answers={"no": "0", "yes": "1"})
     >>> swapped = swap_label_words(settings)
@@ -111,15 +111,15 @@ def swap_label_words(prompt: PromptSettings) -> PromptSettings | None:
     return prompt.model_copy(update={"template": "".join(literal), "answers": swapped})
 
 
-def lay_out_otherwise(prompt: PromptSettings) -> PromptSettings | None:
+def move_line_breaks(prompt: PromptSettings) -> PromptSettings | None:
     """The same words on other lines: the template's line breaks become blanks; where it has none, each sentence of its
     own text begins a new line. Columns stay as they are, and so does whatever blank the template ends with.
 
     None where the template is one line of one sentence.
 
-    >>> lay_out_otherwise(PromptSettings(template="Text: {text}\\n\\nAnswer:")).template
+    >>> move_line_breaks(PromptSettings(template="Text: {text}\\n\\nAnswer:")).template
     'Text: {text} Answer:'
-    >>> lay_out_otherwise(PromptSettings(template="Read {text}. Is it good? Answer:")).template
+    >>> move_line_breaks(PromptSettings(template="Read {text}. Is it good? Answer:")).template
     'Read {text}.\\nIs it good?\\nAnswer:'
     """
     words = prompt.template.strip()

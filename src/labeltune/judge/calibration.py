@@ -14,6 +14,7 @@ from scipy.stats import t
 from labeltune.judge.metrics import wilson_interval
 from labeltune.judge.recentre import log_probabilities
 from labeltune.rows import Prediction
+from labeltune.summary.scores import Bin, Calibration, Coverage, Interval
 from labeltune.text import number, percent, points
 
 Array = np.ndarray[Any, np.dtype[Any]]
@@ -27,14 +28,9 @@ def calibrate(
     predictions: Sequence[Prediction],
     validation: Sequence[Prediction] | None,
     confidence: float = 0.95,
-) -> dict[str, Any]:
-    """Compare confidence with correctness. The answer is the likeliest label, also where text was generated.
-
-    Returns:
-        `ece` (expected calibration error over 15 bins of equal width, Naeini et al. 2015), `brier` (squared error
-        summed over the labels, 0 to 2), `gap` (mean confidence less accuracy) with its `gap_interval`, `bins`
-        for the reliability curve, `coverage`, `temperature` as fitted on validation with what it would leave of `ece`
-        (both None without validation rows), `found` (the interval excludes 0) and a `sentence`.
+) -> Calibration:
+    """Compare confidence with correctness (Naeini et al. 2015). The answer is the likeliest label, also where text was
+    generated.
 
     Raises:
         ValueError: no predictions, or a row without probabilities or gold label.
@@ -47,23 +43,23 @@ def calibrate(
     found = None if gap_interval is None else not gap_interval[0] <= 0 <= gap_interval[1]
     bins = reliability(top_N, right_N, confidence)
     temperature = fit_temperature(validation) if validation else None
-    return {
-        "ece": expected_error(bins),
-        "brier": float(((p_NK - np.eye(p_NK.shape[1])[gold_N]) ** 2).sum(1).mean()),
-        "mean_confidence": float(top_N.mean()),
-        "accuracy": float(right_N.mean()),
-        "gap": gap,
-        "gap_interval": gap_interval,
-        "found": found,
-        "bins": bins,
-        "coverage": coverage_curve(top_N, right_N, confidence),
-        "temperature": temperature,
-        "ece_with_temperature": None if temperature is None else _cooled_error(log_p_NK, gold_N, temperature),
-        "sentence": _sentence(float(top_N.mean()), float(right_N.mean()), gap, found),
-    }
+    return Calibration(
+        ece=expected_error(bins),
+        brier=float(((p_NK - np.eye(p_NK.shape[1])[gold_N]) ** 2).sum(1).mean()),
+        mean_confidence=float(top_N.mean()),
+        accuracy=float(right_N.mean()),
+        gap=gap,
+        gap_interval=gap_interval,
+        found=found,
+        bins=bins,
+        coverage=coverage_curve(top_N, right_N, confidence),
+        temperature=temperature,
+        ece_with_temperature=None if temperature is None else _cooled_error(log_p_NK, gold_N, temperature),
+        sentence=_sentence(float(top_N.mean()), float(right_N.mean()), gap, found),
+    )
 
 
-def mean_interval(values_N: Array, confidence: float) -> list[float] | None:
+def mean_interval(values_N: Array, confidence: float) -> Interval | None:
     """Student's interval of a mean; None from a single value, or where all values are equal.
 
     >>> mean_interval(np.array([1.0, 1.0]), 0.95)
@@ -74,13 +70,13 @@ def mean_interval(values_N: Array, confidence: float) -> list[float] | None:
     if rows < 2 or np.ptp(values_N) == 0:
         return None
     width = t.ppf((1 + confidence) / 2, rows - 1) * values_N.std(ddof=1) / np.sqrt(rows)
-    return [float(values_N.mean() - width), float(values_N.mean() + width)]
+    return float(values_N.mean() - width), float(values_N.mean() + width)
 
 
-def reliability(confidence_N: Array, right_N: Array, level: float) -> list[dict[str, Any]]:
+def reliability(confidence_N: Array, right_N: Array, level: float) -> list[Bin]:
     """Rows by confidence in bins of equal width, empty ones left out.
 
-    >>> reliability(np.array([0.94, 0.95, 0.42]), np.array([True, False, True]), 0.95)[1]["accuracy"]
+    >>> reliability(np.array([0.94, 0.95, 0.42]), np.array([True, False, True]), 0.95)[1].accuracy
     0.5
     """
     places_N = np.clip(np.ceil(confidence_N * BINS).astype(int) - 1, 0, BINS - 1)
@@ -89,28 +85,28 @@ def reliability(confidence_N: Array, right_N: Array, level: float) -> list[dict[
         inside_N = places_N == place
         right, rows = int(right_N[inside_N].sum()), int(inside_N.sum())
         bins.append(
-            {
-                "from": place / BINS,
-                "to": (place + 1) / BINS,
-                "rows": rows,
-                "confidence": float(confidence_N[inside_N].mean()),
-                "accuracy": right / rows,
-                "interval": list(wilson_interval(right, rows, level)),
-            }
+            Bin(
+                low=place / BINS,
+                high=(place + 1) / BINS,
+                rows=rows,
+                confidence=float(confidence_N[inside_N].mean()),
+                accuracy=right / rows,
+                interval=wilson_interval(right, rows, level),
+            )
         )
     return bins
 
 
-def expected_error(bins: Sequence[dict[str, Any]]) -> float:
+def expected_error(bins: Sequence[Bin]) -> float:
     """The mean distance between confidence and accuracy of the bins, weighted by their rows."""
-    rows = sum(one["rows"] for one in bins)
-    return float(sum(one["rows"] * abs(one["confidence"] - one["accuracy"]) for one in bins) / rows)
+    rows = sum(one.rows for one in bins)
+    return float(sum(one.rows * abs(one.confidence - one.accuracy) for one in bins) / rows)
 
 
-def coverage_curve(confidence_N: Array, right_N: Array, level: float) -> list[dict[str, Any]]:
+def coverage_curve(confidence_N: Array, right_N: Array, level: float) -> list[Coverage]:
     """Accuracy on the surest rows, were the model to abstain on the others; ties stay in the order of the data.
 
-    >>> coverage_curve(np.array([0.5, 0.9]), np.array([False, True]), 0.95)[5]["accuracy"]
+    >>> coverage_curve(np.array([0.5, 0.9]), np.array([False, True]), 0.95)[5].accuracy
     1.0
     """
     order_N = np.argsort(-confidence_N, kind="stable")
@@ -119,13 +115,13 @@ def coverage_curve(confidence_N: Array, right_N: Array, level: float) -> list[di
         kept = max(1, round(coverage * len(order_N)))
         right = int(right_N[order_N[:kept]].sum())
         curve.append(
-            {
-                "coverage": coverage,
-                "rows": kept,
-                "threshold": float(confidence_N[order_N[kept - 1]]),
-                "accuracy": right / kept,
-                "interval": list(wilson_interval(right, kept, level)),
-            }
+            Coverage(
+                coverage=coverage,
+                rows=kept,
+                threshold=float(confidence_N[order_N[kept - 1]]),
+                accuracy=right / kept,
+                interval=wilson_interval(right, kept, level),
+            )
         )
     return curve
 
@@ -184,7 +180,7 @@ def _cooled_error(log_p_NK: Array, gold_N: Array, temperature: float) -> float:
 def _sentence(confidence: float, accuracy: float, gap: float, found: bool | None) -> str:
     figures = f"it is {percent(confidence)} sure on average and right in {percent(accuracy)}"
     if found is None:
-        return f"Its calibration cannot be told: {figures} of the rows."
+        return f"Its calibration cannot be judged: {figures} of the rows."
     if not found:
         return f"Its confidence holds: {figures}, a difference that chance explains."
     word = "too sure of itself" if gap > 0 else "less sure than it could be"

@@ -7,13 +7,13 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 
 from labeltune.judge.metrics import row_losses
 from labeltune.judge.paired import mcnemar_p
 from labeltune.rows import Prediction
+from labeltune.summary import Choice, Overfitting
 from labeltune.text import epoch_name, number, p_value, percent, points, signed
 
 
@@ -53,20 +53,18 @@ def score_epoch(epoch: float, step: int, train_loss: float | None, predictions: 
     return EpochScore(epoch, step, train_loss, mean_loss, sum(correct) / len(correct), len(ordered), losses, correct)
 
 
-def choose(epochs: Sequence[EpochScore], load_best_model_at_end: bool) -> dict[str, Any]:
+def choose(epochs: Sequence[EpochScore], load_best_model_at_end: bool) -> Choice:
     """Choose a checkpoint: the last, or by the one-standard-error rule on validation accuracy (Breiman et al. 1984).
 
     The rule takes the earliest checkpoint whose accuracy is within one standard error of the best: a later one has not
     shown that it is better, and has fitted the training rows more closely.
 
-    Returns `{"epoch", "step", "why"}`.
-
     Raises:
         ValueError: there is no checkpoint.
 
     >>> early, late = EpochScore(1, 10, 0.9, 0.8, 0.680, 1000), EpochScore(2, 20, 0.7, 0.7, 0.691, 1000)
-    >>> choose([early, late], load_best_model_at_end=True)["epoch"]
-    1
+    >>> choose([early, late], load_best_model_at_end=True).epoch
+    1.0
     """
     if not epochs:
         raise ValueError("there is no checkpoint to choose from; train for at least one step")
@@ -98,24 +96,22 @@ def contenders(epochs: Sequence[EpochScore]) -> list[int]:
     return steps
 
 
-def find_overfitting(epochs: Sequence[EpochScore]) -> dict[str, Any]:
-    """Say whether validation loss rose for good while training loss still fell.
+def find_overfitting(epochs: Sequence[EpochScore]) -> Overfitting:
+    """Decide whether validation loss rose for good while training loss still fell.
 
     A checkpoint counts as risen when its validation loss exceeds the lowest by more than two standard errors of the
     paired per-row differences. Overfitting is found when the last checkpoint has risen and its training loss is below
     that of the lowest; it began with the first of the unbroken line of risen checkpoints that ends there. Training loss
     alone decides nothing: it falls in a healthy run too.
 
-    Returns `{"found", "since_epoch", "why"}`; `found` is None where it cannot be told.
-
     >>> first = EpochScore(1, 10, 0.9, 0.50, 0.8, 4, losses=(0.4, 0.6, 0.5, 0.5))
     >>> second = EpochScore(2, 20, 0.3, 0.75, 0.8, 4, losses=(0.6, 0.9, 0.8, 0.7))
-    >>> find_overfitting([first, second])["since_epoch"]
-    2
+    >>> find_overfitting([first, second]).since_epoch
+    2.0
     """
     scored = [epoch for epoch in epochs if epoch.losses is not None]
     if len(scored) < 2:
-        return _verdict(None, f"it takes two checkpoints with validation losses to tell; there are {len(scored)}")
+        return _verdict(None, f"two checkpoints with validation losses are needed to decide; there are {len(scored)}")
     lowest = min(scored, key=_loss)
     later = scored[scored.index(lowest) + 1 :]
     if not later:
@@ -135,7 +131,7 @@ def find_overfitting(epochs: Sequence[EpochScore]) -> dict[str, Any]:
     return _verdict(True, f"{rise}, while {training}; the rise holds since {since.name}", since.epoch)
 
 
-def _within_one_standard_error(scored: Sequence[EpochScore]) -> dict[str, Any]:
+def _within_one_standard_error(scored: Sequence[EpochScore]) -> Choice:
     best, earliest = max(scored, key=_accuracy), _earliest_good(scored)
     width = f"one standard error ({points(_standard_error(best)).lstrip('+')} points)"
     figure = f"{percent(_accuracy(best))} of {best.rows:,} rows"
@@ -157,7 +153,7 @@ def _standard_error(epoch: EpochScore) -> float:
     return math.sqrt(_accuracy(epoch) * (1 - _accuracy(epoch)) / epoch.rows)
 
 
-def _last(last: EpochScore, scored: Sequence[EpochScore]) -> dict[str, Any]:
+def _last(last: EpochScore, scored: Sequence[EpochScore]) -> Choice:
     """Keep the last checkpoint, but do not hide that an earlier one scored better."""
     why = f"{last.name} is the last, and train.load_best_model_at_end is false"
     best = max(scored, key=_accuracy)
@@ -199,7 +195,7 @@ def _describe_rise(lowest: EpochScore, last: EpochScore) -> str:
     rise, error = _paired_rise(lowest, last)
     spread = "" if error is None else f", standard error {number(error)}"
     return (
-        f"validation loss was lowest at {lowest.name} ({number(_loss(lowest))}) and stands at {number(_loss(last))} at "
+        f"validation loss was lowest at {lowest.name} ({number(_loss(lowest))}) and is {number(_loss(last))} at "
         f"{last.name} ({signed(rise)}{spread})"
     )
 
@@ -223,9 +219,9 @@ def _loss(epoch: EpochScore) -> float:
     return epoch.validation_loss
 
 
-def _kept(epoch: EpochScore, why: str) -> dict[str, Any]:
-    return {"epoch": epoch.epoch, "step": epoch.step, "why": why}
+def _kept(epoch: EpochScore, why: str) -> Choice:
+    return Choice(epoch=epoch.epoch, step=epoch.step, why=why)
 
 
-def _verdict(found: bool | None, why: str, since_epoch: float | None = None) -> dict[str, Any]:
-    return {"found": found, "since_epoch": since_epoch, "why": why}
+def _verdict(found: bool | None, why: str, since_epoch: float | None = None) -> Overfitting:
+    return Overfitting(found=found, since_epoch=since_epoch, why=why)

@@ -3,30 +3,26 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Sequence
 
 from scipy.stats import binomtest
 
 from labeltune.rows import Prediction
+from labeltune.summary.scores import Interval, LabelScores, Scores
 
 INVALID = "(invalid)"
 """The confusion matrix's column for outputs that name no label."""
 
 
-def evaluate(predictions: Sequence[Prediction], labels: Sequence[str], confidence: float = 0.95) -> dict[str, Any]:
+def evaluate(predictions: Sequence[Prediction], labels: Sequence[str], confidence: float = 0.95) -> Scores:
     """Score predictions against their gold labels. An output that names no label counts as wrong.
-
-    Returns a dict ready for JSON. Intervals are Wilson's, `[low, high]`. Precision is None for a label never predicted,
-    recall for a label that is never gold, F1 where both hold; macro F1 is the mean over the labels that have an F1.
-    `loss` is in nats, the mean over the rows, and None as soon as one row has none that is finite.
 
     Raises:
         ValueError: no predictions, or a gold or predicted label that is missing or not among `labels`.
 
     >>> rows = [Prediction(str(i), gold, said, {}, None, {}) for i, (gold, said) in enumerate(["aa", "ab", "bb", "bb"])]
     >>> scores = evaluate(rows, ["a", "b"])
-    >>> scores["accuracy"], scores["confusion"], scores["per_label"]["a"]["recall"]
+    >>> scores.accuracy, scores.confusion, scores.per_label["a"].recall
     (0.75, {'a': {'a': 1, 'b': 1}, 'b': {'a': 0, 'b': 2}}, 0.5)
     """
     if not predictions:
@@ -38,25 +34,23 @@ def evaluate(predictions: Sequence[Prediction], labels: Sequence[str], confidenc
     predicted = {label: sum(confusion[other][label] for other in labels) for label in labels}
     per_label = {label: _label_scores(confusion[label][label], predicted[label], gold[label]) for label in labels}
     losses = row_losses(predictions)
-    return {
-        "rows": rows,
-        "accuracy": right / rows,
-        "accuracy_interval": list(wilson_interval(right, rows, confidence)),
-        "macro_f1": _mean([scores["f1"] for scores in per_label.values() if scores["f1"] is not None]),
-        "loss": None if losses is None else _mean(losses),
-        "per_label": per_label,
-        "confusion": confusion,
-        "predicted_share": {label: predicted[label] / rows for label in labels},
-        "predicted_share_interval": {
-            label: list(wilson_interval(predicted[label], rows, confidence)) for label in labels
-        },
-        "gold_share": {label: gold[label] / rows for label in labels},
-        "invalid_outputs": rows - sum(predicted.values()),
-        "confidence": confidence,
-    }
+    return Scores(
+        rows=rows,
+        accuracy=right / rows,
+        accuracy_interval=wilson_interval(right, rows, confidence),
+        macro_f1=_mean([scores.f1 for scores in per_label.values() if scores.f1 is not None]),
+        loss=None if losses is None else _mean(losses),
+        per_label=per_label,
+        confusion=confusion,
+        predicted_share={label: predicted[label] / rows for label in labels},
+        predicted_share_interval={label: wilson_interval(predicted[label], rows, confidence) for label in labels},
+        gold_share={label: gold[label] / rows for label in labels},
+        invalid_outputs=rows - sum(predicted.values()),
+        confidence=confidence,
+    )
 
 
-def wilson_interval(successes: int, trials: int, confidence: float = 0.95) -> tuple[float, float]:
+def wilson_interval(successes: int, trials: int, confidence: float = 0.95) -> Interval:
     """The score interval of a share (Wilson 1927), which holds its level near 0 and 1 as well.
 
     Raises:
@@ -78,16 +72,14 @@ def row_losses(predictions: Sequence[Prediction]) -> list[float] | None:
     return losses if len(losses) == len(predictions) else None
 
 
-def wrong_counts(scores: Mapping[str, Any], label: str) -> tuple[int, int]:
-    """From an evaluation: the rows wrongly given this label, and the rows wrongly denied it."""
-    confusion = scores["confusion"]
-    wrongly_given = sum(row[label] for gold, row in confusion.items() if gold != label)
-    wrongly_denied = sum(confusion[label].values()) - confusion[label][label]
+def wrong_counts(scores: Scores, label: str) -> tuple[int, int]:
+    """The rows wrongly given this label, and the rows wrongly denied it."""
+    wrongly_given = sum(row[label] for gold, row in scores.confusion.items() if gold != label)
+    wrongly_denied = sum(scores.confusion[label].values()) - scores.confusion[label][label]
     return wrongly_given, wrongly_denied
 
 
 def _confusion(predictions: Sequence[Prediction], labels: Sequence[str]) -> dict[str, dict[str, int]]:
-    """Counts by gold and predicted label, with a column for invalid outputs only where there are some."""
     known = set(labels)
     for row in predictions:
         if row.gold not in known:
@@ -109,13 +101,13 @@ def _invalid_column(labels: set[str]) -> str:
     return INVALID
 
 
-def _label_scores(right: int, predicted: int, gold: int) -> dict[str, float | int | None]:
-    return {
-        "precision": right / predicted if predicted else None,
-        "recall": right / gold if gold else None,
-        "f1": 2 * right / (predicted + gold) if predicted + gold else None,
-        "support": gold,
-    }
+def _label_scores(right: int, predicted: int, gold: int) -> LabelScores:
+    return LabelScores(
+        precision=right / predicted if predicted else None,
+        recall=right / gold if gold else None,
+        f1=2 * right / (predicted + gold) if predicted + gold else None,
+        support=gold,
+    )
 
 
 def _mean(numbers: Sequence[float]) -> float | None:

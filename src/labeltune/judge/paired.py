@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from typing import Any
 
 import numpy as np
 from scipy.stats import binomtest
 
 from labeltune.rows import Prediction
+from labeltune.summary.scores import Comparison, Interval
 from labeltune.text import count, p_value, points, points_interval
 
 
@@ -19,39 +19,38 @@ def compare(
     confidence: float = 0.95,
     samples: int = 10_000,
     seed: int = 0,
-) -> dict[str, Any]:
+) -> Comparison:
     """Compare two models row by row; rows are matched by id, so their order does not matter.
-
-    `mcnemar_p` is the exact two-sided test on the rows that only one model gets right (McNemar 1947), 1.0 when there
-    are none. `gain_interval` comes from a paired bootstrap; it is None when every row has the same outcome, because
-    then every resample does too and its width of 0 would promise a certainty that nobody has.
 
     Raises:
         ValueError: the ids differ or repeat, or a row's gold label or text differs between the two.
 
     >>> row = lambda said: Prediction("1", "a", said, {}, None, {})
     >>> result = compare([row("b")], [row("a")])
-    >>> result["fixed"], result["broken"], result["accuracy_gain"], result["mcnemar_p"], result["gain_interval"]
+    >>> result.fixed, result.broken, result.accuracy_gain, result.mcnemar_p, result.gain_interval
     (1, 0, 1.0, 1.0, None)
     """
     pairs = match_rows(before, after)
     fixed = sum(new.correct and not old.correct for old, new in pairs)
     broken = sum(old.correct and not new.correct for old, new in pairs)
     both_right = sum(old.correct and new.correct for old, new in pairs)
-    result: dict[str, Any] = {
-        "rows": len(pairs),
-        "fixed": fixed,
-        "broken": broken,
-        "both_right": both_right,
-        "both_wrong": len(pairs) - fixed - broken - both_right,
-        "changed": sum(old.predicted != new.predicted for old, new in pairs),
-        "mcnemar_p": mcnemar_p(fixed, broken),
-        "accuracy_gain": (fixed - broken) / len(pairs),
-        "gain_interval": gain_interval(fixed, broken, len(pairs), confidence=confidence, samples=samples, seed=seed),
-        "confidence": confidence,
-    }
-    significant = result["mcnemar_p"] < 1 - confidence
-    return {**result, "significant": significant, "sentence": _sentence(result, significant)}
+    gain, p = (fixed - broken) / len(pairs), mcnemar_p(fixed, broken)
+    interval = gain_interval(fixed, broken, len(pairs), confidence=confidence, samples=samples, seed=seed)
+    moved = f"{count(fixed, 'row')} fixed, {broken:,} broken, McNemar p {p_value(p)}"
+    return Comparison(
+        rows=len(pairs),
+        fixed=fixed,
+        broken=broken,
+        both_right=both_right,
+        both_wrong=len(pairs) - fixed - broken - both_right,
+        changed=sum(old.predicted != new.predicted for old, new in pairs),
+        mcnemar_p=p,
+        accuracy_gain=gain,
+        gain_interval=interval,
+        confidence=confidence,
+        significant=p < 1 - confidence,
+        sentence=_sentence(gain, interval, p < 1 - confidence, moved),
+    )
 
 
 def match_rows(before: Sequence[Prediction], after: Sequence[Prediction]) -> list[tuple[Prediction, Prediction]]:
@@ -83,7 +82,7 @@ def match_rows(before: Sequence[Prediction], after: Sequence[Prediction]) -> lis
 
 
 def mcnemar_p(fixed: int, broken: int) -> float:
-    """The exact two-sided p of McNemar's test: are fixed and broken rows equally likely?
+    """The exact two-sided p of McNemar's test (1947): are fixed and broken rows equally likely?
 
     >>> mcnemar_p(9, 1), mcnemar_p(0, 0)
     (0.021484375, 1.0)
@@ -93,11 +92,12 @@ def mcnemar_p(fixed: int, broken: int) -> float:
 
 def gain_interval(
     fixed: int, broken: int, rows: int, *, confidence: float = 0.95, samples: int = 10_000, seed: int = 0
-) -> list[float] | None:
+) -> Interval | None:
     """The percentile bootstrap interval of the gain in accuracy (Efron 1979), resampling rows in pairs.
 
     A row's difference is +1, 0 or -1, so that a resample of the rows is a draw of three counts from a multinomial: the
-    same distribution, without moving any row. None when all rows have one outcome.
+    same distribution, without moving any row. None when all rows have one outcome: then every resample does too, and
+    an interval of width 0 would claim certainty.
     """
     outcomes = np.array([fixed, broken, rows - fixed - broken])
     if (outcomes > 0).sum() < 2:
@@ -105,7 +105,8 @@ def gain_interval(
     draws = np.random.default_rng(seed).multinomial(rows, outcomes / rows, size=samples)
     gains = (draws[:, 0] - draws[:, 1]) / rows
     tail = (1 - confidence) / 2
-    return [float(bound) for bound in np.quantile(gains, [tail, 1 - tail])]
+    low, high = np.quantile(gains, [tail, 1 - tail])
+    return float(low), float(high)
 
 
 def holm(p_values: Sequence[float]) -> list[float]:
@@ -126,18 +127,14 @@ def _by_id(predictions: Iterable[Prediction]) -> dict[str, Prediction]:
     found: dict[str, Prediction] = {}
     for row in predictions:
         if row.id in found:
-            raise ValueError(f"the id {row.id!r} stands twice in one set of predictions; ids must be unique")
+            raise ValueError(f"the id {row.id!r} appears twice in one set of predictions; ids must be unique")
         found[row.id] = row
     return found
 
 
-def _sentence(result: dict[str, Any], significant: bool) -> str:
-    moved = (
-        f"{count(result['fixed'], 'row')} fixed, {result['broken']:,} broken, McNemar p {p_value(result['mcnemar_p'])}"
-    )
+def _sentence(gain: float, interval: Interval | None, significant: bool, moved: str) -> str:
     if not significant:
-        return f"The difference of {points(result['accuracy_gain'])} points is within what chance explains ({moved})."
-    verb = "rose" if result["accuracy_gain"] > 0 else "fell"
-    size = points(abs(result["accuracy_gain"])).lstrip("+")
-    bounds = points_interval(result["gain_interval"])
+        return f"The difference of {points(gain)} points is within what chance explains ({moved})."
+    verb, size = "rose" if gain > 0 else "fell", points(abs(gain)).lstrip("+")
+    bounds = points_interval(interval)
     return f"Accuracy {verb} by {size} points{' ' + bounds if bounds else ''}, which chance does not explain ({moved})."

@@ -13,6 +13,7 @@ from scipy.optimize import minimize
 
 from labeltune.judge.paired import compare
 from labeltune.rows import Prediction
+from labeltune.summary.scores import GainSplit
 from labeltune.text import percent, points, points_interval
 
 Array = np.ndarray[Any, np.dtype[Any]]
@@ -23,44 +24,39 @@ SMALLEST = 1e-12
 
 def split_gain(
     base: Sequence[Prediction], tuned: Sequence[Prediction], base_validation: Sequence[Prediction], **options: Any
-) -> dict[str, Any]:
+) -> GainSplit:
     """Split a gain in two: what re-centring the base gives without any learning, and what comes on top of it.
 
     Args:
         base, tuned: predictions of the rows that are judged.
         base_validation: the base on the validation rows, where the re-centring is fitted.
         options: `confidence`, `samples` and `seed` of `compare`.
-
-    Returns:
-        `offsets` per label in nats, `accuracy` of the re-centred base, `bias` and `learning` (comparisons as `compare`
-        makes them), `bias_share` of the gain, and a `sentence`. `bias_share` is None where there is no gain to share,
-        or where the two parts pull in different directions.
     """
     offsets_K = fit_offsets(base_validation)
     labels = list(base_validation[0].probabilities)
     recentred = recentre(base, offsets_K)
     bias, learning = compare(base, recentred, **options), compare(recentred, tuned, **options)
-    gain, parts = bias["accuracy_gain"] + learning["accuracy_gain"], (bias["accuracy_gain"], learning["accuracy_gain"])
+    gain, parts = bias.accuracy_gain + learning.accuracy_gain, (bias.accuracy_gain, learning.accuracy_gain)
     share = parts[0] / gain if gain > 0 and min(parts) >= 0 else None
     accuracy = sum(row.correct for row in recentred) / len(recentred)
-    split = [f"{points(part['accuracy_gain'])} points {points_interval(part['gain_interval'])}".rstrip()
+    split = [f"{points(part.accuracy_gain)} points {points_interval(part.gain_interval)}".rstrip()
              for part in (bias, learning)]  # fmt: skip
-    return {
-        "offsets": {label: float(offset) for label, offset in zip(labels, offsets_K, strict=True)},
-        "accuracy": accuracy,
-        "bias": bias,
-        "learning": learning,
-        "bias_share": share,
-        "sentence": f"Re-centred on the validation rows, the base gets {percent(accuracy)} right: "
+    return GainSplit(
+        offsets={label: float(offset) for label, offset in zip(labels, offsets_K, strict=True)},
+        accuracy=accuracy,
+        bias=bias,
+        learning=learning,
+        bias_share=share,
+        sentence=f"Re-centred on the validation rows, the base gets {percent(accuracy)} right: "
         f"{split[0]} are lost bias, {split[1]} are learning.",
-    }
+    )
 
 
 def fit_offsets(predictions: Sequence[Prediction]) -> Array:
     """The K offsets in nats that make the mean probability of each label its gold share; they sum to 0.
 
     These are the maximum-likelihood intercepts of a multinomial regression whose only other term is the model's own
-    log-probabilities. A label that is never gold here is counted as one row, as these rows cannot tell how rare it is.
+    log-probabilities. A label that is never gold here is counted as one row, as these rows do not show how rare it is.
 
     Raises:
         ValueError: no predictions, or one without probabilities.

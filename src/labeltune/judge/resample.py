@@ -9,52 +9,40 @@ from typing import Any
 
 import numpy as np
 
+from labeltune.summary.scores import Interval, Scores
+
 Array = np.ndarray[Any, np.dtype[Any]]
 
 MOST_CELLS = 4_000_000
 """Counts drawn at once: what bounds the memory."""
 
 
-def score_intervals(scores: Mapping[str, Any], *, samples: int = 10_000, seed: int = 0) -> dict[str, Any]:
+def score_intervals(
+    scores: Scores, *, samples: int = 10_000, seed: int = 0
+) -> tuple[Interval | None, dict[str, dict[str, Interval | None]]]:
     """Percentile bootstrap intervals (Efron 1979) of macro F1 and of each label's precision, recall and F1.
 
     These scores depend on the confusion matrix alone, and a resample of the rows draws its cells from a multinomial; so
     that is what is drawn, which has the same distribution and costs the same for any number of rows.
 
-    Args:
-        scores: what `evaluate` returned; its `confidence` is the intervals'.
-
-    Returns:
-        `{"macro_f1": [low, high], "per_label": {label: {"precision", "recall", "f1"}}}`. An interval is None where the
-        score is undefined, or where every resample gives the same, which would promise a certainty that nobody has.
-
-    >>> confusion = {"a": {"a": 40, "b": 10}, "b": {"a": 10, "b": 40}}
-    >>> labels = {"a": {"precision": 0.8, "recall": 0.8, "f1": 0.8}, "b": {"precision": 0.8, "recall": 0.8, "f1": 0.8}}
-    >>> scores = {"confusion": confusion, "confidence": 0.95, "macro_f1": 0.8, "per_label": labels}
-    >>> [round(bound, 1) for bound in score_intervals(scores)["macro_f1"]]
-    [0.7, 0.9]
+    An interval is None where the score is undefined, or where every resample gives the same: an interval of width 0
+    would claim certainty.
     """
-    labels = list(scores["confusion"])
-    draws = [_scores(counts_SKC) for counts_SKC in _resamples(scores["confusion"], samples, seed)]
+    draws = [_scores(counts_SKC) for counts_SKC in _resamples(scores.confusion, samples, seed)]
     precision_SK, recall_SK, f1_SK, macro_S = (np.concatenate(parts) for parts in zip(*draws, strict=True))
-    tail = (1 - scores["confidence"]) / 2
+    tail = (1 - scores.confidence) / 2
 
-    def bounds(values_S: Array, value: float | None) -> list[float] | None:
+    def bounds(values_S: Array, value: float | None) -> Interval | None:
         defined_S = values_S[~np.isnan(values_S)]
         if value is None or not len(defined_S) or np.ptp(defined_S) == 0:
             return None
-        return [float(bound) for bound in np.quantile(defined_S, [tail, 1 - tail])]
+        low, high = np.quantile(defined_S, [tail, 1 - tail])
+        return float(low), float(high)
 
     columns = {"precision": precision_SK, "recall": recall_SK, "f1": f1_SK}
-    return {
-        "macro_f1": bounds(macro_S, scores["macro_f1"]),
-        "per_label": {
-            label: {
-                name: bounds(column_SK[:, place], scores["per_label"][label][name])
-                for name, column_SK in columns.items()
-            }
-            for place, label in enumerate(labels)
-        },
+    return bounds(macro_S, scores.macro_f1), {
+        label: {name: bounds(draws_SK[:, place], getattr(own, name)) for name, draws_SK in columns.items()}
+        for place, (label, own) in enumerate(scores.per_label.items())
     }
 
 

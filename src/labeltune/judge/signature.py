@@ -1,4 +1,4 @@
-"""One line that says exactly how a run was scored, so that a number never travels without its conditions."""
+"""One line that says exactly how a run was scored, so that every number comes with its conditions."""
 
 from __future__ import annotations
 
@@ -23,16 +23,6 @@ def parse_signature(line: str) -> dict[str, str]:
     """
     parts = [part.partition(":") for part in line.split("|") if part]
     return {unquote(name): unquote(value) for name, _, value in parts}
-
-
-def differing_fields(first: str, second: str) -> dict[str, tuple[str | None, str | None]]:
-    """The fields in which two signatures differ, with both values; None where a signature lacks the field.
-
-    >>> differing_fields("mode:labels|rows:9", "mode:generate|rows:9")
-    {'mode': ('labels', 'generate')}
-    """
-    one, two = parse_signature(first), parse_signature(second)
-    return {name: (one.get(name), two.get(name)) for name in {**one, **two} if one.get(name) != two.get(name)}
 
 
 def _as_text(value: object) -> str:

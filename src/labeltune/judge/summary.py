@@ -1,4 +1,4 @@
-"""A run folder's predictions in, every number of its summary out. Needs no model, and works on old runs as well."""
+"""A run folder's predictions in, every number of its judgement out. Needs no model, and works on old runs as well."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from labeltune.folder import PROGRESS, RECIPE, RunFolder
+from labeltune.folder import RunFolder, read_json
 from labeltune.judge.baselines import against_baselines, agreement, baselines_sentence
 from labeltune.judge.bias import compare_bias
 from labeltune.judge.calibration import calibrate
@@ -16,12 +16,17 @@ from labeltune.judge.paired import compare
 from labeltune.judge.recentre import split_gain
 from labeltune.judge.resample import score_intervals
 from labeltune.judge.signature import signature
-from labeltune.rows import Prediction
-from labeltune.summary import Judgement
+from labeltune.rows import Prediction, read_predictions
+from labeltune.summary import Choice, Epoch, Judgement
+from labeltune.summary.scores import Calibration, Scores, Sides
+
+Rows = Sequence[Prediction]
+Progress = Mapping[str, Any]
+"""What progress.json holds."""
 
 
-def judge_run(run_folder: Path) -> Judgement:
-    """Judge a run from its files alone; the same files always give the same summary.
+def judge_run(folder: RunFolder) -> Judgement:
+    """Judge a run from its files alone; the same files always give the same judgement.
 
     Reads recipe.json, progress.json and predictions/*.jsonl. Without test predictions the validation rows stand in for
     them, and `scored_split` says so: the chosen checkpoint was then picked on the rows it is scored on, and looks a
@@ -31,8 +36,7 @@ def judge_run(run_folder: Path) -> Judgement:
         FileNotFoundError: a file that the judgement needs is not there.
         ValueError: a file does not hold what it should, or the files lead to another checkpoint than the run kept.
     """
-    folder = RunFolder(run_folder)
-    recipe, progress = folder.read(RECIPE), folder.read(PROGRESS)
+    recipe, progress = read_json(folder.recipe), read_json(folder.progress)
     labels = list(dict.fromkeys(recipe["data"]["labels"].values()))
     settings = recipe["report"]
     confidence = float(settings["confidence"])
@@ -41,130 +45,112 @@ def judge_run(run_folder: Path) -> Judgement:
     epochs = [_score_entry(folder, entry) for entry in progress["epochs"]]
     choice = choose(epochs, recipe["train"]["load_best_model_at_end"])
     _agree(choice, progress.get("choice"))
-    split, base, tuned = scored_predictions(folder, choice["step"])
-    sides = {"before": base, "after": tuned}
-    before, after = (_evaluate(rows, labels, resampling) for rows in sides.values())
-    validation = _validation(folder, progress, choice)
-    baselines = against_baselines(tuned, _bag_of_words(folder, split), **resampling)
-    judgement = {
-        "labels": labels,
-        "scored_split": split,
-        "before": before,
-        "after": after,
-        "comparison": compare(base, tuned, **resampling),
-        "baselines": baselines,
-        "baselines_sentence": baselines_sentence(baselines),
-        "bias": compare_bias(before, after) | {"split": _split_gain(base, tuned, validation["before"], resampling)},
-        "calibration": {side: _calibrate(rows, validation[side], confidence) for side, rows in sides.items()},
-        "agreement": {side: agreement(rows) for side, rows in sides.items()},
-        "base_validation": _base_validation(folder, confidence),
-        "epochs": [_epoch_figures(epoch, confidence, epoch.step == choice["step"]) for epoch in epochs],
-        "choice": choice,
-        "overfitting": find_overfitting(epochs),
-        "parameters": progress.get("parameters"),
-        "time": progress.get("time"),
-        "hardware": progress.get("hardware"),
-        "events": progress.get("events", []),
-        "signature": signature(progress.get("signature_fields", {})),
-    }
-    return Judgement.model_validate(judgement)
+    split, base, tuned = scored_predictions(folder, choice.step)
+    before, after = (_evaluate(rows, labels, resampling) for rows in (base, tuned))
+    base_validation = _read_if_there(folder.base("validation"))
+    validation = _read_if_there(_chosen_validation(folder, progress, choice.step))
+    bag_of_words = _read_if_there(folder.bag_of_words(split))
+    baselines = against_baselines(tuned, {"a bag of words": bag_of_words} if bag_of_words else {}, **resampling)
+    return Judgement(
+        labels=labels,
+        scored_split=split,
+        before=before,
+        after=after,
+        comparison=compare(base, tuned, **resampling),
+        baselines=baselines,
+        baselines_sentence=baselines_sentence(baselines),
+        bias=compare_bias(
+            before,
+            after,
+            split_gain(base, tuned, base_validation, **resampling)
+            if base_validation and _have_probabilities(base, base_validation)
+            else None,
+        ),
+        calibration=Sides(
+            before=_calibrate(base, base_validation, confidence), after=_calibrate(tuned, validation, confidence)
+        ),
+        agreement=Sides(before=agreement(base), after=agreement(tuned)),
+        base_validation=_epoch(score_epoch(0, 0, None, base_validation), confidence) if base_validation else None,
+        epochs=[_epoch(epoch, confidence, epoch.step == choice.step) for epoch in epochs],
+        choice=choice,
+        overfitting=find_overfitting(epochs),
+        parameters=progress.get("parameters"),
+        time=progress.get("time"),
+        hardware=progress.get("hardware"),
+        events=progress.get("events", []),
+        signature=signature(progress.get("signature_fields", {})),
+    )
 
 
 def scored_predictions(folder: RunFolder, step: int) -> tuple[str, list[Prediction], list[Prediction]]:
     """The split that a run is judged on, with the base's and the tuned model's predictions of its rows.
 
     Args:
-        step: of the checkpoint that was kept.
+        step: of the chosen checkpoint.
 
     Raises:
         FileNotFoundError: there are neither test predictions nor validation predictions of the chosen checkpoint.
     """
-    chosen = next((e.get("predictions") for e in folder.read(PROGRESS)["epochs"] if e["step"] == step), None)
-    base, tuned = (folder.read_predictions(name) for name in ("base-test", "tuned-test"))
-    if base is not None and tuned is not None:
-        return "test", base, tuned
-    if base is None and tuned is None:
-        base, tuned = folder.read_predictions("base-validation"), folder.read_predictions(chosen)
-        if base is not None and tuned is not None:
-            return "validation", base, tuned
-    missing = folder.predictions("base-test" if base is None else "tuned-test")
+    base, tuned, base_validation = folder.base("test"), folder.tuned_test, folder.base("validation")
+    if base.is_file() and tuned.is_file():
+        return "test", list(read_predictions(base)), list(read_predictions(tuned))
+    chosen = _chosen_validation(folder, read_json(folder.progress), step)
+    if chosen and base_validation.is_file() and not base.exists() and not tuned.exists():
+        return "validation", list(read_predictions(base_validation)), list(read_predictions(chosen))
+    missing = tuned if base.is_file() else base
     raise FileNotFoundError(f"{missing} is not there, so there is nothing to compare; finish the run with --resume")
 
 
-def _evaluate(rows: Sequence[Prediction], labels: Sequence[str], resampling: Mapping[str, Any]) -> dict[str, Any]:
-    """`evaluate`, with bootstrap intervals beside what has no closed form."""
-    scores = evaluate(rows, labels, resampling["confidence"])
-    intervals = score_intervals(scores, samples=resampling["samples"], seed=resampling["seed"])
-    return scores | {"macro_f1_interval": intervals["macro_f1"], "per_label_interval": intervals["per_label"]}
+def _chosen_validation(folder: RunFolder, progress: Progress, step: int) -> Path | None:
+    """A checkpoint's predictions of the validation rows; None where it did not score them."""
+    names = (entry.get("predictions") for entry in progress["epochs"] if entry["step"] == step)
+    return next((folder.predictions(name) for name in names if name), None)
 
 
-def _validation(
-    folder: RunFolder, progress: Mapping[str, Any], choice: Mapping[str, Any]
-) -> dict[str, list[Prediction] | None]:
-    """The validation rows as the base and as the chosen checkpoint answered them; None where they were not scored."""
-    chosen = next((e.get("predictions") for e in progress["epochs"] if e["step"] == choice["step"]), None)
-    return {"before": folder.read_predictions("base-validation"), "after": folder.read_predictions(chosen)}
-
-
-def _bag_of_words(folder: RunFolder, split: str) -> dict[str, list[Prediction]]:
-    rows = folder.read_predictions(folder.bag_of_words(split).name)
-    return {} if rows is None else {"a bag of words": rows}
-
-
-def _split_gain(
-    base: Sequence[Prediction],
-    tuned: Sequence[Prediction],
-    validation: Sequence[Prediction] | None,
-    resampling: Mapping[str, Any],
-) -> dict[str, Any] | None:
-    """None without validation rows, or without probabilities to re-centre."""
-    if not validation or not all(row.probabilities for row in (*base, *validation)):
-        return None
-    return split_gain(base, tuned, validation, **resampling)
-
-
-def _calibrate(
-    rows: Sequence[Prediction], validation: Sequence[Prediction] | None, confidence: float
-) -> dict[str, Any] | None:
-    """None where rows have no probabilities."""
-    if not all(row.probabilities for row in (*rows, *(validation or ()))):
-        return None
-    return calibrate(rows, validation, confidence)
+def _read_if_there(path: Path | None) -> list[Prediction] | None:
+    return list(read_predictions(path)) if path and path.is_file() else None
 
 
 def _score_entry(folder: RunFolder, entry: Mapping[str, Any]) -> EpochScore:
-    """Raises FileNotFoundError where the predictions that the entry names are not there."""
     name = entry.get("predictions")
-    predictions = folder.read_predictions(name)
-    if name and predictions is None:
-        raise FileNotFoundError(f"{folder.predictions(name)} is not there; finish the run with --resume, or run again")
-    return score_epoch(entry["epoch"], entry["step"], entry.get("train_loss"), predictions or [])
+    predictions = list(read_predictions(folder.predictions(name))) if name else []
+    return score_epoch(entry["epoch"], entry["step"], entry.get("train_loss"), predictions)
 
 
-def _agree(choice: Mapping[str, Any], recorded: Mapping[str, Any] | None) -> None:
+def _agree(choice: Choice, recorded: Mapping[str, Any] | None) -> None:
     """The tuned test rows come from the checkpoint that the run kept; a summary must not name another one."""
-    if recorded and recorded["step"] != choice["step"]:
+    if recorded and recorded["step"] != choice.step:
         raise ValueError(
-            f"the predictions lead to the checkpoint of step {choice['step']}, but the run kept that of step "
+            f"the predictions lead to the checkpoint of step {choice.step}, but the run kept that of step "
             f"{recorded['step']}; they were changed after the run, or the rule was: run again"
         )
 
 
-def _base_validation(folder: RunFolder, confidence: float) -> dict[str, Any] | None:
-    """The base's scores on the validation rows, in the form of an epoch 0."""
-    rows = folder.read_predictions("base-validation")
-    return None if rows is None else _epoch_figures(score_epoch(0, 0, None, rows), confidence, False)
+def _evaluate(rows: Rows, labels: Sequence[str], resampling: Mapping[str, Any]) -> Scores:
+    """`evaluate`, with bootstrap intervals beside what has no closed form."""
+    scores = evaluate(rows, labels, resampling["confidence"])
+    macro_f1, per_label = score_intervals(scores, samples=resampling["samples"], seed=resampling["seed"])
+    return scores.model_copy(update={"macro_f1_interval": macro_f1, "per_label_interval": per_label})
 
 
-def _epoch_figures(score: EpochScore, confidence: float, chosen: bool) -> dict[str, Any]:
+def _have_probabilities(*sides: Rows) -> bool:
+    return all(row.probabilities for rows in sides for row in rows)
+
+
+def _calibrate(rows: Rows, validation: Rows | None, confidence: float) -> Calibration | None:
+    """None where rows have no probabilities."""
+    return calibrate(rows, validation, confidence) if _have_probabilities(rows, validation or ()) else None
+
+
+def _epoch(score: EpochScore, confidence: float, chosen: bool = False) -> Epoch:
     right = None if score.correct is None else sum(score.correct)
-    return {
-        "epoch": score.epoch,
-        "step": score.step,
-        "train_loss": score.train_loss,
-        "validation_loss": score.validation_loss,
-        "validation_accuracy": score.validation_accuracy,
-        "validation_accuracy_interval": None if right is None else list(wilson_interval(right, score.rows, confidence)),
-        "rows": score.rows,
-        "chosen": chosen,
-    }
+    return Epoch(
+        epoch=score.epoch,
+        step=score.step,
+        train_loss=score.train_loss,
+        validation_loss=score.validation_loss,
+        validation_accuracy=score.validation_accuracy,
+        validation_accuracy_interval=None if right is None else wilson_interval(right, score.rows, confidence),
+        rows=score.rows,
+        chosen=chosen,
+    )

@@ -10,8 +10,9 @@ from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
-from labeltune.summary import Comparison, Epoch, Judgement, PairComparison, RunsComparison, Scores
-from labeltune.summary.judgement import Hardware, Seconds
+from labeltune.judge.runs import Pair, RunsComparison
+from labeltune.summary import Epoch, Hardware, Judgement, Time
+from labeltune.summary.scores import Scores
 from labeltune.text import (
     MISSING,
     capitalised,
@@ -19,11 +20,11 @@ from labeltune.text import (
     duration,
     interval,
     number,
+    one_line,
     p_value,
     percent,
     points,
     points_interval,
-    printable,
     shorten,
     signed,
 )
@@ -33,7 +34,7 @@ MOST_LABELS, MOST_EPOCHS = 8, 12
 
 
 def comparison_table(summary: Judgement, title: str = "") -> RenderableType:
-    """Show a run's summary: before, after, change, labels, epochs, and in words what to make of them.
+    """Show a run's summary: before, after, change, labels, epochs, and what they mean in words.
 
     Long lists are cut to the labels that changed most and to the last epochs, and say so.
     """
@@ -59,7 +60,7 @@ def runs_table(comparison: RunsComparison) -> RenderableType:
 
 def _run_names(runs: Sequence[str]) -> list[str]:
     """The folders' names, cut to fit, with a number where two are the same."""
-    names = [shorten(printable(name), 24) for name in runs]
+    names = [shorten(one_line(name), 24) for name in runs]
     return [f"{name} ({place})" if names.count(name) > 1 else name for place, name in enumerate(names, 1)]
 
 
@@ -83,12 +84,12 @@ def _many_runs(comparison: RunsComparison, names: Sequence[str]) -> Table:
     return table
 
 
-def _verdict_name(pair: PairComparison, names: Sequence[str]) -> str:
+def _verdict_name(pair: Pair, names: Sequence[str]) -> str:
     return "verdict" if len(names) == 2 else f"{names[pair.first]} → {names[pair.second]}"
 
 
-def _adjusted(pair: PairComparison, pairs: int) -> str:
-    """What is left of the p-value after correction for several pairs; nothing for one."""
+def _adjusted(pair: Pair, pairs: int) -> str:
+    """The p-value after correction for several pairs; nothing for one."""
     if pairs == 1:
         return ""
     verdict = "is shown" if pair.significant else "is not shown"
@@ -105,18 +106,18 @@ def scores_table(scores: Scores, split: str) -> RenderableType:
         figures.add_row("outputs with no label", f"{scores.invalid_outputs:,}")
     labels = _grid("label", "rows", "gold", "answered", "precision", "recall", "F1")
     for label, row in scores.per_label.items():
-        shares = [percent(getattr(scores, name)[label]) for name in ("gold_share", "predicted_share")]
-        rates = [number(getattr(row, name)) for name in ("precision", "recall", "f1")]
+        shares = [percent(share[label]) for share in (scores.gold_share, scores.predicted_share)]
+        rates = [number(rate) for rate in (row.precision, row.recall, row.f1)]
         labels.add_row(_label(label), f"{row.support:,}", *shares, *rates)
     return Padding(Group(_heading("scores", _rows(scores, split)), figures, Text(""), labels), (0, 1))
 
 
-def _rows(scores: Scores | Comparison, split: str) -> str:
+def _rows(scores: Scores | Pair, split: str) -> str:
     return f"{count(scores.rows, 'row')} of the {split} split, {scores.confidence * 100:g} % intervals"
 
 
 def _heading(title: str, rows: str) -> Text:
-    return Text.assemble((printable(title), "bold"), (f"  {rows}", "dim"), "\n")
+    return Text.assemble((one_line(title), "bold"), (f"  {rows}", "dim"), "\n")
 
 
 def _grid(*headers: str) -> Table:
@@ -147,7 +148,7 @@ def _accuracies(*sides: Scores) -> list[Text]:
 
 
 def _label(label: str, prefix: str = "") -> Text:
-    return Text(prefix + printable(label), overflow="ellipsis", no_wrap=True)
+    return Text(prefix + one_line(label), overflow="ellipsis", no_wrap=True)
 
 
 def _with_interval(figure: str, bounds: str, style: str = "") -> Text:
@@ -200,7 +201,7 @@ def _epochs(epochs: Sequence[Epoch]) -> Group:
 def _findings(summary: Judgement) -> list[tuple[str, str]]:
     """What the figures mean, as pairs of a keyword and a sentence."""
     bias, overfitting = summary.bias, summary.overfitting
-    verdict = {True: "found", False: "not found", None: "cannot be told"}[overfitting.found]
+    verdict = {True: "found", False: "not found", None: "cannot be decided"}[overfitting.found]
     split = bias.split
     findings = [
         ("change", f"{summary.comparison.sentence} {summary.baselines_sentence}"),
@@ -215,7 +216,7 @@ def _findings(summary: Judgement) -> list[tuple[str, str]]:
 
 def cost(summary: Judgement, total: bool = True) -> str:
     """Time, memory and energy in one line; what was not measured is left out, and on request the whole time."""
-    time, hardware = summary.time or Seconds(), summary.hardware or Hardware()
+    time, hardware = summary.time or Time(), summary.hardware or Hardware()
     parts = []
     if time.total_s is not None:
         details = [
@@ -245,5 +246,5 @@ def _words(pairs: Sequence[tuple[str, str]]) -> Table:
     table.add_column(style="dim", no_wrap=True, max_width=24)
     table.add_column(max_width=WIDTH - 16, overflow="fold")
     for keyword, sentence in pairs:
-        table.add_row(Text(printable(keyword)), Text(printable(sentence), "dim" if keyword == "signature" else ""))
+        table.add_row(Text(one_line(keyword)), Text(one_line(sentence), "dim" if keyword == "signature" else ""))
     return table

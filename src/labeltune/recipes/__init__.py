@@ -13,6 +13,7 @@ from typing import Any, get_args
 import yaml
 from pydantic import BaseModel, ValidationError
 
+from labeltune.folder import RECIPE, RunFolder
 from labeltune.recipe import Recipe
 
 RECIPE_LIMIT_BYTES = 2**20
@@ -33,7 +34,7 @@ def load_recipe(name_or_path: str, overrides: Sequence[str] = ()) -> Recipe:
     """
     path = _find(name_or_path)
     content = _read_yaml(path)
-    content.setdefault("name", path.parent.name if path.name == "recipe.json" else path.stem)
+    content.setdefault("name", path.parent.name if path.name == RECIPE else path.stem)
     for override in overrides:
         _apply(content, override)
     try:
@@ -57,8 +58,8 @@ def nearest(word: str, choices: Iterable[str]) -> str:
 
 def _find(name_or_path: str) -> Path:
     path = Path(name_or_path)
-    if path.is_dir() and (path / "recipe.json").is_file():
-        return path / "recipe.json"
+    if RunFolder(path).recipe.is_file():
+        return RunFolder(path).recipe
     if path.is_file():
         return path
     shipped = bundled_recipes()

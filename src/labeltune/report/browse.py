@@ -9,7 +9,7 @@ from typing import Any
 from markupsafe import Markup
 
 from labeltune.report.examples import Pair
-from labeltune.text import printable, printable_lines
+from labeltune.text import one_line, printable
 
 SHORTEST = 4
 """Decimals of a probability."""
@@ -46,22 +46,22 @@ def browser_data(
 
     def row(old: Any, new: Any) -> list[Any]:
         return [
-            printable(new.id),
+            one_line(new.id),
             places.get(new.gold, -1),
             places.get(old.predicted, -1),
             places.get(new.predicted, -1),
             *([round(side.probabilities[name], SHORTEST) for name in labels if name in side.probabilities]
               for side in (old, new)),
-            [printable_lines(new.columns.get(column, "")) for column in columns],
-            *(None if side.generated is None else printable_lines(side.generated) for side in (old, new)),
+            [printable(new.columns.get(column, "")) for column in columns],
+            *(None if side.generated is None else printable(side.generated) for side in (old, new)),
             own_slices.get(new.id, []),
         ]  # fmt: skip
 
     return {
-        "labels": [printable(label) for label in labels],
-        "columns": [printable(column) for column in columns],
-        "slices": [printable(one["name"]) for one in slices],
-        "facts": {printable(row_id): found for row_id, found in (facts or {}).items()},
+        "labels": [one_line(label) for label in labels],
+        "columns": [one_line(column) for column in columns],
+        "slices": [one_line(one["name"]) for one in slices],
+        "facts": {one_line(row_id): found for row_id, found in (facts or {}).items()},
         "rows": [row(old, new) for old, new in pairs],
     }
 

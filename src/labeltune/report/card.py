@@ -11,16 +11,17 @@ from markupsafe import Markup
 from labeltune.folder import RunFolder
 from labeltune.report.contents import Contents, read_contents
 from labeltune.report.rendering import environment
-from labeltune.summary import Scores, Summary
+from labeltune.summary import Summary
+from labeltune.summary.scores import Scores
 
 METRICS = {"accuracy": "Accuracy", "f1": "Macro F1"}
 
 
-def write_card(run_folder: Path) -> None:
+def write_card(folder: RunFolder) -> None:
     """Write `adapter/README.md` from the run's files; nothing where the run has no adapter or no summary."""
-    folder, contents = RunFolder(run_folder), read_contents(run_folder)
+    contents = read_contents(folder)
     if folder.adapter.is_dir() and contents.summary is not None:
-        folder.card.write_text(render_card(contents), encoding="utf-8", errors="backslashreplace")
+        folder.model_card.write_text(render_card(contents), encoding="utf-8", errors="backslashreplace")
 
 
 def render_card(contents: Contents) -> str:
@@ -29,9 +30,10 @@ def render_card(contents: Contents) -> str:
     Raises:
         ValueError: the run has no summary.
     """
-    if contents.summary is None:
+    summary = contents.summary
+    if summary is None:
         raise ValueError("a model card needs a summary; write one with `labeltune report`")
-    metadata = yaml.safe_dump(card_metadata(contents, contents.summary), sort_keys=False, allow_unicode=True, width=120)
+    metadata = yaml.safe_dump(card_metadata(contents, summary), sort_keys=False, allow_unicode=True, width=120)
     body = (
         environment()
         .get_template("card.md.j2")
@@ -40,7 +42,7 @@ def render_card(contents: Contents) -> str:
             title=contents.title,
             recipe=contents.recipe or {},
             base=_base(contents),
-            summary=contents.summary,
+            summary=summary,
         )
     )
     return body.rstrip() + "\n"
@@ -77,20 +79,19 @@ def card_metadata(contents: Contents, summary: Summary) -> dict[str, Any]:
 
 
 def _metrics(after: Scores) -> list[dict[str, Any]]:
-    values = {"accuracy": ("accuracy", "accuracy_interval"), "f1": ("macro_f1", "macro_f1_interval")}
+    values = (
+        ("accuracy", after.accuracy, after.accuracy_interval),
+        ("f1", after.macro_f1, after.macro_f1_interval),
+    )
     return [
         {
             "type": kind,
             "name": METRICS[kind],
-            "value": getattr(after, value),
-            "args": {
-                "rows": after.rows,
-                "confidence": after.confidence,
-                "interval": list(getattr(after, interval) or ()) or None,
-            },
+            "value": value,
+            "args": {"rows": after.rows, "confidence": after.confidence, "interval": interval and list(interval)},
         }
-        for kind, (value, interval) in values.items()
-        if getattr(after, value) is not None
+        for kind, value, interval in values
+        if value is not None
     ]
 
 

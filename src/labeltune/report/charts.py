@@ -7,7 +7,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from labeltune.summary import Epoch, Judgement, Scores
+from labeltune.summary import Summary
+from labeltune.summary.scores import Scores
 
 WIDTH, LEFT, RIGHT = 400.0, 44.0, 12.0
 MOST_POINTS, MOST_LABELS = 300, 12
@@ -63,29 +64,25 @@ def round_step(span: float, parts: int = 5) -> float:
 
 
 def axis_around(values: Sequence[float], start: float, end: float) -> Axis:
-    """A scale that holds all values with a little air; a single value sits in its middle."""
+    """A scale that holds all values with a small margin; a single value sits in its middle."""
     low, high = min(values), max(values)
-    air = 0.08 * (high - low) or 0.1 * abs(high) or 1.0
-    return Axis(low - air, high + air, start, end)
+    margin = 0.08 * (high - low) or 0.1 * abs(high) or 1.0
+    return Axis(low - margin, high + margin, start, end)
 
 
-def accuracy_chart(summary: Judgement) -> dict[str, Any]:
+def accuracy_chart(summary: Summary) -> dict[str, Any]:
     """Both accuracies with their intervals, and as a mark what answering the most frequent label throughout would
     give."""
     axis = Axis(0, 1, 10, WIDTH - 24)
     frequent = max(summary.after.gold_share.values())
     rows = [
-        {
-            "name": name,
-            "marks": [_mark(side, getattr(summary, side), axis)],
-            "tick": axis(frequent),
-        }
-        for name, side in (("Before", "before"), ("After", "after"))
+        {"name": side.capitalize(), "marks": [_mark(side, scores, axis)], "tick": axis(frequent)}
+        for side, scores in summary.sides.items()
     ]
     return {"axis": axis, "rows": rows}
 
 
-def share_chart(summary: Judgement) -> dict[str, Any]:
+def share_chart(summary: Summary) -> dict[str, Any]:
     """Per label the predicted share before and after, and as a mark the gold share; the labels that moved most."""
     before, after = summary.before, summary.after
     shares = {label: abs(after.predicted_share[label] - share) for label, share in before.predicted_share.items()}
@@ -96,7 +93,7 @@ def share_chart(summary: Judgement) -> dict[str, Any]:
     rows = [
         {
             "name": label,
-            "marks": [_mark(side, getattr(summary, side), axis, label) for side in ("before", "after")],
+            "marks": [_mark(side, scores, axis, label) for side, scores in summary.sides.items()],
             "tick": axis(after.gold_share[label]),
         }
         for label in shares
@@ -112,28 +109,26 @@ def _mark(side: str, scores: Scores, axis: Axis, label: str | None = None) -> di
     return {"side": side, "x": axis(value), "low": axis(low), "high": axis(high)}
 
 
-def epoch_charts(summary: Judgement) -> list[dict[str, Any]]:
+def epoch_charts(summary: Summary) -> list[dict[str, Any]]:
     """Loss and validation accuracy by epoch; a chart with no value is left out.
 
     The base stands at epoch 0 of the accuracy. Its loss is left out: it is often so high that it would flatten the
     rest.
     """
-    epochs = summary.epochs
     base = [summary.base_validation] if summary.base_validation else []
-    loss = {"training": _series(epochs, "train_loss"), "validation": _series(epochs, "validation_loss")}
-    accuracy = {"validation": _series(base + epochs, "validation_accuracy", 100)}
+    scored = [(one.epoch, 100 * one.validation_accuracy) for one in base + summary.epochs
+              if one.validation_accuracy is not None]  # fmt: skip
+    loss = {
+        "training": [(one.epoch, one.train_loss) for one in summary.epochs if one.train_loss is not None],
+        "validation": [(one.epoch, one.validation_loss) for one in summary.epochs if one.validation_loss is not None],
+    }
     whiskers = [
-        (epoch.epoch, *(100 * end for end in epoch.validation_accuracy_interval))
-        for epoch in base + epochs
-        if epoch.validation_accuracy_interval is not None
+        (one.epoch, *(100 * end for end in one.validation_accuracy_interval))
+        for one in base + summary.epochs
+        if one.validation_accuracy_interval is not None
     ]
-    charts = [_epoch_chart("Loss", loss, []), _epoch_chart("Validation accuracy, %", accuracy, whiskers)]
-    chosen = summary.choice.epoch
-    return [{**chart, "chosen": chart["x"](chosen)} for chart in charts if chart is not None]
-
-
-def _series(epochs: Sequence[Epoch], key: str, factor: float = 1) -> list[tuple[float, float]]:
-    return [(epoch.epoch, getattr(epoch, key) * factor) for epoch in epochs if getattr(epoch, key) is not None]
+    charts = [_epoch_chart("Loss", loss, []), _epoch_chart("Validation accuracy, %", {"validation": scored}, whiskers)]
+    return [{**chart, "chosen": chart["x"](summary.choice.epoch)} for chart in charts if chart is not None]
 
 
 def _epoch_chart(

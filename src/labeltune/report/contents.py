@@ -3,26 +3,19 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping
+import os
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
 
-from labeltune.folder import (
-    AUDIT,
-    ENVIRONMENT,
-    EXAMPLES,
-    RECIPE,
-    SCORED_ROWS,
-    SLICES,
-    SUMMARY,
-    TRAINING,
-    RunFolder,
-)
+from labeltune.folder import RunFolder, read_json, read_kept, read_lines
 from labeltune.judge.paired import match_rows
 from labeltune.judge.summary import scored_predictions
 from labeltune.rows import Prediction
 from labeltune.summary import Summary
+from labeltune.text import count, dotted
 
 T = TypeVar("T")
 
@@ -42,7 +35,7 @@ class Contents:
     slices: list[dict[str, Any]] = field(default_factory=list)
     """Each slice's name and the ids of its rows, in the summary's order."""
     dynamics: dict[str, Any] | None = None
-    """How the training rows fared; None where none were followed."""
+    """What `training_dynamics` returned; None where no training rows were scored."""
     kept: dict[str, dict[str, Any]] = field(default_factory=dict)
     """Annotators' votes and kept columns by row id."""
     hardware: list[dict[str, Any]] = field(default_factory=list)
@@ -58,85 +51,73 @@ class Contents:
         return [str(warning) for warning in (self.data or {}).get("warnings") or []]
 
 
-def read_contents(run_folder: Path) -> Contents:
+def read_contents(folder: RunFolder) -> Contents:
     """Read all that a report shows.
 
     Raises:
         FileNotFoundError: there is no such folder.
     """
-    if not run_folder.is_dir():
-        raise FileNotFoundError(f"{run_folder} is not a folder; name a run folder")
-    folder, contents = RunFolder(run_folder), Contents()
-    for name in (RECIPE, AUDIT, ENVIRONMENT):
-        setattr(contents, name.removesuffix(".json"), _read_object(folder, name, contents.notes))
-    contents.summary = _noting(folder, SUMMARY, folder.read_summary, contents.notes)
+    if not folder.path.is_dir():
+        raise FileNotFoundError(f"{folder.path} is not a folder; name a run folder")
+    contents = Contents()
+    contents.summary = _read(folder.read_summary, folder, contents.notes)
+    contents.recipe, contents.data, contents.environment = (
+        _read(partial(read_json, path), folder, contents.notes)
+        for path in (folder.recipe, folder.data, folder.environment)
+    )
     if contents.summary is not None:
-        contents.pairs = _read_pairs(folder, contents.summary, contents.notes)
+        contents.pairs = _read(partial(_read_pairs, folder, contents.summary), folder, contents.notes) or []
     _read_explanation(folder, contents)
-    contents.hardware = [
-        {**sample, "t_s": float(sample["t_s"])} for sample in _read_lines(folder, folder.hardware.name, "t_s", contents)
-    ]
+    broken: list[int] = []
+    if folder.hardware.is_file():
+        contents.hardware = read_lines(folder.hardware, "t_s", broken)
+    else:
+        contents.notes.append(f"{folder.hardware.name} is not there.")
+    _note_broken(folder.hardware, broken, contents.notes)
     return contents
 
 
-def flatten(content: Mapping[str, Any], prefix: str = "") -> list[tuple[str, str]]:
+def flatten(content: Mapping[str, Any]) -> list[tuple[str, str]]:
     """Nested settings as dotted names with their values as text.
 
     >>> flatten({"train": {"seed": 0, "fp16": True}, "name": "a", "labels": ["x", "y"], "title": None})
     [('train.seed', '0'), ('train.fp16', 'true'), ('name', 'a'), ('labels', '["x", "y"]'), ('title', 'null')]
     """
-    lines: list[tuple[str, str]] = []
-    for key, value in content.items():
-        if isinstance(value, Mapping) and value:
-            lines += flatten(value, f"{prefix}{key}.")
-        else:
-            lines.append((f"{prefix}{key}", value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)))
-    return lines
+    return [
+        (name, value if isinstance(value, str) else json.dumps(value, ensure_ascii=False))
+        for name, value in dotted(content)
+    ]
 
 
-def _read_object(folder: RunFolder, name: str, notes: list[str]) -> dict[str, Any] | None:
-    return _noting(folder, name, lambda: folder.read(name), notes)
-
-
-def _noting(folder: RunFolder, name: str, read: Callable[[], T], notes: list[str]) -> T | None:
-    """What `read` gives; None, and a note, where the file is missing or broken."""
+def _read(read: Callable[[], T], folder: RunFolder, notes: list[str]) -> T | None:
+    """None, and a note that does not name the folder, where something cannot be read."""
     try:
         return read()
-    except FileNotFoundError:
-        notes.append(f"{name} is not there.")
     except (OSError, ValueError) as error:
-        notes.append(str(error).replace(f"{folder.path}/", "") + ".")
-    return None
+        notes.append(str(error).replace(f"{folder.path}{os.sep}", "") + ".")
+        return None
 
 
-def _read_pairs(folder: RunFolder, summary: Summary, notes: list[str]) -> list[tuple[Prediction, Prediction]]:
-    try:
-        split, base, tuned = scored_predictions(folder, summary.choice.step)
-        if split != summary.scored_split:
-            raise ValueError(f"the summary is of the {summary.scored_split} split, the predictions are of {split}")
-        return match_rows(base, tuned)
-    except (OSError, ValueError) as error:
-        notes.append(f"The predictions could not be read, so no rows are shown: {error}.")
-        return []
+def _note_broken(path: Path, broken: Sequence[int], notes: list[str]) -> None:
+    if broken:
+        notes.append(f"{path.name}: {count(len(broken), 'line')} could not be read, such as line {broken[0]}.")
+
+
+def _read_pairs(folder: RunFolder, summary: Summary) -> list[tuple[Prediction, Prediction]]:
+    split, base, tuned = scored_predictions(folder, summary.choice.step)
+    if split != summary.scored_split:
+        raise ValueError(f"the summary is of the {summary.scored_split} split, the predictions are of {split}")
+    return match_rows(base, tuned)
 
 
 def _read_explanation(folder: RunFolder, contents: Contents) -> None:
     """What a run gathered to explain itself. A run may have gathered nothing, so only broken files deserve a note."""
     examples, slices, contents.dynamics = (
-        _read_object(folder, name, contents.notes) if folder.exists(name) else None
-        for name in (EXAMPLES, SLICES, TRAINING)
+        _read(partial(read_json, path), folder, contents.notes) if path.is_file() else None
+        for path in (folder.examples, folder.slices, folder.training)
     )
     contents.examples = None if examples is None else examples.get("examples", [])
     contents.slices = [{**one, "ids": set(one["ids"])} for one in (slices or {}).get("slices", [])]
-    if folder.exists(SCORED_ROWS):
-        contents.kept = {line["id"]: line for line in _read_lines(folder, SCORED_ROWS, "id", contents)}
-
-
-def _read_lines(folder: RunFolder, name: str, needed: str, contents: Contents) -> list[dict[str, Any]]:
-    """The objects of a file of JSON lines; lines that hold none, or lack the key that is needed, are noted."""
-    if not folder.exists(name):
-        contents.notes.append(f"{name} is not there.")
-    found, unreadable = folder.read_lines(name, needed)
-    if unreadable:
-        contents.notes.append(f"{name}: {unreadable} of {unreadable + len(found)} lines could not be read.")
-    return found
+    broken: list[int] = []
+    contents.kept = read_kept(folder.kept_columns, broken)
+    _note_broken(folder.kept_columns, broken, contents.notes)

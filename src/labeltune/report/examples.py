@@ -23,7 +23,7 @@ STRENGTHS = (0.25, 0.75, 1.5, 3.0)
 
 @dataclass(frozen=True)
 class Segment:
-    """A stretch of text; `strength` 0 to 4 says how much the answer rests on it, or loses by it (`against`)."""
+    """A stretch of text; `strength` 0 to 4 is how much it speaks for the answer, or `against` it."""
 
     text: str
     strength: int = 0
@@ -72,7 +72,7 @@ def explain_examples(
         gathered: what the run found out about its examples; None where it explained none: then typical rows are shown.
         kept: votes and kept columns by row id.
         slices: each with its `name` and the `ids` of its rows.
-        dynamics: how the followed training rows fared, to be told of those nearest to an example.
+        dynamics: what `training_dynamics` returned, to describe the training rows nearest to an example.
     """
     learnt = how_learnt(dynamics) if dynamics else {}
     found: dict[str, list[ExplainedRow]] = {kind: [] for kind in KINDS}
@@ -146,7 +146,7 @@ def _bare(one: Chosen) -> dict[str, Any]:
 def _explained(
     old: Prediction, new: Prediction, about: Mapping[str, Any], votes: Sequence[str], slices: Sequence[str]
 ) -> ExplainedRow:
-    # a piece that lies outside the text was measured on other predictions than these
+    # a piece outside the text was measured on other predictions than these
     words = [piece for piece in about.get("words", []) if piece["end"] <= len(new.columns.get(piece["column"], ""))]
     neighbours = about.get("neighbours", [])
     changed = what_changed(old, new, about["kind"], about["kind_rows"], about["group_rows"])

@@ -7,10 +7,11 @@ import re
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
-from labeltune import text as wording
+from labeltune import text as words
 from labeltune.judge.calibration import temperature_text
 from labeltune.judge.table import cost
 from labeltune.report.examples import gold_probability
+from labeltune.text import one_line, printable
 
 
 def environment() -> Environment:
@@ -23,9 +24,9 @@ def environment() -> Environment:
         lstrip_blocks=True,
     )
     for function in (
-        wording.percent, wording.points, wording.signed, wording.interval, wording.points_interval, wording.number,
-        wording.duration, wording.count, wording.capitalised, wording.printable, wording.shorten, wording.p_value,
-        wording.epoch_name, gold_probability, temperature_text, cost, tied, wording.printable_lines,
+        words.percent, words.points, words.signed, words.interval, words.points_interval, words.number, words.duration,
+        words.count, words.capitalised, words.shorten, words.p_value, words.epoch_name, one_line, printable,
+        gold_probability, temperature_text, cost, tied,
     ):  # fmt: skip
         found.filters[function.__name__] = function
     found.filters["md"] = escape_markdown
@@ -40,7 +41,7 @@ def escape_markdown(text: object) -> Markup:
     >>> print(escape_markdown("a|b <script> *x* https://a.b"))
     a\|b \<script\> \*x\* https\://a.b
     """
-    escaped = re.sub(r"([\\`*_\[\]<>#|~&!$])", r"\\\1", wording.printable(text))
+    escaped = re.sub(r"([\\`*_\[\]<>#|~&!$])", r"\\\1", one_line(text))
     return Markup(escaped.replace("://", "\\://").replace("www.", "www\\."))
 
 
@@ -50,10 +51,10 @@ def code_markdown(text: object, in_table: bool = False) -> Markup:
     >>> print(code_markdown("a `b` c"), code_markdown("a|b", in_table=True))
     ``a `b` c`` `a\|b`
     """
-    line = wording.printable(text) or " "
+    line = one_line(text) or " "
     fence = "`" * (max((len(run) for run in re.findall("`+", line)), default=0) + 1)
-    air = " " if line[0] in "` " or line[-1] in "` " else ""
-    return Markup(fence + air + (line.replace("|", "\\|") if in_table else line) + air + fence)
+    padding = " " if line[0] in "` " or line[-1] in "` " else ""
+    return Markup(fence + padding + (line.replace("|", "\\|") if in_table else line) + padding + fence)
 
 
 def fenced(text: object) -> Markup:
@@ -66,7 +67,7 @@ def fenced(text: object) -> Markup:
     ````
     """
     fence = "`" * max(3, max((len(run) for run in re.findall("`+", str(text))), default=0) + 1)
-    return Markup(f"{fence}text\n{wording.printable_lines(text)}\n{fence}")
+    return Markup(f"{fence}text\n{printable(text)}\n{fence}")
 
 
 def tied(text: str) -> str:

@@ -24,16 +24,15 @@ HTML_TEXT, MARKDOWN_TEXT = 700, 300
 """Characters of a text that are shown before it is cut."""
 
 
-def write_report(run_folder: Path) -> None:
+def write_report(folder: RunFolder) -> None:
     """Write report.html and report.md into the run folder, from its files alone. What is missing is said in both.
 
     Raises:
         FileNotFoundError: there is no such folder.
     """
-    contents = read_contents(run_folder)
-    folder = RunFolder(run_folder)
-    _write(folder.html, render_html(contents))
-    _write(folder.markdown, render_markdown(contents))
+    contents = read_contents(folder)
+    _write(folder.report_html, render_html(contents))
+    _write(folder.report_markdown, render_markdown(contents))
 
 
 def render_html(contents: Contents) -> str:
@@ -71,14 +70,14 @@ def _hash(text: str) -> str:
 
 def _sections(contents: Contents) -> list[str]:
     """The headings that the page's own menu leads to."""
-    summary = contents.summary
-    there = {} if summary is None else {
-        "Epochs": True, "Confusion": True, "Labels": True,
-        "Calibration": summary.calibration.before or summary.calibration.after, "Slices": True,
-        "Training": summary.training, "Robustness": summary.robustness,
-    }  # fmt: skip
-    always = ["Examples", "Rows", "Data", "Hardware", "Recipe", "Environment", "Signature"]
-    return [name for name, found in there.items() if found] + always
+    summary, sections = contents.summary, []
+    if summary:
+        there = {
+            "Calibration": any(one for _, one in summary.calibration), "Slices": True,
+            "Training": summary.training, "Robustness": summary.robustness,
+        }  # fmt: skip
+        sections = ["Epochs", "Confusion", "Labels", *(name for name, found in there.items() if found)]
+    return [*sections, "Examples", "Rows", "Data", "Hardware", "Recipe", "Environment", "Signature"]
 
 
 def _context(contents: Contents, text_length: int) -> dict[str, Any]:

@@ -1,153 +1,140 @@
-"""The second half of summary.json: what explains a judgement."""
+"""What explains predictions: the records that `explain` makes."""
 
 from __future__ import annotations
 
 from typing import Literal
 
-from labeltune.summary.judgement import Interval, Judgement, Record
+from labeltune.summary.scores import Record, Sentence, Wilson
 
 
 class SliceScores(Record):
-    """Rows with something in common, against all others."""
+    """A kind of rows, beside all others."""
 
     name: str
+    """Such as `negation in hypothesis`."""
     rows: int
+    """Rows in the slice."""
     fixed: int
+    """Wrong before tuning, right after it."""
     broken: int
+    """Right before tuning, wrong after it."""
     before: float
-    """Their accuracy before tuning."""
-    before_elsewhere: float | None
-    """The other rows' accuracy before; null where there are none."""
-    before_interval: Interval
+    """Accuracy of the base in the slice."""
+    before_interval: Wilson
+    before_elsewhere: float
+    """Accuracy of the base on the other rows."""
     p_before: float
-    """Fisher's exact p, adjusted by Holm over all slices."""
+    """Fisher's exact test of slice and other rows, corrected for the number of slices (Holm)."""
     after: float
-    """Their accuracy after tuning."""
-    after_elsewhere: float | None
-    """The other rows' accuracy after."""
-    after_interval: Interval
+    """Accuracy of the tuned model in the slice."""
+    after_interval: Wilson
+    after_elsewhere: float
+    """Accuracy of the tuned model on the other rows."""
     p_after: float
-    """Fisher's exact p, adjusted by Holm over all slices."""
+    """As `p_before`, of the tuned model."""
     p_change: float
-    """McNemar's p of fixed against broken, adjusted by Holm."""
+    """McNemar's test within the slice, corrected likewise."""
     verdict: Literal["broken", "worse", "better"] | None
-    """Null where chance explains the difference."""
-    sentence: str
-
-
-class Regions(Record):
-    """Training rows by how often they were right over the epochs."""
-
-    always: int
-    sometimes: int
-    never: int
-
-
-class HeldOut(Record):
-    """Cross-validated probabilities of the training labels, from the base's hidden states."""
-
-    accuracy: float
-    """Of these probabilities."""
-    majority: float
-    """Share of the most frequent label."""
-    used: bool
-    """Whether they are right often enough to doubt labels by them."""
+    """`broken` by tuning, `worse` or `better` than the other rows after it; null where chance explains it."""
+    sentence: Sentence
 
 
 class TrainingRow(Record):
-    """A training row worth a look."""
+    """A training row that was scored after each epoch."""
 
     id: str
-    gold: str | None
+    """Its id."""
+    gold: str
+    """Its label."""
     columns: dict[str, str]
+    """Its texts."""
     votes: list[str]
+    """What each annotator chose, where the data has it."""
     confidence: float
-    """Mean probability of its label over the epochs."""
+    """Mean probability of the gold label over the epochs."""
     variability: float
-    """Standard deviation of that."""
+    """Its standard deviation."""
     correct: int
     """Epochs after which it was right."""
 
 
-class DoubtedRow(TrainingRow):
+class SuspectRow(TrainingRow):
     """A training row whose label may be wrong."""
 
     suggested: str
     """The label that is likelier."""
     margin: float
-    """Probability of that label less that of its own."""
+    """By how much, in probability."""
+
+
+class HeldOut(Record):
+    """Cross-validation on the base's hidden states, which may separate wrong labels from hard rows."""
+
+    accuracy: float
+    """Share of training rows that it labels as the data does."""
+    majority: float
+    """Share of the most frequent label."""
+    used: bool
+    """Whether it is right often enough for the list of wrong labels to rest on it."""
 
 
 class Training(Record):
-    """How the training rows fared over the epochs."""
+    """The training rows that were scored after each epoch."""
 
     epochs: int
-    """Epochs after which they were scored."""
+    """How often they were scored."""
     rows: int
-    regions: Regions
-    """How many were right always, sometimes, never."""
+    """How many there are."""
+    regions: dict[Literal["always", "sometimes", "never"], int]
+    """Rows by how often they were right: after every epoch, after some, after none."""
     held_out: HeldOut | None
-    """Null where labels were not cross-validated."""
+    """Null without cross-validation."""
     mislabelled_rows: int
     """Rows whose label may be wrong."""
-    mislabelled: list[DoubtedRow]
-    """The first of them."""
+    mislabelled: list[SuspectRow]
+    """The likeliest 50 of them."""
     hard: list[TrainingRow]
-    """Rows that were hardest to learn."""
+    """The hardest 50 that no epoch got right."""
 
 
 class Variant(Record):
-    """Rows scored again with a small change, or with a paraphrased prompt."""
+    """A way to change rows or prompt, under which the answers should stay."""
 
     name: str
+    """Such as `lower case`."""
     keeps_label: bool
     """Whether the gold label stays right."""
     template: str | None = None
-    """The prompt's template, where that was changed."""
+    """The other prompt, where the prompt is what changes."""
     predictions: str | None
-    """The file of predictions; null where there is none."""
-    why_not: str | None = None
-    """Why there is none."""
+    """File of the predictions; null where there was nothing to score."""
+    why_not: str | None
+    """Why there was nothing to score."""
 
 
 class ScoredVariant(Variant):
-    """One that was scored."""
+    """A variant that was scored, beside the same rows unchanged. The likeliest label counts as the answer."""
 
     rows: int
     """Rows that could be changed."""
     moved: int
-    """Rows that got another answer."""
+    """Rows that get another answer."""
     share: float
-    interval: Interval
+    """Their share."""
+    interval: Wilson
     before: float
-    """Accuracy on these rows without the change."""
+    """Accuracy on the rows unchanged."""
     after: float | None
-    """Accuracy with it; null where the label changes too."""
+    """Accuracy on the rows changed; null where the gold label changes too."""
     p: float | None
-    """McNemar's p of the two; null likewise."""
-    sentence: str
+    """McNemar's test of the two."""
+    sentence: Sentence
 
 
 class Finding(Record):
     """Something that a reader should know first."""
 
     kind: str
+    """Such as `leakage`."""
     sentence: str
-
-
-class Explained(Judgement):
-    """A judgement with what explains it."""
-
-    slices: list[SliceScores]
-    """Rows with something in common, the most notable first."""
-    training: Training | None
-    """Null where no training rows were scored after each epoch."""
-    robustness: list[ScoredVariant | Variant]
-    """What small changes do to the answers."""
-
-
-class Summary(Explained):
-    """Everything that a report prints."""
-
-    findings: list[Finding]
-    """What stands out, the gravest first."""
+    """What it is, with its figures."""

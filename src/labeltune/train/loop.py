@@ -15,7 +15,7 @@ from labeltune.model.classifier import Classifier
 from labeltune.model.memory import is_out_of_memory
 from labeltune.prompt import EncodedRows
 from labeltune.recipe import TrainSettings
-from labeltune.text import listed
+from labeltune.text import enumerated
 from labeltune.train.batches import (
     Batch,
     Shapes,
@@ -237,7 +237,7 @@ def _finished(one: _UnderWay, schedule: Schedule, before_s: float) -> Step:
     try:
         result = one.pending.result()
     except NotFiniteLossError as error:
-        places = listed(np.concatenate([batch.rows for batch in one.batches]))
+        places = enumerated(np.concatenate([batch.rows for batch in one.batches]))
         raise NotFiniteLossError(
             f"{error} at step {one.step}, training rows {places}; stopped before the optimiser, so the weights are as "
             f"after step {one.step - 1}; lower train.learning_rate, use bf16 instead of fp16, or look at these rows"

@@ -10,12 +10,15 @@ from typing import Any
 
 import numpy as np
 
-from labeltune.folder import PROGRESS, RunFolder
+from labeltune.folder import RunFolder, read_json, scoring_name, write_json
 from labeltune.job import EncodedSplit, Job, score_to_file
 from labeltune.judge.choice import EpochScore, contenders, score_epoch
 from labeltune.model.classifier import Classifier
 from labeltune.model.memory import reset_peak_memory
+from labeltune.rows import read_predictions
 from labeltune.stopping import Stopped
+from labeltune.summary import Choice
+from labeltune.text import percent
 from labeltune.train.checkpoint import (
     copy_adapter,
     hold_checkpoint,
@@ -55,9 +58,9 @@ class Tuning:
     pass_rows: int = 0
     """Rows that go through the model at once in training, fewer where memory ran out; 0 before training."""
 
-    def predictions_of(self, choice: Mapping[str, Any]) -> str | None:
+    def predictions_of(self, choice: Choice) -> str | None:
         """The file of the chosen checkpoint's predictions of the validation rows; None where there is none."""
-        return next((entry["predictions"] for entry in self.epochs if entry["step"] == choice["step"]), None)
+        return next((entry["predictions"] for entry in self.epochs if entry["step"] == choice.step), None)
 
 
 def training_sample(job: Job, splits: Mapping[str, EncodedSplit]) -> EncodedSplit | None:
@@ -194,7 +197,7 @@ def finish_saving(tuning: Tuning) -> None:
 
 def _score_checkpoint(tuning: Tuning, step: int) -> None:
     """Score the validation rows, if there are any, and note how training stands."""
-    epoch, name = tuning.schedule.epoch(step), _scoring_name(tuning, step)
+    epoch, name = tuning.schedule.epoch(step), _scoring_name(tuning, step, "validation")
     scored = "validation" in tuning.splits and tuning.schedule.scores(step)
     if scored:
         title = f"epoch {epoch:g}, validation rows"
@@ -205,64 +208,60 @@ def _score_checkpoint(tuning: Tuning, step: int) -> None:
             "step": step,
             "train_loss": sum(tuning.losses) / len(tuning.losses) if tuning.losses else None,
             "predictions": f"{name}.jsonl" if scored else None,
-            "training_predictions": _score_training_rows(tuning, name),
+            "training_predictions": _score_training_rows(tuning, step),
         }
     )
     tuning.losses.clear()
     _judge_entry(tuning, tuning.epochs[-1])
     latest = tuning.scores[-1]
     accuracy = (
-        "" if latest.validation_accuracy is None else f", validation accuracy {100 * latest.validation_accuracy:.1f} %"
+        "" if latest.validation_accuracy is None else f", validation accuracy {percent(latest.validation_accuracy)}"
     )
     loss = "" if latest.train_loss is None else f" training loss {latest.train_loss:.3f}"
     tuning.job.terminal.say(f"epoch {epoch:g}, step {step}:{loss}{accuracy}")
     figures = {"validation/accuracy": latest.validation_accuracy, "validation/loss": latest.validation_loss}
     tuning.job.track(figures | {"train/mean_loss": latest.train_loss}, step)
-    tuning.folder.write(PROGRESS, progress_so_far(tuning, None))
+    write_json(tuning.folder.progress, progress_so_far(tuning, None))
 
 
-def _scoring_name(tuning: Tuning, step: int) -> str:
+def _scoring_name(tuning: Tuning, step: int, split: str) -> str:
     by_epoch = tuning.schedule.settings.eval_strategy == "epoch"
-    return f"epoch-{tuning.schedule.epoch(step):g}-validation" if by_epoch else f"step-{step}-validation"
+    return scoring_name(split, step, tuning.schedule.epoch(step) if by_epoch else None)
 
 
-def _score_training_rows(tuning: Tuning, name: str) -> str | None:
+def _score_training_rows(tuning: Tuning, step: int) -> str | None:
     """Score the training sample by its labels; returns the file's name, None where there is no sample."""
     if tuning.training_sample is None or tuning.schedule.settings.eval_strategy != "epoch":
         return None
-    name = _training_name(name)
+    name = _scoring_name(tuning, step, "train")
     path, title = tuning.folder.predictions(name), name.replace("-", " ") + "ing rows"
     score_to_file(tuning.job.scoring("labels"), tuning.training_sample, path, title=title)
     return path.name
 
 
-def _training_name(name: str) -> str:
-    """The name of a scoring of the training rows, from that of the validation rows at the same step."""
-    return name.replace("validation", "train")
-
-
 def _judge_entry(tuning: Tuning, entry: Mapping[str, Any]) -> None:
-    predictions = tuning.folder.read_predictions(entry["predictions"]) or []
+    name = entry["predictions"]
+    predictions = list(read_predictions(tuning.folder.predictions(name))) if name else []
     tuning.scores.append(score_epoch(entry["epoch"], entry["step"], entry["train_loss"], predictions))
 
 
-def load_chosen(tuning: Tuning, choice: Mapping[str, Any]) -> None:
+def load_chosen(tuning: Tuning, choice: Choice) -> None:
     """Put the chosen checkpoint's adapter into the model. One that is still being written is there: it is the last."""
-    if tuning.saving is None or tuning.saving[0] != choice["step"]:
+    if tuning.saving is None or tuning.saving[0] != choice.step:
         finish_saving(tuning)
-        load_adapter_weights(tuning.folder.checkpoint(choice["step"]), tuning.job.classifier)
+        load_adapter_weights(tuning.folder.checkpoint(choice.step), tuning.job.classifier)
 
 
-def keep_chosen(tuning: Tuning, choice: Mapping[str, Any]) -> None:
+def keep_chosen(tuning: Tuning, choice: Choice) -> None:
     """Copy the chosen checkpoint's adapter to `adapter/`, once the last checkpoint is on disk."""
     finish_saving(tuning)
-    copy_adapter(tuning.folder.checkpoint(choice["step"]), tuning.folder.adapter)
+    copy_adapter(tuning.folder.checkpoint(choice.step), tuning.folder.adapter)
 
 
 def _resume(tuning: Tuning) -> int:
     """Restore the newest sound checkpoint and forget what came after it. Returns its step; 0 to begin anew."""
     folder, job = tuning.folder, tuning.job
-    known = {"epochs": [], "events": []} | folder.read_if_there(PROGRESS)
+    known = read_json(folder.progress) if folder.progress.is_file() else {"epochs": [], "events": []}
     job.events.extend(known["events"])
     checkpoint = newest_checkpoint(folder, lambda why: _note(tuning, why))
     begun, tuning.pass_rows = 0, first_pass_rows(job.classifier, tuning.schedule.settings)
@@ -290,11 +289,9 @@ def _forget_predictions(tuning: Tuning, begun: int) -> None:
 
     What was scored right after the step resumed from is of these very weights, whether or not the run noted it.
     """
-    name = _scoring_name(tuning, begun)
-    kept = {f"{name}.jsonl", f"{_training_name(name)}.jsonl"}
     noted = [entry.get(key) for entry in tuning.epochs for key in ("predictions", "training_predictions")]
-    kept |= {file for file in noted if file}
-    tuning.folder.forget_epochs(kept)
+    kept = [_scoring_name(tuning, begun, split) for split in ("validation", "train")] + [*filter(None, noted)]
+    tuning.folder.forget_scorings(tuning.folder.predictions(one) for one in kept)
     if not _is_over(tuning, begun):
         tuning.folder.forget_tuned()
 
@@ -368,5 +365,5 @@ def _log(tuning: Tuning, step: Step) -> None:
         tuning.unlogged.clear()
 
 
-def progress_so_far(tuning: Tuning, choice: Mapping[str, Any] | None) -> dict[str, Any]:
-    return {"epochs": tuning.epochs, "events": tuning.job.events, "choice": choice}
+def progress_so_far(tuning: Tuning, choice: Choice | None) -> dict[str, Any]:
+    return {"epochs": tuning.epochs, "events": tuning.job.events, "choice": choice and choice.to_json()}
