@@ -66,7 +66,8 @@ def read_contents(folder: RunFolder) -> Contents:
         for path in (folder.recipe, folder.data, folder.environment)
     )
     if contents.summary is not None:
-        contents.pairs = _read(partial(_read_pairs, folder, contents.summary), folder, contents.notes) or []
+        said = "The predictions could not be read, so no rows are shown: "
+        contents.pairs = _read(partial(_read_pairs, folder, contents.summary), folder, contents.notes, said) or []
     _read_explanation(folder, contents)
     broken: list[int] = []
     if folder.hardware.is_file():
@@ -89,12 +90,16 @@ def flatten(content: Mapping[str, Any]) -> list[tuple[str, str]]:
     ]
 
 
-def _read(read: Callable[[], T], folder: RunFolder, notes: list[str]) -> T | None:
-    """None, and a note that does not name the folder, where something cannot be read."""
+def _read(read: Callable[[], T], folder: RunFolder, notes: list[str], before: str = "") -> T | None:
+    """None, and a note that does not name the folder, where something cannot be read.
+
+    Args:
+        before: what the note says before the reason.
+    """
     try:
         return read()
     except (OSError, ValueError) as error:
-        notes.append(str(error).replace(f"{folder.path}{os.sep}", "") + ".")
+        notes.append(before + str(error).replace(f"{folder.path}{os.sep}", "") + ".")
         return None
 
 
