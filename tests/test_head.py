@@ -206,7 +206,7 @@ def test_a_run_goes_on_from_its_checkpoint(recipe_file, families, tmp_path):
 
 def test_the_harness_is_not_given_what_it_cannot_score(runs, tmp_path):
     with pytest.raises(ValueError, match="answers by a classification head"):
-        export_task(runs["phi"].path, tmp_path / "task")
+        export_task(runs["phi"], tmp_path / "task")
 
 
 def test_an_adapter_of_the_other_head_is_refused(runs, tmp_path):

@@ -216,7 +216,7 @@ def test_a_checkpoint_that_cannot_be_written_beside_training_stops_the_run(recip
 
     def hold(folder, classifier, optimizer, step, **state):
         def fail():
-            raise NotWrittenError(folder / f"checkpoint-{step}", OSError(28, "No space left on device"))
+            raise NotWrittenError(folder.checkpoint(step), OSError(28, "No space left on device"))
 
         return fail if step == 8 else real_hold(folder, classifier, optimizer, step, **state)
 
