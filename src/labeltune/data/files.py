@@ -12,11 +12,10 @@ import tempfile
 import zlib
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
 from functools import partial
 from itertools import islice
 from pathlib import Path
-from typing import Any, BinaryIO, cast
+from typing import Any
 
 from labeltune.data.parquet import parquet_rows
 from labeltune.data.source import COLUMN_LIMIT, BadRow, Row, RowStream, check_columns, check_header
@@ -139,17 +138,11 @@ def scan_rows(path: Path, required: Sequence[str] = (), wanted: Sequence[str] | 
         raise ValueError(f"{path}: the gzip data is damaged ({error}); fetch or make the file again") from error
 
 
-@contextmanager
-def _opened(path: Path, gzipped: bool) -> Iterator[BinaryIO]:
-    if gzipped:
-        with gzip.open(path, "rb") as packed, io.BufferedReader(cast(io.RawIOBase, packed), 2**17) as stream:
-            yield stream
-    else:
-        with path.open("rb") as stream:
-            yield stream
+def _opened(path: Path, gzipped: bool) -> gzip.GzipFile | io.BufferedReader:
+    return gzip.open(path, "rb") if gzipped else path.open("rb")
 
 
-def _lines(path: Path, stream: BinaryIO) -> Iterator[tuple[int, str]]:
+def _lines(path: Path, stream: gzip.GzipFile | io.BufferedReader) -> Iterator[tuple[int, str]]:
     """Lines with their number; a byte order mark is dropped."""
     encoding = "utf-8-sig"
     for number, line in enumerate(iter(partial(stream.readline, LINE_LIMIT_BYTES), b""), 1):

@@ -7,9 +7,7 @@ import gzip
 import io
 import json
 import re
-import shutil
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
 from itertools import chain
 from pathlib import Path
 from typing import IO, Any
@@ -46,9 +44,11 @@ def write_table(path: Path, rows: Iterable[Row]) -> int:
     disarmed = 0
     try:
         if form == "parquet":
-            _write_parquet(path, partial, gzipped, iter(rows))
+            with gzip.open(partial, "wb") if gzipped else partial.open("wb") as packed:
+                _write_parquet(path, packed, iter(rows))
         else:
-            with _text_file(partial, gzipped) as out:
+            opened = gzip.open if gzipped else open
+            with opened(partial, "wt", encoding="utf-8", newline="") as out:
                 if form == "jsonl":
                     out.writelines(_json_line(row) for row in rows)
                 else:
@@ -65,16 +65,6 @@ def write_table(path: Path, rows: Iterable[Row]) -> int:
     finally:
         partial.unlink(missing_ok=True)
     return disarmed
-
-
-@contextmanager
-def _text_file(path: Path, gzipped: bool) -> Iterator[IO[str]]:
-    if gzipped:
-        with gzip.open(path, "wb") as packed, io.TextIOWrapper(packed, encoding="utf-8", newline="") as out:
-            yield out
-    else:
-        with path.open("w", encoding="utf-8", newline="") as out:
-            yield out
 
 
 def _json_line(row: Row) -> str:
@@ -128,32 +118,25 @@ def _field(value: object) -> object:
     return value
 
 
-def _write_parquet(path: Path, partial: Path, gzipped: bool, rows: Iterator[Row]) -> None:
+def _write_parquet(path: Path, target: gzip.GzipFile | io.BufferedWriter, rows: Iterator[Row]) -> None:
     import pyarrow as pa
     import pyarrow.parquet as pq
 
-    plain = path.with_name(path.name + ".plain") if gzipped else partial
     try:
         batches = _batches(rows)
         batch = next(batches, [])
         schema = _schema(batch)
-        with pq.ParquetWriter(plain, schema) as out:
+        with pq.ParquetWriter(target, schema) as out:
             while batch:
                 for row in batch:
                     if new := [name for name in row if name not in schema.names]:
                         raise ValueError(f"{path}: a row has the new column {new[0]!r}; write JSONL instead")
                 out.write_table(pa.Table.from_pylist(batch, schema=schema))
                 batch = next(batches, [])
-        if gzipped:
-            with plain.open("rb") as unpacked, gzip.open(partial, "wb") as packed:
-                shutil.copyfileobj(unpacked, packed, 2**20)
     except UnicodeEncodeError as error:
         raise ValueError(f"{path}: a row holds half a surrogate pair; write JSONL instead") from error
     except pa.ArrowException as error:
         raise ValueError(f"{path}: a column mixes types ({error}); write JSONL instead") from error
-    finally:
-        if gzipped:
-            plain.unlink(missing_ok=True)
 
 
 def _batches(rows: Iterator[Row]) -> Iterator[list[Row]]:

@@ -47,12 +47,12 @@ def load_recipe(name_or_path: str, overrides: Sequence[str] = ()) -> Recipe:
 
 
 def nearest(word: str, choices: Iterable[str]) -> str:
-    """A hint for a mistyped word, or an empty string.
+    """A hint for a mistyped word: the nearest choice and the one after it, or an empty string.
 
     >>> nearest("max_step", ["max_steps", "seed"])
     '; did you mean max_steps?'
     """
-    found = difflib.get_close_matches(word, list(choices), n=3, cutoff=0.6)
+    found = difflib.get_close_matches(word, list(choices), n=2)
     return f"; did you mean {' or '.join(found)}?" if found else ""
 
 
@@ -138,7 +138,7 @@ def _explain(problem: Any) -> str:
 
 
 def _model_at(location: Sequence[Any]) -> type[BaseModel] | None:
-    """The settings class that a location such as ("data", "pairs") stands for."""
+    """The settings class that a location such as ("train", "seed") stands for."""
     model: type[BaseModel] = Recipe
     for part in location:
         field = model.model_fields.get(str(part))
