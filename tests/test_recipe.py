@@ -61,7 +61,7 @@ def test_overrides_reach_any_depth_and_numbers_may_be_written_as_people_write_th
 @pytest.mark.parametrize(
     ("overrides", "message"),
     [
-        (["train.max_step=3"], "unknown key train.max_step; did you mean max_steps or save_steps?"),
+        (["train.max_step=3"], "unknown key train.max_step; did you mean max_steps?"),
         (["data.train_row=4"], "unknown key data.train_row; did you mean train_rows?"),
         (["data.pairs={train: 4}"], "data.pairs is gone; name the shipped rows in data.files, as the quickstart does"),
         (["tarin.seed=4"], "unknown key tarin; did you mean train?"),

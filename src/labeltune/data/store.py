@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
+import mmap
 import tempfile
 from collections.abc import Iterable, Iterator, Sequence
 from itertools import chain
-from pathlib import Path
 from typing import Any, NamedTuple, overload
 
 import numpy as np
@@ -68,10 +67,10 @@ class Rows(Sequence[Example]):
     def __getitem__(self, place: slice) -> Rows: ...
     def __getitem__(self, place: int | slice) -> Example | Rows:
         if isinstance(place, slice):
-            start, stop, step = place.indices(len(self))
-            if step == 1:
-                return Rows(self._table.slice(start, max(0, stop - start)), self.text_columns)
-            return Rows(self._table.take(pa.array(range(start, stop, step), pa.int64())), self.text_columns)
+            chosen = range(len(self))[place]
+            if chosen.step == 1:
+                return Rows(self._table.slice(chosen.start, len(chosen)), self.text_columns)
+            return Rows(self._table.take(pa.array(chosen, pa.int64())), self.text_columns)
         wanted = place + len(self) if place < 0 else place
         if not 0 <= wanted < len(self):
             raise IndexError(f"row {place} of {len(self)}")
@@ -159,9 +158,9 @@ class RowWriter:
         self.text_columns = tuple(text_columns)
         fields = [("id", pa.string()), ("gold", pa.string()), ("votes", pa.list_(pa.string())), ("extra", pa.string())]
         self._schema = pa.schema(fields + [(f"text:{name}", pa.string()) for name in self.text_columns])
-        self._folder = tempfile.TemporaryDirectory(prefix="labeltune-", ignore_cleanup_errors=True)
-        self._path = Path(self._folder.name) / "rows.arrow"
-        self._file = pa.ipc.new_file(str(self._path), self._schema)
+        # without a name on Unix, so that even a killed process leaves nothing behind
+        self._file = tempfile.TemporaryFile(prefix="labeltune-")  # noqa: SIM115 (the rows keep it open)
+        self._writer = pa.ipc.new_file(pa.PythonFile(self._file, "w"), self._schema)
         self._records: list[tuple[Any, ...]] = []
         self._characters = 0
 
@@ -181,7 +180,7 @@ class RowWriter:
     def add_batch(self, batch: Any) -> None:
         """Store an Arrow record batch of our own columns."""
         try:
-            self._file.write_batch(batch)
+            self._writer.write_batch(batch)
         except OSError as error:
             folder = tempfile.gettempdir()
             raise OSError(f"cannot write the rows to {folder} ({error}); set TMPDIR to a folder with room") from error
@@ -189,16 +188,11 @@ class RowWriter:
     def finish(self) -> Rows:
         """All rows so far, mapped into memory; nothing can be added any more."""
         self._flush()
-        self._file.close()
-        table = pa.ipc.open_file(pa.memory_map(str(self._path))).read_all()
-        reader = pa.ipc.open_file(pa.OSFile(str(self._path)))
-        rows = Rows(table, self.text_columns, reader)
-        if os.name == "posix":
-            # The mapping outlives the name, so that even a killed process leaves nothing behind.
-            self._folder.cleanup()
-        else:
-            rows._folder = self._folder  # type: ignore[attr-defined]
-        return rows
+        self._writer.close()
+        self._file.flush()
+        mapped = pa.py_buffer(mmap.mmap(self._file.fileno(), 0, access=mmap.ACCESS_READ))
+        table = pa.ipc.open_file(pa.BufferReader(mapped)).read_all()
+        return Rows(table, self.text_columns, pa.ipc.open_file(pa.PythonFile(self._file, "r")))
 
     def _flush(self) -> None:
         if self._records:

@@ -47,13 +47,15 @@ def load_recipe(name_or_path: str, overrides: Sequence[str] = ()) -> Recipe:
 
 
 def nearest(word: str, choices: Iterable[str]) -> str:
-    """A hint for a mistyped word: the nearest choice and the one after it, or an empty string.
+    """A hint for a mistyped word: the nearest choice, or two that are almost equally near; else an empty string.
 
-    >>> nearest("max_step", ["max_steps", "seed"])
-    '; did you mean max_steps?'
+    >>> nearest("max_step", ["max_steps", "seed"]), nearest("adam_beta", ["adam_beta1", "adam_beta2"])
+    ('; did you mean max_steps?', '; did you mean adam_beta2 or adam_beta1?')
     """
     found = difflib.get_close_matches(word, list(choices), n=2)
-    return f"; did you mean {' or '.join(found)}?" if found else ""
+    likeness = [difflib.SequenceMatcher(None, choice, word).ratio() for choice in found]
+    near = [choice for choice, ratio in zip(found, likeness, strict=True) if ratio > likeness[0] - 0.1]
+    return f"; did you mean {' or '.join(near)}?" if near else ""
 
 
 def _find(name_or_path: str) -> Path:
