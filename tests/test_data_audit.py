@@ -10,12 +10,13 @@ import pytest
 from rich.console import Console
 from statsmodels.stats.proportion import proportion_confint
 
-from labeltune.data import Rows, Split, audit, audit_table, check_leakage
+from labeltune.data import Split, audit, audit_table, check_leakage
 from labeltune.data.duplicates import conflicts, jaccard, normalise, repeats, similar_rows
 from labeltune.data.giveaway import style_baseline
 from labeltune.data.store import RowWriter
 from labeltune.recipe import DataSettings
 from labeltune.rows import Example
+from tiny import store_examples
 
 WORDS = [f"word{place}" for place in range(500)]
 
@@ -30,7 +31,7 @@ def split(name: str, rows: list[tuple[str, str, str]], **changes) -> Split:
         Example(f"{name}-{place}", {"premise": premise, "hypothesis": hypothesis}, gold)
         for place, (premise, hypothesis, gold) in enumerate(rows)
     ]
-    stored = Rows.from_examples(examples)
+    stored = store_examples(examples)
     values = {"read": len(rows), "skipped": (), "skipped_counts": {}, "source": "here", "fingerprint": "0"}
     return Split(name=name, rows=stored, **(values | changes))
 
@@ -130,13 +131,11 @@ def test_a_giveaway_is_found_in_its_column_alone():
 
 
 def test_a_baseline_that_cannot_be_fitted_says_why():
-    one_label = Rows.from_examples([Example(str(place), {"text": f"t {place}"}, "yes") for place in range(9)])
+    one_label = store_examples([Example(str(place), {"text": f"t {place}"}, "yes") for place in range(9)])
     assert style_baseline(one_label, one_label, ["no", "yes"], 0) == [
         {"columns": ["text"], "accuracy": None, "interval": None, "why_not": "the training rows have one label only"}
     ]
-    no_words = Rows.from_examples(
-        [Example(str(place), {"text": "!" * (place + 1)}, "ny"[place % 2]) for place in range(9)]
-    )
+    no_words = store_examples([Example(str(place), {"text": "!" * (place + 1)}, "ny"[place % 2]) for place in range(9)])
     assert style_baseline(no_words, no_words, ["n", "y"], 0)[0]["why_not"] == "no word appears in two training rows"
 
 
@@ -146,7 +145,7 @@ def test_fifty_labels_and_one_column():
         Example(str(place), {"text": f"about topic{place % 50} {WORDS[place]}"}, f"label{place % 50}")
         for place in range(200)
     ]
-    rows = Rows.from_examples(examples)
+    rows = store_examples(examples)
     common = {"read": 200, "skipped": (), "skipped_counts": {}, "source": "here", "fingerprint": "0"}
     splits = {name: Split(name=name, rows=rows, **common) for name in ("train", "validation")}
     report = audit(splits, settings(text_columns=["text"], labels=names, allow_leakage=True))
@@ -188,7 +187,7 @@ def test_nearly_equal_long_texts_are_found_as_brute_force_finds_them():
             for place in draw.sample(range(len(words)), changes):
                 changed[place] = "other"
             texts.append(" ".join(changed))
-    rows = Rows.from_examples([Example(str(place), {"text": text}, "yes") for place, text in enumerate(texts)])
+    rows = store_examples([Example(str(place), {"text": text}, "yes") for place, text in enumerate(texts)])
     pairs, complete = similar_rows(rows, np.zeros(len(rows), dtype=bool), seed=0)
     similarity = {
         (one, other): jaccard(texts[one], texts[other])

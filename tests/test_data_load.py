@@ -13,13 +13,14 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from labeltune.data import Rows, load_rows, write_table
+from labeltune.data import load_rows, write_table
 from labeltune.data.clean import LabelReader, RowCleaner
 from labeltune.data.select import Selection, quotas
 from labeltune.data.source import BadRow
 from labeltune.hub import hub_reachable
 from labeltune.recipe import DataSettings
 from labeltune.rows import Example
+from tiny import store_examples
 
 LABELS = {0: "entailment", 1: "neutral", 2: "contradiction"}
 
@@ -352,7 +353,7 @@ def test_stored_examples_come_back_as_they_were():
         Example("a", {"premise": "P\n1", "hypothesis": "Grüße"}, "yes", ("yes", "no"), {"hard": True, "n": None}),
         Example("b", {"premise": "P 2", "hypothesis": "H 2"}, None),
     ]
-    rows = Rows.from_examples(examples)
+    rows = store_examples(examples)
     assert list(rows) == examples
     assert [rows[0], rows[-1]] == examples
     assert list(rows[1:]) == examples[1:]
@@ -363,8 +364,8 @@ def test_stored_examples_come_back_as_they_were():
         rows[2]
     with pytest.raises(ValueError, match="no text column 'text'; there are premise, hypothesis"):
         rows.column("text")
-    assert len(Rows.from_examples([])) == 0
-    assert list(Rows.from_examples([])) == []
+    assert len(store_examples([])) == 0
+    assert list(store_examples([])) == []
 
 
 def test_many_rows_leave_no_file_and_take_no_memory(tmp_path, monkeypatch):

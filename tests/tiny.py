@@ -23,11 +23,15 @@ from transformers import (
     PreTrainedTokenizerFast,
 )
 
+from labeltune.data import Rows
+from labeltune.data.clean import Record
+from labeltune.data.store import RowWriter
 from labeltune.model.attention import _AttendInGrid
 from labeltune.model.base import load_base
 from labeltune.model.classifier import Classifier
 from labeltune.prompt import Prompter
 from labeltune.recipe import ModelSettings, PromptSettings
+from labeltune.rows import Example
 
 COLOURS = ("red", "green", "blue")
 THINGS = ("ball", "kite", "boat", "lamp", "coat", "chair")
@@ -56,6 +60,16 @@ def make_rows(count: int, seed: int) -> list[dict[str, str]]:
 def write_jsonl(path: Path, rows: list[dict[str, Any]]) -> Path:
     path.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
     return path
+
+
+def store_examples(examples: list[Example]) -> Rows:
+    """The examples as stored rows; the first one's columns are everyone's."""
+    writer = RowWriter(examples[0].columns if examples else ())
+    for example in examples:
+        extra_json = json.dumps(dict(example.extra)) if example.extra else None
+        texts = tuple(example.columns[column] for column in writer.text_columns)
+        writer.add(Record(example.id, example.gold, example.votes, extra_json, texts))
+    return writer.finish()
 
 
 def make_classifier(folder: Path, answers: dict[str, str]) -> Classifier:

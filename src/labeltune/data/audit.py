@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping
+from dataclasses import asdict
 from itertools import chain
 from typing import Any
 
@@ -77,9 +78,7 @@ def _split_report(split: Split, hashes: Hashes, settings: DataSettings, seed: in
         "skipped": {
             "rows": sum(split.skipped_counts.values()),
             "reasons": split.skipped_counts,
-            "listed": [
-                {"file": bad.file, "line": bad.line, "reason": bad.reason, "value": bad.value} for bad in split.skipped
-            ],
+            "listed": [asdict(bad) for bad in split.skipped],
         },
         "labels": counts,
         "label_shares": {name: number / len(rows) if rows else None for name, number in counts.items()},

@@ -25,6 +25,7 @@ MOST_FEATURES = 30_000
 MOST_WEIGHTS = 1_500_000
 """Features times labels: what bounds the memory of the fit."""
 ITERATIONS = 20
+ONE_LABEL = "the training rows have one label only"
 NO_FEATURES = "no word appears in two training rows"
 CONFIDENCE = 0.95
 
@@ -44,12 +45,14 @@ def style_baseline(train: Rows, evaluation: Rows, label_names: Sequence[str], se
     columns = train.text_columns
     choices = [(name,) for name in columns] + ([columns] if len(columns) > 1 else [])
     if len(np.unique(train_gold_N)) < 2:
-        return [_record(chosen, None, 0, "the training rows have one label only") for chosen in choices]
+        return [_record(chosen, None, ONE_LABEL) for chosen in choices]
     features = {name: _features(train_texts[name], test_texts[name], len(label_names)) for name in columns}
-    return [
-        _record(chosen, *_score([features[name] for name in chosen], train_gold_N, test_gold_N, seed))
-        for chosen in choices
-    ]
+    records = []
+    for chosen in choices:
+        p_NK, classes_K = _fit([features[name] for name in chosen], train_gold_N, seed)
+        right_N = None if p_NK is None else classes_K[p_NK.argmax(1)] == test_gold_N
+        records.append(_record(chosen, right_N, None if p_NK is not None else NO_FEATURES))
+    return records
 
 
 def bag_of_words(
@@ -62,7 +65,7 @@ def bag_of_words(
     """
     train_texts, train_gold_N = _sample(train, TRAIN_ROWS, label_names, np.random.default_rng(seed))
     if len(np.unique(train_gold_N)) < 2:
-        return None, "the training rows have one label only"
+        return None, ONE_LABEL
     columns = train.text_columns
     texts = {name: evaluation.column(name).to_pylist() for name in columns}
     features = [_features(train_texts[name], texts[name], len(label_names)) for name in columns]
@@ -108,16 +111,6 @@ def _features(train: list[str], test: list[str], labels: int) -> tuple[Any, Any]
     return tfidf.fit_transform(train_NF[:, kept]), tfidf.transform(test_NF[:, kept])
 
 
-def _score(
-    features: list[tuple[Any, Any]], train_gold_N: Array, test_gold_N: Array, seed: int
-) -> tuple[int | None, int, str | None]:
-    """Rows right, rows scored, and why there is no score."""
-    p_NK, classes_K = _fit(features, train_gold_N, seed)
-    if p_NK is None:
-        return None, len(test_gold_N), NO_FEATURES
-    return int((classes_K[p_NK.argmax(1)] == test_gold_N).sum()), len(test_gold_N), None
-
-
 def _fit(features: list[tuple[Any, Any]], train_gold_N: Array, seed: int) -> tuple[Array | None, Array]:
     """Probabilities of the evaluation rows, and the labels of their columns; None where no feature is left."""
     from scipy.sparse import hstack
@@ -134,12 +127,13 @@ def _fit(features: list[tuple[Any, Any]], train_gold_N: Array, seed: int) -> tup
     return classifier.predict_proba(test_NF), classifier.classes_
 
 
-def _record(columns: Sequence[str], right: int | None, scored: int, why_not: str | None) -> dict[str, Any]:
+def _record(columns: Sequence[str], right_N: Array | None, why_not: str | None) -> dict[str, Any]:
     from scipy.stats import binomtest
 
     accuracy = interval = None
-    if right is not None and scored:
-        accuracy = right / scored
-        limits = binomtest(right, scored).proportion_ci(CONFIDENCE, method="wilson")
+    if right_N is not None and len(right_N):
+        right = int(right_N.sum())
+        accuracy = right / len(right_N)
+        limits = binomtest(right, len(right_N)).proportion_ci(CONFIDENCE, method="wilson")
         interval = [float(limits.low), float(limits.high)]
     return {"columns": list(columns), "accuracy": accuracy, "interval": interval, "why_not": why_not}

@@ -7,7 +7,6 @@ import json
 import mmap
 import tempfile
 from collections.abc import Iterable, Iterator, Sequence
-from itertools import chain
 from typing import Any, NamedTuple, overload
 
 import numpy as np
@@ -35,7 +34,10 @@ class RowBatch(NamedTuple):
 class Rows(Sequence[Example]):
     """An immutable sequence of Examples that are made when they are asked for.
 
-    >>> rows = Rows.from_examples([Example("7", {"text": "Hm."}, "no"), Example("8", {"text": "Ah."}, "yes")])
+    >>> writer = RowWriter(["text"])
+    >>> writer.add(Record("7", "no", (), None, ("Hm.",)))
+    >>> writer.add(Record("8", "yes", (), None, ("Ah.",)))
+    >>> rows = writer.finish()
     >>> rows[1].columns["text"], rows.gold_counts(), rows.gold_ids_N(("no", "yes")).tolist()
     ('Ah.', {'no': 1, 'yes': 1}, [0, 1])
     """
@@ -44,18 +46,6 @@ class Rows(Sequence[Example]):
         self.text_columns = tuple(text_columns)
         self._table = table
         self._reader = reader
-
-    @classmethod
-    def from_examples(cls, examples: Iterable[Example]) -> Rows:
-        """Store examples; the first one's columns are everyone's."""
-        stream = iter(examples)
-        first = next(stream, None)
-        writer = RowWriter(first.columns if first else ())
-        for example in chain([first] if first else [], stream):
-            extra_json = json.dumps(dict(example.extra)) if example.extra else None
-            texts = tuple(example.columns[column] for column in writer.text_columns)
-            writer.add(Record(example.id, example.gold, example.votes, extra_json, texts))
-        return writer.finish()
 
     def __len__(self) -> int:
         rows: int = self._table.num_rows
