@@ -28,6 +28,7 @@ SIMILARITY = 0.9
 BANDS = 8
 HASHES_PER_BAND = 8
 PRIME = np.uint64(0x9E3779B97F4A7C15)
+NONE = np.zeros(0, dtype=np.uint64)
 
 
 class _Kept(dict[int, int | None]):
@@ -73,21 +74,17 @@ def hash_rows(rows: Rows) -> Hashes:
         exact.append(hash_texts("\x00".join(texts) for texts in zip(*batch.texts, strict=True)))
         for column in columns:
             by_column[column].append(hash_texts(map(normalise, batch.texts[column])))
-    column_CN = np.array([_joined(parts) for parts in by_column])
+    column_CN = np.array([np.concatenate([NONE, *parts]) for parts in by_column])
     normalised_N = np.zeros(len(rows), dtype=np.uint64)
     for hashes_N in column_CN:
         normalised_N = (normalised_N ^ hashes_N) * PRIME
-    return Hashes(_joined(exact), normalised_N, column_CN)
+    return Hashes(np.concatenate([NONE, *exact]), normalised_N, column_CN)
 
 
 def hash_texts(texts: Iterable[str]) -> Array:
     """A 64-bit hash of each text, shape (N,)."""
     digests = b"".join(hashlib.blake2b(text.encode(), digest_size=8).digest() for text in texts)
     return np.frombuffer(digests, dtype="<u8").astype(np.uint64)
-
-
-def _joined(parts: list[Array]) -> Array:
-    return np.concatenate(parts) if parts else np.zeros(0, dtype=np.uint64)
 
 
 def repeats(hashes_N: Array) -> Array:

@@ -39,16 +39,22 @@ def parquet_rows(
     """
     import pyarrow.parquet as pq
 
-    texts = [leaf.path for leaf in _leaves(pq.read_metadata(plain)) if _is_text(leaf)]
+    leaves = _leaves(pq.read_metadata(plain))
+    texts = [
+        leaf.path
+        for leaf in leaves
+        if leaf.physical_type == "BYTE_ARRAY" and leaf.logical_type.type in {"STRING", "NONE"}
+    ]
     with pq.ParquetFile(plain, buffer_size=BUFFER_BYTES, read_dictionary=texts) as table:
         names = table.schema_arrow.names
         check_header(str(path), names)
         check_columns(str(path), required, names)
         chosen = [name for name in names if wanted is None or name in wanted]
-        _refuse_bombs(path, table.metadata, plain.stat().st_size)
+        groups = [table.metadata.row_group(place) for place in range(table.metadata.num_row_groups)]
+        _refuse_bombs(path, groups, plain.stat().st_size)
         lists = _lists(table, chosen)
         texts = [text for text in texts if any(_within(text, name) for name in chosen)]
-        for place, group in enumerate(_groups(table.metadata)):
+        for place, group in enumerate(groups):
             listed = _listed(path, group, lists)
             packed, longest = _packed(table, place, texts, listed)
             # by the row group alone: what a damaged file says of its columns can end the process in Arrow
@@ -79,17 +85,9 @@ def batch_rows(rows: int, total_bytes: int, listed: int = 0) -> int:
     return max(1, int(min(BATCH_ROWS, BATCH_BYTES / max(1, mean_bytes), BATCH_LISTED / max(1, mean_listed))))
 
 
-def _leaves(metadata: Any) -> Iterator[Any]:
+def _leaves(metadata: Any) -> list[Any]:
     """What a file stores its columns as: each field of a record is a leaf of its own."""
-    return (metadata.schema.column(place) for place in range(len(metadata.schema)))
-
-
-def _groups(metadata: Any) -> Iterator[Any]:
-    return (metadata.row_group(place) for place in range(metadata.num_row_groups))
-
-
-def _is_text(leaf: Any) -> bool:
-    return leaf.physical_type == "BYTE_ARRAY" and leaf.logical_type.type in {"STRING", "NONE"}
+    return [metadata.schema.column(place) for place in range(len(metadata.schema))]
 
 
 def _within(leaf: str, column: str) -> bool:
@@ -107,11 +105,13 @@ def _packed(table: Any, place: int, texts: Sequence[str], listed: int) -> tuple[
         place: of the row group.
         listed: values in the lists of the row group.
     """
+    import pyarrow.compute as pc
+
     packed, longest = [], 0
     for text in texts:
         for batch in islice(table.iter_batches(1, row_groups=[place], columns=[text]), 1):
             found = [dictionary for column in batch.columns for dictionary in _dictionaries(column)]
-            most = max((_longest(dictionary) for dictionary in found), default=0)
+            most = max((pc.max(pc.binary_length(dictionary)).as_py() or 0 for dictionary in found), default=0)
             if all(len(dictionary) > 1 for dictionary in found) and most <= min(
                 TEXT_LIMIT, BOMB_BYTES // max(1, listed)
             ):
@@ -133,14 +133,8 @@ def _dictionaries(column: Any) -> Iterator[Any]:
         yield from _dictionaries(column.values)
 
 
-def _longest(dictionary: Any) -> int:
-    import pyarrow.compute as pc
-
-    return pc.max(pc.binary_length(dictionary)).as_py() or 0
-
-
-def _refuse_bombs(path: Path, metadata: Any, file_bytes: int) -> None:
-    for group in _groups(metadata):
+def _refuse_bombs(path: Path, groups: Sequence[Any], file_bytes: int) -> None:
+    for group in groups:
         unpacked = group.total_byte_size
         if unpacked > BOMB_BYTES and unpacked > BOMB_RATIO * file_bytes:
             raise ValueError(
