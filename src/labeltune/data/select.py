@@ -2,43 +2,24 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from random import Random
 from typing import Literal
-
-
-class Reservoir:
-    """A uniform sample of a stream of unknown length in one pass: algorithm R in Vitter 1985."""
-
-    def __init__(self, capacity: int, random: Random) -> None:
-        self.seen = 0
-        self.kept: list[int] = []
-        self._capacity = capacity
-        self._random = random
-
-    def offer(self, position: int) -> bool:
-        """Whether the row comes in, perhaps in another's place."""
-        self.seen += 1
-        if len(self.kept) < self._capacity:
-            self.kept.append(position)
-            return True
-        slot = int(self._random.random() * self.seen)
-        if slot >= self._capacity:
-            return False
-        self.kept[slot] = position
-        return True
 
 
 class Selection:
     """Asked once per usable row, in the source's order, whether to store it; in the end it names those to keep.
 
-    What it has wanted may be more than what it keeps in the end, but memory holds positions only, never rows.
+    What it has wanted may be more than what it keeps in the end, but memory holds positions only, never rows. Random
+    rows are a uniform sample of each group in one pass: algorithm R in Vitter 1985.
     """
 
     def __init__(self, wanted: int | None, how: Literal["first", "random", "stratified"], seed: str) -> None:
         self._wanted = wanted
         self._how = how
         self._random = Random(seed)
-        self._reservoirs: dict[str, Reservoir] = {}
+        self._seen: Counter[str] = Counter()
+        self._kept: dict[str, list[int]] = {}
         self._stored = 0
 
     @property
@@ -47,26 +28,30 @@ class Selection:
         return self._how == "first" and self._wanted is not None and self._stored >= self._wanted
 
     def wants(self, gold: str) -> bool:
-        """Whether the next usable row is to be stored."""
+        """Whether the next usable row is to be stored, perhaps in another's place."""
         if self._wanted is not None and self._how != "first":
             group = gold if self._how == "stratified" else ""
-            if group not in self._reservoirs:
-                self._reservoirs[group] = Reservoir(self._wanted, self._random)
-            if not self._reservoirs[group].offer(self._stored):
-                return False
+            kept = self._kept.setdefault(group, [])
+            self._seen[group] += 1
+            if len(kept) < self._wanted:
+                kept.append(self._stored)
+            else:
+                slot = int(self._random.random() * self._seen[group])
+                if slot >= self._wanted:
+                    return False
+                kept[slot] = self._stored
         self._stored += 1
         return True
 
     def positions(self) -> list[int] | None:
         """Positions among the stored rows, ascending; None for all of them."""
-        if self._wanted is None or not self._reservoirs:
+        if self._wanted is None or not self._seen:
             return None
-        seen = {group: reservoir.seen for group, reservoir in self._reservoirs.items()}
-        kept: list[int] = []
-        for group, quota in quotas(seen, self._wanted).items():
-            shuffled = sorted((self._random.random(), position) for position in self._reservoirs[group].kept)
-            kept += [position for _, position in shuffled[:quota]]
-        return sorted(kept)
+        chosen: list[int] = []
+        for group, quota in quotas(self._seen, self._wanted).items():
+            shuffled = sorted((self._random.random(), position) for position in self._kept[group])
+            chosen += [position for _, position in shuffled[:quota]]
+        return sorted(chosen)
 
 
 def quotas(counts: dict[str, int], wanted: int) -> dict[str, int]:
