@@ -1,5 +1,4 @@
 import contextlib
-import json
 import re
 import runpy
 import string

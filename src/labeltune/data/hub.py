@@ -45,7 +45,7 @@ def hub_sources(settings: DataSettings, splits: Sequence[str], columns: Columns)
             if spec not in present and (wanted is None or wanted[0] not in present):
                 if spec == name:
                     continue
-                raise ValueError(f"{where} has no split {spec!r} (data.splits.{name}); it has {listed(present)}")
+                raise ValueError(f"{where} has no split {spec!r} (data.splits.{name}); it has {enumerated(present)}")
             with _explained(settings, online):
                 rows = present[spec] if spec in present else builder.as_dataset(spec)
             title = f"{where}, split {spec}" + (f", revision {settings.revision}" if settings.revision else "")

@@ -20,7 +20,7 @@ from labeltune.recipe import SPLITS, DataSettings
 from labeltune.text import enumerated, excerpt
 
 SKIPPED_LISTED = 1000
-"""So many skipped rows are enumerated per split; all are counted."""
+"""So many skipped rows are listed per split; all are counted."""
 ERRORS_SHOWN = 20
 
 

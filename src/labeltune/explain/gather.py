@@ -105,20 +105,16 @@ def _keep_columns(path: Path, rows: Sequence[Example]) -> None:
         write_lines(path, ({"id": row.id, "votes": list(row.votes), "extra": dict(row.extra)} for row in kept))
 
 
-def _stored(rows: Sequence[Example]) -> Rows:
-    """Rows as a store, column by column; a split's are one already."""
-    return rows if isinstance(rows, Rows) else Rows.from_examples(rows)
-
-
 def _score_bag_of_words(scored: Scored) -> None:
     """Write the predictions of a bag of words as those of one more model; says so where there are none."""
     path = scored.folder.bag_of_words(scored.split)
     if path.is_file():
         return
     data = scored.recipe.data
-    predictions, why_not = bag_of_words(
-        _stored(scored.splits["train"].rows), _stored(scored.rows), data.label_names, data.seed
-    )
+    train, evaluation = scored.splits["train"].rows, scored.rows
+    assert isinstance(train, Rows), "splits are stored"
+    assert isinstance(evaluation, Rows), "splits are stored"
+    predictions, why_not = bag_of_words(train, evaluation, data.label_names, data.seed)
     if predictions is None:
         scored.job.events.append(f"no bag of words to compare with: {why_not}")
     else:
