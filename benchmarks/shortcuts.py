@@ -31,10 +31,24 @@ PHASES = ("total_s", "load_s", "train_s", "score_s", "explain_s")
 AS_IT_IS = "as it is"
 
 
-def without_two_streams() -> None:
+def without_packing() -> None:
+    """Rows are padded on the right, in transformers' and peft's own modules."""
     from labeltune.model import ready
 
-    ready._branches_side_by_side = lambda packed: 0
+    ready._cannot_pack = lambda classifier: "left out to measure it"
+
+
+def without_stand_ins() -> None:
+    """Packed rows in transformers' and peft's own modules, but for attention."""
+    from labeltune.model import ready
+
+    ready.fuse = lambda model, run: {}
+
+
+def without_a_limit_to_groups() -> None:
+    from labeltune.model import classifier, packing
+
+    classifier.pack = lambda sequences, share, _longest: packing.pack(sequences, share)
 
 
 def without_compiling_ahead() -> None:
@@ -43,33 +57,10 @@ def without_compiling_ahead() -> None:
     compiling.begin = lambda *given: None
 
 
-def without_tensor_file() -> None:
-    """A copy of each tensor, which safetensors' own `save` turns into bytes."""
-    import safetensors.torch
-
-    from labeltune.train import checkpoint
-
-    class Copies:
-        def __init__(self, tensors: Mapping[str, Any], _device: Any, metadata: Any = None) -> None:
-            self.tensors = {name: tensor.detach().clone().contiguous() for name, tensor in tensors.items()}
-            self.metadata = metadata
-
-        def content(self) -> Any:
-            yield safetensors.torch.save({name: t.cpu() for name, t in self.tensors.items()}, self.metadata)
-
-    checkpoint.TensorFile = Copies
-
-
 def without_seeded_dropout() -> None:
     from labeltune.model import ready
 
     ready.with_seeded_dropout = lambda packed: packed
-
-
-def without_answers_alone() -> None:
-    from labeltune.model import ready
-
-    ready._answers_alone = lambda packed: packed
 
 
 def without_recorded_steps() -> None:
@@ -84,11 +75,11 @@ def without_recorded_steps() -> None:
 
 
 SHORTCUTS: dict[str, Callable[[], None]] = {
-    "two streams": without_two_streams,
+    "packed rows": without_packing,
+    "stand-ins": without_stand_ins,
+    "a limit to groups": without_a_limit_to_groups,
     "kernels compiled ahead": without_compiling_ahead,
-    "TensorFile": without_tensor_file,
     "seeded dropout": without_seeded_dropout,
-    "last layer answers alone": without_answers_alone,
     "recorded steps": without_recorded_steps,
 }
 

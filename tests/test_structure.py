@@ -17,7 +17,8 @@ LAYERS = (
     {"__init__", "monitor", "hub", "environment", "text", "durable", "identity", "lock", "stopping"},
     {"terminal", "rows", "summary"},
     {"recipe"},
-    {"recipes", "folder"},
+    {"folder"},
+    {"recipes"},
     {"data", "prompt", "tracking"},
     {"model"},
     {"score"},
@@ -85,6 +86,11 @@ def test_what_needs_no_model_imports_no_torch():
     assert result.returncode == 0, result.stderr
 
 
+def is_module(name: str) -> bool:
+    path = SOURCE / name.replace(".", "/")
+    return path.is_dir() or path.with_suffix(".py").is_file()
+
+
 def modules_of_packages():
     """Every module inside a package of ours, and the modules of the same package that it imports at its top level."""
     found = {}
@@ -93,9 +99,13 @@ def modules_of_packages():
         if len(parts) < 2:
             continue
         name = ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
-        nodes = [n for n in ast.parse(path.read_text()).body if isinstance(n, ast.ImportFrom) and n.module]
-        imported = [node.module.removeprefix("labeltune.") for node in nodes if node.module.startswith("labeltune.")]
-        imported += [f"{m}.{a.name}" for n, m in zip(nodes, imported, strict=False) for a in n.names]
+        imported = set()
+        for node in ast.parse(path.read_text()).body:
+            if isinstance(node, ast.ImportFrom) and (node.module or "").startswith("labeltune."):
+                module = (node.module or "").removeprefix("labeltune.")
+                members = {f"{module}.{alias.name}" for alias in node.names}
+                imported |= members if (SOURCE / module.replace(".", "/")).is_dir() else {module}
+                imported |= {module} if any(not is_module(member) for member in members) else set()
         found[name] = {one for one in imported if one.split(".")[0] == parts[0] and one != name}
     return found
 
