@@ -161,7 +161,7 @@ def test_a_base_that_is_missing_is_told_before_anything_heavy_is_imported(recipe
 SILENT = """
 import socket, sys, threading, time
 import datasets, huggingface_hub
-from labeltune import cli, run
+from labeltune import cli, pipeline
 silent = socket.create_server(("127.0.0.1", 0))
 held, answers = [], {silent_from}
 def hold():

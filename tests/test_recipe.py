@@ -62,7 +62,6 @@ def test_overrides_reach_any_depth_and_numbers_may_be_written_as_people_write_th
     [
         (["train.max_step=3"], "unknown key train.max_step; did you mean max_steps?"),
         (["data.train_row=4"], "unknown key data.train_row; did you mean train_rows?"),
-        (["data.pairs={train: 4}"], "data.pairs is gone; name the shipped rows in data.files, as the quickstart does"),
         (["tarin.seed=4"], "unknown key tarin; did you mean train?"),
         (["train.seed=x"], "train.seed is 'x'"),
         (["train.fp16=true", "train.bf16=true"], "choose one"),
