@@ -3,13 +3,20 @@ PYTHON ?= python3
 BIN := .venv/bin
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
 
-.PHONY: quickstart test check audit setup clean
+.PHONY: quickstart test test-all test-slow check audit setup clean
 
 quickstart: .venv/installed
 	$(BIN)/labeltune run quickstart
 
 test: .venv/installed-dev
 	$(BIN)/python -m pytest
+
+# what `make test` leaves out: long forms, and the generator of the shipped pairs
+test-slow: .venv/installed-dev
+	$(BIN)/python -m pytest -m slow tests
+	$(BIN)/python -m pytest pretraining/tests pretraining/pairs
+
+test-all: test test-slow
 
 check: .venv/installed-dev
 	$(BIN)/ruff check .

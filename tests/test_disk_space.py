@@ -36,7 +36,7 @@ def test_the_estimate_covers_what_a_run_leaves(recipe_file, tmp_path, classifier
 
 def test_a_disk_too_small_is_told_before_anything_is_written(recipe_file, tmp_path, monkeypatch):
     monkeypatch.setattr(shutil, "disk_usage", lambda _: Usage(10**9, 10**9, 5 * MIB))
-    with pytest.raises(ValueError, match=r"needs about \d+ MiB more in .*run, and its disk has 5 MiB free; make room"):
+    with pytest.raises(ValueError, match=r"needs about \d+ MiB more in .*run, and its disk has 5 MiB free; make space"):
         pipeline.run(load_recipe(str(recipe_file)), QUIET, tmp_path / "run")
     assert not (tmp_path / "run").exists()
 

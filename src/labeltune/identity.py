@@ -54,8 +54,8 @@ to the base that it was tuned on
     if "prompt" in different and {"labels", "head"} & set(different):
         different.remove("prompt")  # the prompt's fingerprint covers these too
     if different:
-        told = [f"another {part} ({_show(there[part])} there, {_show(found[part])} here)" for part in different]
-        raise ValueError(f"{what} has {' and '.join(told)}; {', '.join(REMEDIES[part] for part in different)}")
+        differences = [f"another {part} ({_show(there[part])} there, {_show(found[part])} here)" for part in different]
+        raise ValueError(f"{what} has {' and '.join(differences)}; {', '.join(REMEDIES[part] for part in different)}")
 
 
 def _show(value: Any) -> str:

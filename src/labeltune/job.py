@@ -11,6 +11,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
 
+import numpy as np
 import torch
 from peft import PeftModel
 
@@ -171,6 +172,17 @@ def encode_splits(classifier: Classifier, splits: Mapping[str, Split], terminal:
     return encoded
 
 
+def training_sample(job: Job, splits: Mapping[str, EncodedSplit]) -> EncodedSplit | None:
+    """The training rows that are scored after each epoch, in the data's order; None where the recipe asks for none."""
+    train, most = splits["train"], job.recipe.report.training_rows
+    if not most or len(train.rows) <= most:
+        return train if most else None
+    random = np.random.default_rng(job.recipe.report.seed)
+    places = np.sort(random.choice(len(train.rows), most, replace=False)).tolist()
+    rows = [train.rows[place] for place in places]
+    return EncodedSplit(rows, job.classifier.prompter.encode_rows(rows))
+
+
 def score_to_file(job: Job, split: EncodedSplit, path: Path, *, title: str, use_adapter: bool = True) -> None:
     """Score all rows into the file `path`. One that is there already was finished by an earlier run, and stays.
 
@@ -279,7 +291,7 @@ def write_environment(
 
 
 def signature_fields(recipe: Recipe, environment: Mapping[str, Any], split: str, rows: int) -> dict[str, Any]:
-    """What decides a score, in the order in which its signature tells it."""
+    """What decides a score, in the order of its signature."""
     fingerprints, packages = environment["fingerprints"], environment["versions"]
     generating = recipe.score.mode == "generate"
     return {

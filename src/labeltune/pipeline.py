@@ -125,7 +125,7 @@ def _tune_and_score(recipe: Recipe, terminal: Terminal, folder: RunFolder, stop:
             splits, data_report = load_and_audit(recipe, terminal)
             check_leakage(data_report, recipe.data)
 
-            # torch and what builds on it take seconds to import; what is wrong with the rows should be told before
+            # torch and what builds on it take seconds to import; what is wrong with the rows should be reported before
             from labeltune import job as stages
             from labeltune.disk_space import check_disk_space
             from labeltune.model.adapter import count_parameters
@@ -179,7 +179,7 @@ def _work(job: Job, folder: RunFolder, splits: Mapping[str, EncodedSplit], envir
 
 
 def _with_cuts(report: dict[str, Any], encoded: Mapping[str, EncodedSplit], limit: int) -> dict[str, Any]:
-    """The audit, with what only the tokenizer could tell: the share of rows that were cut to fit."""
+    """The audit, with what only the tokenizer knows: the share of rows that were cut to fit."""
     for name, split in encoded.items():
         share = report["splits"][name]["cut_share"] = split.tokens.cut_share
         if share:

@@ -1,7 +1,7 @@
-"""What a recipe will need here, told before its base is loaded: two small models of its shape are run.
+"""What a recipe will need here, predicted before its base is loaded: two small models of its shape are run.
 
 A transformer's layers are alike, so time and memory are straight lines over their number. Two models with random
-weights and a few layers each go through the real code, which tells both lines; neither depends on the weights.
+weights and a few layers each go through the real code, which gives both lines; neither depends on the weights.
 """
 
 from __future__ import annotations
@@ -67,7 +67,7 @@ class Figures:
     trainable: float
     """Numbers that are trained."""
     peak_mib: float
-    """Peak of allocated GPU memory in training; 0 on the CPU, where it cannot be told from other memory."""
+    """Peak of allocated GPU memory in training; 0 on the CPU, where it cannot be separated from other memory."""
 
     def beyond(self, other: Figures, layers: tuple[int, int], wanted: int) -> Figures:
         """On the straight line through this and `other`, which have so many layers; never less than `other`.
@@ -169,14 +169,14 @@ def _warnings(plan: Mapping[str, Any]) -> list[str]:
 def _scorings(
     recipe: Recipe, splits: Mapping[str, Split], encoded: Mapping[str, EncodedRows], schedule: Schedule
 ) -> list[Scoring]:
-    """Base, checkpoints and tuned model on validation and test rows, and the training rows that are followed."""
+    """Base, checkpoints and tuned model on validation and test rows, and the training sample."""
     few = {name: split.rows[:FEW_ROWS] for name, split in splits.items()}
     checkpoints = sum(schedule.scores(step) for step in range(1, schedule.total_steps + 1))
     times = {"validation": 1 + checkpoints, "test": 2}
     found = [Scoring(encoded[name], few[name], times[name], recipe.score) for name in times if name in encoded]
-    followed = encoded["train"].first(recipe.report.training_rows)
-    if len(followed) and recipe.train.eval_strategy == "epoch":
-        found.append(Scoring(followed, few["train"][: len(followed)], checkpoints, recipe.scoring_by("labels").score))
+    sample = encoded["train"].first(recipe.report.training_rows)
+    if len(sample) and recipe.train.eval_strategy == "epoch":
+        found.append(Scoring(sample, few["train"][: len(sample)], checkpoints, recipe.scoring_by("labels").score))
     return found
 
 
@@ -283,8 +283,8 @@ def _scoring_s(job: Job, scoring: Scoring) -> float:
     """Seconds that these scorings would take: their passes by the first one, and what is around the passes by a scoring
     of a few rows into a file."""
     encoded, settings = scoring.encoded, scoring.settings
-    order, cost_N, room = scoring_order(job.classifier, encoded, settings)
-    rows = order[: max(1, int(np.searchsorted(np.cumsum(cost_N), room, side="right")))]
+    order, cost_N, budget = scoring_order(job.classifier, encoded, settings)
+    rows = order[: max(1, int(np.searchsorted(np.cumsum(cost_N), budget, side="right")))]
     pass_s = _pass_s(job.classifier, [encoded.prompt(row) for row in rows], settings)
     few = encoded.first(len(scoring.few))
     few_s = _pass_s(job.classifier, [few.prompt(row) for row in range(len(few))], settings)

@@ -74,8 +74,8 @@ def score_split(subject: Subject, split: str, out: Path, terminal: Terminal) -> 
 def predict_file(run_folder: Path, source: Path, target: Path, terminal: Terminal) -> int:
     """Add a prediction and a probability per label to every row of a table; returns the number of rows.
 
-    The format of either file is told by its name: CSV, TSV, JSONL or Parquet. Rows stream through, so the table may be
-    of any length.
+    The format of either file follows from its name: CSV, TSV, JSONL or Parquet. Rows stream through, so the table
+    may be of any length.
 
     Raises:
         ValueError: no finished run, a `target` of no known format, a table without the text columns, or rows without

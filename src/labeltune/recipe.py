@@ -91,11 +91,9 @@ class DataSettings(Settings):
                 raise ValueError(f"data.{place} names {unknown[0]!r}; it may name {', '.join(SPLITS)}")
         if self.files is not None and not self.files:
             raise ValueError("data.files is empty; name at least a train file")
-        reserved = [name for name in self.text_columns if name in RESERVED]
-        if reserved:
-            raise ValueError(
-                f"data.text_columns names {reserved[0]!r}, which predictions use themselves; rename it in the data"
-            )
+        for name in RESERVED:
+            if name in self.text_columns:
+                raise ValueError(f"data.text_columns names {name!r}, which predictions use; rename it in the data")
         if len(set(self.text_columns)) < len(self.text_columns):
             raise ValueError(f"data.text_columns names a column twice: {self.text_columns}")
         return self
@@ -313,30 +311,21 @@ class Recipe(Settings):
     @model_validator(mode="after")
     def _check(self) -> Self:
         names, answers = self.data.label_names, self.prompt.answers
+        listed = ", ".join(names)
         for name in names:
             if name not in answers and self.model.head == "words":
-                raise ValueError(
-                    f"prompt.answers has no word for the label {name!r}; give one for each of {', '.join(names)}"
-                )
+                raise ValueError(f"prompt.answers has no word for the label {name!r}; give one for each of {listed}")
         for name in answers:
             if name not in names:
-                raise ValueError(
-                    f"prompt.answers names the label {name!r}, which data.labels does not have: {', '.join(names)}"
-                )
+                raise ValueError(f"prompt.answers names the label {name!r}, which data.labels does not have: {listed}")
         columns = self.prompt.template_columns
         for column in columns:
             if column not in self.data.text_columns:
-                raise ValueError(
-                    f"prompt.template names {{{column}}}, which is not in data.text_columns: "
-                    f"{', '.join(self.data.text_columns)}; "
-                    "write {{ and }} for literal braces"
-                )
+                known = f"which is not in data.text_columns: {', '.join(self.data.text_columns)}"
+                raise ValueError(f"prompt.template names {{{column}}}, {known}; write {{{{ and }}}} for literal braces")
         if not columns:
-            raise ValueError(
-                "prompt.template names no column; put at least one, such as {"
-                + self.data.text_columns[0]
-                + "}, into it"
-            )
+            example = "{" + self.data.text_columns[0] + "}"
+            raise ValueError(f"prompt.template names no column; put at least one, such as {example}, into it")
         if self.train.loss_over == "labels" and self.score.mode == "generate":
             raise ValueError(
                 "train.loss_over is labels, which does not teach the model to write its answer, and score.mode is "

@@ -173,7 +173,7 @@ class RowWriter:
             self._writer.write_batch(batch)
         except OSError as error:
             folder = tempfile.gettempdir()
-            raise OSError(f"cannot write the rows to {folder} ({error}); set TMPDIR to a folder with room") from error
+            raise OSError(f"cannot write the rows to {folder} ({error}); set TMPDIR to a folder with space") from error
 
     def finish(self) -> Rows:
         """All rows so far, mapped into memory; nothing can be added any more."""

@@ -76,7 +76,7 @@ def choose_dtype(settings: ModelSettings, device: torch.device) -> torch.dtype:
 def cpu_multiplies_bfloat16() -> bool:
     """Whether this processor has instructions for products in bfloat16, which then take half of float32's time.
 
-    Others imitate them, which takes longer. A version of torch that cannot tell is taken to have none.
+    Others imitate them, which takes longer. A version of torch that does not report it counts as none.
     """
     capabilities: dict[str, Any] = getattr(torch.cpu, "get_capabilities", dict)()
     return bool(capabilities.get("avx512_bf16") or capabilities.get("amx_bf16"))
@@ -197,7 +197,7 @@ def _choose_attention(settings: ModelSettings, config: Any, dtype: torch.dtype) 
 
 
 def _load(auto_class: Any, settings: ModelSettings, path: str, **options: Any) -> Any:
-    """`from_pretrained`, with the few ways in which it fails told in one sentence each."""
+    """`from_pretrained`, with one sentence for each of the few ways in which it fails."""
     local = Path(path).is_dir()
     load = partial(auto_class.from_pretrained, path, revision=settings.revision, trust_remote_code=False, **options)
     try:

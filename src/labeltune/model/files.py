@@ -24,7 +24,7 @@ def begin_fingerprint(settings: ModelSettings) -> Callable[[], str]:
     digests: dict[Path, str] = {}
 
     def read(file: Path) -> None:
-        with contextlib.suppress(OSError), file.open("rb") as content:  # `finish` tries again, and tells
+        with contextlib.suppress(OSError), file.open("rb") as content:  # `finish` tries again, and raises
             digests[file] = hashlib.file_digest(content, "sha256").hexdigest()
 
     # a daemon does not keep a process alive that has ended for another reason

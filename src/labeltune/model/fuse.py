@@ -11,7 +11,8 @@ from torch.nn.functional import gelu, rms_norm, silu
 from transformers.activations import NewGELUActivation
 
 from labeltune.model.attention import rotate_and_attend
-from labeltune.model.linear import LinearGroup, Workspace, apply, is_plain_linear
+from labeltune.model.frozen import Workspace
+from labeltune.model.linear import LinearGroup, apply, is_plain_linear
 from labeltune.model.packing import Packing
 
 # T packed tokens, F width of the gated layer

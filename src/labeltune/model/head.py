@@ -64,7 +64,7 @@ def settle_head(model: Any, loading: Mapping[str, Collection[Any]], keep: bool, 
 
     Args:
         model: on its device, in evaluation mode.
-        loading: what `from_pretrained` tells of missing and mismatched weights.
+        loading: what `from_pretrained` reports of missing and mismatched weights.
         keep: whether the checkpoint's own head has these labels, in this order.
         seed: of a new head's weights.
 

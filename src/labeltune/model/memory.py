@@ -1,4 +1,4 @@
-"""Memory as a choice, and running out of it told apart from other errors."""
+"""Memory as a choice, and how running out of it is recognised."""
 
 from __future__ import annotations
 

@@ -89,7 +89,7 @@ class Prompter:
                 long as one with words of one token, so that both heads read the same text.
 
         Raises:
-            ValueError: a label word that cannot serve, a template that leaves no room, or a tokenizer without offsets.
+            ValueError: a label word that cannot serve, a template that leaves no space, or a tokenizer without offsets.
         """
         if not tokenizer.is_fast:
             raise ValueError(

@@ -46,14 +46,14 @@ def numbered_labels(labels: Sequence[str]) -> LabelWords:
 def label_words(
     tokenizer: Any, settings: PromptSettings, labels: Sequence[str], tail: str, answer_prefix: str
 ) -> LabelWords:
-    """Tokenise each label's word in its place and check that they can be told apart."""
+    """Tokenise each label's word in its place and check that they differ."""
     words = [settings.answers[name] for name in labels]
     spelled: list[tuple[int, ...]] = []
     for word in words:
         ids = continuation(tokenizer, tail, answer_prefix + word)
         if not word.strip() or ids is None or tokenizer.unk_token_id in ids:
             raise ValueError(
-                f"label word {word!r} cannot be told from the prompt before it with this tokenizer; choose another"
+                f"label word {word!r} cannot be separated from the prompt before it with this tokenizer; choose another"
             )
         if settings.single_token_answers and len(ids) > 1:
             tokens = " ".join(map(repr, tokenizer.convert_ids_to_tokens(list(ids))))

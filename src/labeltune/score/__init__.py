@@ -75,13 +75,13 @@ def score_batches(
     Raises:
         ValueError: memory runs out on a single row, or a score is not a number.
     """
-    order, cost_N, room = scoring_order(classifier, encoded, settings)
+    order, cost_N, budget = scoring_order(classifier, encoded, settings)
     spent_N = np.cumsum(cost_N)  # over all rows, so that batches end where they would have ended unbroken
     if skip:
         left = ~np.isin(order, np.concatenate([batch.rows for batch in skip]))
         order, cost_N, spent_N = order[left], cost_N[left], spent_N[left]
     shrunk = max((batch.shrunk for batch in skip), default=0)
-    budget = max(1, room >> shrunk)
+    budget = max(1, budget >> shrunk)
     done = 0
     under_way: _UnderWay | None = None
     while done < len(order):
@@ -143,14 +143,14 @@ class _UnderWay:
 def scoring_order(
     classifier: Classifier, encoded: EncodedRows, settings: ScoreSettings
 ) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64], int]:
-    """All rows in the order in which they are scored, what each takes of a pass's room, and that room.
+    """All rows in the order in which they are scored, what each takes of a batch's budget, and that budget.
 
-    Room is counted in rows where the settings name a batch size, and otherwise in tokens that the row before does not
-    have as well.
+    The budget is counted in rows where the settings name a batch size, and otherwise in tokens that the row before
+    does not have as well.
     """
     by_beginning = classifier.packed and settings.mode == "labels"
     order = _order_by_beginning(encoded) if by_beginning else np.argsort(-encoded.lengths, kind="stable")
-    # long words are scored for all labels at once, so a row takes the room of K
+    # long words are scored for all labels at once, so a row counts as K
     width = 1 if classifier.words.single else len(classifier.words.names)
     wanted = settings.per_device_eval_batch_size
     cost_N = np.ones(len(order), dtype=np.int64) if wanted else _new_tokens(encoded, order, by_beginning)

@@ -126,7 +126,7 @@ def make_batch(
 ) -> Batch:
     """Join prompts and gold words.
 
-    Rows share their common beginnings only where no dropout would have told them apart, so that the gradient is exact.
+    Rows share their common beginnings only without dropout, which would make them differ.
 
     Args:
         shapes: to be filled up to, with tokens that nothing sees and answers that weigh nothing.

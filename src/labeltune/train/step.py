@@ -152,7 +152,7 @@ class Optimizer:
         too_many = counts["overflows"] >= (MOST_OVERFLOWS if self.scaling else 1)
         self._halted |= ~torch.isfinite(self._loss) | too_many
         skip = overflow | self._halted
-        self.adamw.found_inf = skip.float()  # type: ignore[attr-defined]  # as torch's own loss scaling tells it
+        self.adamw.found_inf = skip.float()  # type: ignore[attr-defined]  # as torch's own loss scaling sets it
         self.adamw.step()
         refresh_updates(self.groups)
         figures = (self._loss, norm, skip, self.rate, counts["overflows"], self._halted)

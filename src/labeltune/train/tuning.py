@@ -8,10 +8,8 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
-import numpy as np
-
 from labeltune.folder import RunFolder, read_json, scoring_name, write_json
-from labeltune.job import EncodedSplit, Job, score_to_file
+from labeltune.job import EncodedSplit, Job, score_to_file, training_sample
 from labeltune.judge.choice import EpochScore, contenders, score_epoch
 from labeltune.model.classifier import Classifier
 from labeltune.model.memory import reset_peak_memory
@@ -63,17 +61,6 @@ class Tuning:
         return next((entry["predictions"] for entry in self.epochs if entry["step"] == choice.step), None)
 
 
-def training_sample(job: Job, splits: Mapping[str, EncodedSplit]) -> EncodedSplit | None:
-    """The training rows that are scored after each epoch, in the data's order; None where the recipe asks for none."""
-    train, most = splits["train"], job.recipe.report.training_rows
-    if not most or len(train.rows) <= most:
-        return train if most else None
-    random = np.random.default_rng(job.recipe.report.seed)
-    places = np.sort(random.choice(len(train.rows), most, replace=False)).tolist()
-    rows = [train.rows[place] for place in places]
-    return EncodedSplit(rows, job.classifier.prompter.encode_rows(rows))
-
-
 def tune(job: Job, folder: RunFolder, splits: Mapping[str, EncodedSplit]) -> Tuning:
     """Train, scoring and saving as the schedule says; goes on from the newest checkpoint if there is one.
 
@@ -96,13 +83,10 @@ def tune(job: Job, folder: RunFolder, splits: Mapping[str, EncodedSplit]) -> Tun
             _note_overflows(tuning)
             return tuning
     reset_peak_memory(job.classifier.device)
-    rows = (
-        len(tokens) * settings.num_train_epochs
-        if settings.max_steps < 1
-        else schedule.total_steps * (settings.per_device_train_batch_size * settings.gradient_accumulation_steps)
-    )
+    step_rows = settings.per_device_train_batch_size * settings.gradient_accumulation_steps
+    rows = len(tokens) * settings.num_train_epochs if settings.max_steps < 1 else schedule.total_steps * step_rows
     with job.monitor.phase("train"), job.terminal.bar("training", int(rows)) as bar, saved_whatever_happens(tuning):
-        bar.advance(begun * settings.per_device_train_batch_size * settings.gradient_accumulation_steps)
+        bar.advance(begun * step_rows)
         steps = train(stepper, tokens, schedule, begun + 1, tuning.pass_rows, lambda: job.stop.asked is not None)
         for step in steps:
             _note_smaller_passes(tuning, step)
@@ -117,7 +101,8 @@ def tune(job: Job, folder: RunFolder, splits: Mapping[str, EncodedSplit]) -> Tun
                 _save(tuning, step.step)
                 raise
             if _out_of_patience(tuning):
-                _stop_early(tuning, step.step)
+                job.terminal.say(f"stopped early after step {step.step}: validation accuracy no longer rises")
+                _save(tuning, step.step)  # the last step is always saved
                 break
     if stepper.note is not None:
         _note(tuning, stepper.note)
@@ -335,12 +320,6 @@ def _out_of_patience(tuning: Tuning) -> bool:
     if patience is None or not accuracies:
         return False
     return len(accuracies) - 1 - accuracies.index(max(accuracies)) >= patience
-
-
-def _stop_early(tuning: Tuning, step: int) -> None:
-    """The last step is always saved, also when it comes early."""
-    tuning.job.terminal.say(f"stopped early after step {step}: validation accuracy no longer rises")
-    _save(tuning, step)
 
 
 def _log(tuning: Tuning, step: Step) -> None:
