@@ -2,6 +2,7 @@
 
 import gc
 import json
+import resource
 import subprocess
 import sys
 import tempfile
@@ -313,6 +314,11 @@ def test_shipped_pairs(tmp_path, monkeypatch):
     assert splits["train"].source == "labeltune-pairs/train.jsonl"
     with pytest.raises(ValueError, match=r"train.jsonl has no column 'premiss'; did you mean 'premise'"):
         load_rows(chosen.model_copy(update={"text_columns": ["premiss"]}))
+    with pytest.raises(
+        FileNotFoundError, match=r"labeltune-pairs has test.jsonl, train.jsonl, validation.jsonl"
+    ) as caught:
+        load_rows(chosen.model_copy(update={"files": {"train": "labeltune-pairs/dev.jsonl"}}))
+    assert str(caught.value).startswith("labeltune-pairs/dev.jsonl does not ship with labeltune")
 
 
 def test_a_folder_in_the_hubs_layout(tmp_path, monkeypatch):
@@ -389,6 +395,19 @@ def test_many_rows_leave_no_file_and_take_no_memory(tmp_path, monkeypatch):
     del rows
     gc.collect()
     assert list(temporary.iterdir()) == []
+
+
+def test_a_full_disk_is_named_however_few_the_rows(tmp_path):
+    write(tmp_path / "train.jsonl", numbered(50))
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (64, limits[1]))
+    try:
+        with pytest.raises(
+            OSError, match=r"cannot write the rows to .*File too large.*; set TMPDIR to a folder with space"
+        ):
+            load_rows(settings(files={"train": str(tmp_path / "train.jsonl")}))
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
 
 
 def test_importing_the_package_imports_nothing_heavy():

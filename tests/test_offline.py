@@ -14,10 +14,11 @@ from pathlib import Path
 import pytest
 import yaml
 
+from labeltune.data import load_rows
 from labeltune.hub import check_model_within_reach
 from labeltune.model.base import load_tokenizer
 from labeltune.monitor import Monitor
-from labeltune.recipe import ModelSettings
+from labeltune.recipe import DataSettings, ModelSettings
 from labeltune.terminal import Terminal, silence
 
 NO_SOCKETS = """
@@ -130,6 +131,25 @@ def test_a_dataset_that_is_not_in_the_cache_is_told(recipe_file, tmp_path, revis
         assert "connect to the network, or give files with data.files" in result.stderr
     assert "Traceback" not in result.stderr
     assert not (tmp_path / "run").exists()
+
+
+def test_a_damaged_dataset_in_the_cache_is_named(recipe_file, tmp_path, monkeypatch):
+    import datasets
+
+    cache = tmp_path / "home" / "datasets"
+    data = yaml.safe_load(recipe_file.read_text())["data"] | {
+        "files": None,
+        "hub": dataset_in_cache(tmp_path, cache.parent),
+    }
+    monkeypatch.setattr(datasets.config, "HF_DATASETS_CACHE", str(cache))
+    for damage, message in (
+        (lambda path: path.write_bytes(b"broken"), "data.hub 'nobody/tiny' cannot be read: "),
+        (Path.unlink, "data.hub 'nobody/tiny' is no folder here and not in the cache, and the hub does not answer"),
+    ):
+        for path in cache.rglob("*.arrow"):
+            damage(path)
+        with pytest.raises((ValueError, ConnectionError), match=message):
+            load_rows(DataSettings(**data))
 
 
 MISSING = """

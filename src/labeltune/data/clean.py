@@ -65,12 +65,10 @@ class LabelReader:
             BadRow: there is no label, or an unknown one.
         """
         # The two cases that most rows are, before the one that covers everything.
-        name = self._by_text.get(str(value)) if type(value) in (str, int) else None
-        if name is not None:
+        if type(value) in (str, int) and (name := self._by_text.get(str(value))) is not None:
             return name
         text = label_text(value)
-        name = self._by_text.get(text)
-        if name is not None:
+        if (name := self._by_text.get(text)) is not None:
             return name
         raise BadRow(NO_LABEL) if text.casefold() in MISSING else BadRow(UNKNOWN_LABEL, repr(text))
 

@@ -20,7 +20,6 @@ from typing import Any
 from labeltune.data.parquet import parquet_rows
 from labeltune.data.source import COLUMN_LIMIT, BadRow, Row, RowStream, check_columns, check_header
 from labeltune.recipe import PAIRS
-from labeltune.text import excerpt
 
 FORMATS = {
     ".jsonl": "jsonl",
@@ -65,10 +64,18 @@ def split_slice(text: str) -> tuple[Path, int, int | None]:
 def resolve_path(path: Path) -> Path:
     """The shipped file for a path in `labeltune-pairs`; anything else unchanged.
 
+    Raises:
+        FileNotFoundError: no such file ships.
+
     >>> resolve_path(Path("labeltune-pairs/train.jsonl")).is_file()
     True
     """
-    return Path(__file__).with_name("pairs") / path.name if path.parent == Path(PAIRS) else path
+    if path.parent != Path(PAIRS):
+        return path
+    shipped = {file.name: file for file in sorted(Path(__file__).with_name("pairs").glob("*.jsonl"))}
+    if path.name not in shipped:
+        raise FileNotFoundError(f"{path} does not ship with labeltune; {PAIRS} has {', '.join(shipped)}")
+    return shipped[path.name]
 
 
 def table_format(path: Path) -> tuple[str, bool]:
@@ -199,16 +206,14 @@ def _json_object(text: str) -> Row | BadRow:
         return BadRow("broken JSON:", f"{error.msg} at column {error.pos + 1}")
     except (ValueError, RecursionError) as error:
         return BadRow("broken JSON:", error)
-    return row if isinstance(row, dict) else BadRow("not a JSON object:", excerpt(text))
+    return row if isinstance(row, dict) else BadRow("not a JSON object:", text)
 
 
 def _unique(pairs: list[tuple[str, Any]]) -> Row:
     """A JSON object, in which a key must not stand twice: which of its values is meant would be a guess."""
     row = dict(pairs)
     if len(row) < len(pairs):
-        raise BadRow(
-            "a key stands twice:", next(name for name, count in Counter(k for k, _ in pairs).items() if count > 1)
-        )
+        raise BadRow("a key stands twice:", Counter(name for name, _ in pairs).most_common(1)[0][0])
     if len(row) > COLUMN_LIMIT:
         raise BadRow("too many columns:", f"{len(row):,}, at most {COLUMN_LIMIT:,} are read")
     return row

@@ -36,18 +36,16 @@ def hub_sources(settings: DataSettings, splits: Sequence[str], columns: Columns)
     with _quiet(offline=not online):
         builder = builder or _prepare(settings, online)
         _check_commit(settings, builder.hash, online)
-        present = builder.as_dataset()
+        present = list(builder.info.splits)
         for name in splits:
-            spec = settings.splits.get(name)
-            if spec is None:
+            if (spec := settings.splits.get(name)) is None:
                 continue
-            wanted = re.match(r"[^\[+]*", spec)
-            if spec not in present and (wanted is None or wanted[0] not in present):
+            if re.split(r"[\[+]", spec)[0] not in present:
                 if spec == name:
                     continue
                 raise ValueError(f"{where} has no split {spec!r} (data.splits.{name}); it has {enumerated(present)}")
             with _explained(settings, online):
-                rows = present[spec] if spec in present else builder.as_dataset(spec)
+                rows = builder.as_dataset(spec)
             title = f"{where}, split {spec}" + (f", revision {settings.revision}" if settings.revision else "")
             title += "" if online else _cache_note(settings, builder.hash)
             check_columns(title, columns.required, rows.column_names)

@@ -178,11 +178,8 @@ def _refuse_bad_rows(accounts: dict[str, _Account]) -> None:
     if total:
         found = [str(skipped) for account in accounts.values() for skipped in account.skipped]
         more = f"\n  and {total - ERRORS_SHOWN} more" if total > ERRORS_SHOWN else ""
-        raise ValueError(
-            f"{total} rows cannot be used; mend them, or set data.bad_rows to skip:\n  "
-            + "\n  ".join(found[:ERRORS_SHOWN])
-            + more
-        )
+        shown = "\n  ".join(found[:ERRORS_SHOWN])
+        raise ValueError(f"{total} rows cannot be used; mend them, or set data.bad_rows to skip:\n  {shown}{more}")
 
 
 def _why_empty(split: Split, account: _Account, settings: DataSettings) -> str:

@@ -80,9 +80,7 @@ def batch_rows(rows: int, total_bytes: int, listed: int = 0) -> int:
         rows, total_bytes: of all that is read.
         listed: values in the lists of these rows.
     """
-    rows = max(1, rows)
-    mean_bytes, mean_listed = total_bytes / rows, listed / rows
-    return max(1, int(min(BATCH_ROWS, BATCH_BYTES / max(1, mean_bytes), BATCH_LISTED / max(1, mean_listed))))
+    return max(1, min(BATCH_ROWS, BATCH_BYTES * rows // max(1, total_bytes), BATCH_LISTED * rows // max(1, listed)))
 
 
 def _leaves(metadata: Any) -> list[Any]:
@@ -108,13 +106,12 @@ def _packed(table: Any, place: int, texts: Sequence[str], listed: int) -> tuple[
     import pyarrow.compute as pc
 
     packed, longest = [], 0
+    limit = min(TEXT_LIMIT, BOMB_BYTES // max(1, listed))
     for text in texts:
         for batch in islice(table.iter_batches(1, row_groups=[place], columns=[text]), 1):
             found = [dictionary for column in batch.columns for dictionary in _dictionaries(column)]
             most = max((pc.max(pc.binary_length(dictionary)).as_py() or 0 for dictionary in found), default=0)
-            if all(len(dictionary) > 1 for dictionary in found) and most <= min(
-                TEXT_LIMIT, BOMB_BYTES // max(1, listed)
-            ):
+            if all(len(dictionary) > 1 for dictionary in found) and most <= limit:
                 longest = max(longest, most)
             else:
                 packed.append(text)
@@ -187,11 +184,8 @@ def _values(column: Any, where: str) -> list[Any]:
     if pa.types.is_struct(kind):
         fields = zip(*(_values(field, where) for field in column.flatten()), strict=True)
         names = [field.name for field in kind]
-        there = column.is_valid().to_pylist()
-        return [
-            dict(zip(names, row, strict=True)) if is_there else None
-            for row, is_there in zip(fields, there, strict=True)
-        ]
+        valid = column.is_valid().to_pylist()
+        return [dict(zip(names, row, strict=True)) if there else None for row, there in zip(fields, valid, strict=True)]
     if pa.types.is_map(kind):
         column = column.cast(pa.list_(pa.struct([("key", kind.key_type), ("value", kind.item_type)])))
     elif not (pa.types.is_list(kind) or pa.types.is_large_list(kind) or pa.types.is_fixed_size_list(kind)):

@@ -102,9 +102,9 @@ def check_header(where: str, header: Sequence[str]) -> None:
     """
     if len(header) > COLUMN_LIMIT:
         raise ValueError(f"{where}: {len(header):,} columns; at most {COLUMN_LIMIT:,} are read, so leave some out")
-    twice = next((name for name, count in Counter(header).items() if count > 1), None)
-    if twice is not None:
-        raise ValueError(f"{where}: the header names the column {excerpt(twice)!r} twice; rename one of them")
+    for name, count in Counter(header).most_common(1):
+        if count > 1:
+            raise ValueError(f"{where}: the header names the column {excerpt(name)!r} twice; rename one of them")
 
 
 def check_columns(where: str, needed: Iterable[str], present: Iterable[str]) -> None:

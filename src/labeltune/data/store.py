@@ -7,6 +7,7 @@ import json
 import mmap
 import tempfile
 from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any, NamedTuple, overload
 
 import numpy as np
@@ -141,6 +142,15 @@ class Rows(Sequence[Example]):
         return writer.finish()
 
 
+@contextmanager
+def _disk_errors_explained() -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        folder = tempfile.gettempdir()
+        raise OSError(f"cannot write the rows to {folder} ({error}); set TMPDIR to a folder with space") from error
+
+
 class RowWriter:
     """Takes rows one by one and gives them back as Rows."""
 
@@ -169,17 +179,15 @@ class RowWriter:
 
     def add_batch(self, batch: Any) -> None:
         """Store an Arrow record batch of our own columns."""
-        try:
+        with _disk_errors_explained():
             self._writer.write_batch(batch)
-        except OSError as error:
-            folder = tempfile.gettempdir()
-            raise OSError(f"cannot write the rows to {folder} ({error}); set TMPDIR to a folder with space") from error
 
     def finish(self) -> Rows:
         """All rows so far, mapped into memory; nothing can be added any more."""
         self._flush()
-        self._writer.close()
-        self._file.flush()
+        with _disk_errors_explained():
+            self._writer.close()
+            self._file.flush()
         mapped = pa.py_buffer(mmap.mmap(self._file.fileno(), 0, access=mmap.ACCESS_READ))
         table = pa.ipc.open_file(pa.BufferReader(mapped)).read_all()
         return Rows(table, self.text_columns, pa.ipc.open_file(pa.PythonFile(self._file, "r")))

@@ -86,18 +86,15 @@ def _write_csv(path: Path, out: IO[str], delimiter: str, rows: Iterator[Row]) ->
     first = next(rows, None)
     if first is None:
         return 0
-    disarmed = 0
     writer = csv.DictWriter(out, list(first), delimiter=delimiter, lineterminator="\n")
     header = {name: _field(name) for name in first}
-    disarmed += sum(field != name for name, field in header.items())
+    disarmed = sum(field != name for name, field in header.items())
     writer.writerow(header)
     for number, row in enumerate(chain([first], rows), 1):
         if new := [name for name in row if name not in first]:
             raise ValueError(f"{path}: row {number} has a column {new[0]!r} that row 1 has not; write JSONL instead")
         fields = {name: _field(value) for name, value in row.items()}
-        disarmed += sum(
-            field != value for field, value in zip(fields.values(), row.values(), strict=True) if isinstance(value, str)
-        )
+        disarmed += sum(isinstance(row[name], str) and field != row[name] for name, field in fields.items())
         try:
             writer.writerow(fields)
         except UnicodeEncodeError as error:
