@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import os
+
+os.environ.setdefault("OMP_NUM_THREADS", "1")  # tiny models spend a second thread's time on waiting; before torch
+
 from pathlib import Path
 
 import pytest

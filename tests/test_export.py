@@ -23,7 +23,7 @@ from labeltune.report import write_card
 from labeltune.rows import read_predictions
 from labeltune.terminal import Terminal
 from test_report import HOSTILE, build_run, hostile_run
-from tiny import ANSWERS, COLOURS, TEMPLATE
+from tiny import ANSWERS, COLOURS, TEMPLATE, make_recipe
 
 QUIET = Terminal(quiet=True)
 
@@ -67,9 +67,11 @@ def test_without_an_adapter_there_is_no_card(tmp_path):
     assert not (folder / "adapter").exists()
 
 
-@pytest.fixture
-def finished(recipe_file, tmp_path):
-    return pipeline.run(load_recipe(str(recipe_file), ["train.num_train_epochs=1"]), QUIET, tmp_path / "run")
+@pytest.fixture(scope="module")
+def finished(tiny_model, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("finished")
+    recipe = load_recipe(str(make_recipe(folder, tiny_model)), ["train.num_train_epochs=1"])
+    return pipeline.run(recipe, QUIET, folder / "run")
 
 
 def test_the_exported_rows_are_those_that_were_scored(finished, tmp_path):

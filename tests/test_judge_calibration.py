@@ -178,6 +178,7 @@ def test_bootstrap_intervals_of_the_gain_cover_what_they_promise() -> None:
     assert 0.94 < covered(np.array(bounds), 0.12) < 0.96
 
 
+@pytest.mark.slow
 def test_bootstrap_intervals_of_macro_f1_precision_and_recall_cover_what_they_promise() -> None:
     rng = np.random.default_rng(0)
     truth_KK = np.array([[0.24, 0.06, 0.04], [0.05, 0.20, 0.08], [0.02, 0.06, 0.25]])

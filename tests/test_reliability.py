@@ -24,7 +24,11 @@ def command(module, *words):
 
 @pytest.mark.parametrize(
     ("module", "words"),
-    [("kills", ["--saves", "2", "--random", "2", "--terms", "1"]), ("race", ["--times", "1"])],
+    [
+        ("kills", ["--saves", "1", "--random", "1", "--terms", "0"]),
+        pytest.param("kills", ["--saves", "2", "--random", "2", "--terms", "1"], marks=pytest.mark.slow),
+        pytest.param("race", ["--times", "1"], marks=pytest.mark.slow),
+    ],
 )
 def test_disturbed_runs_end_bit_for_bit_where_an_undisturbed_one_does(module, words):
     result = command(module, *words)

@@ -2,8 +2,10 @@
 
 import json
 import math
+import shutil
 import threading
 import time
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -13,12 +15,13 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from labeltune import job, pipeline
 from labeltune.durable import NotWrittenError
+from labeltune.folder import RunFolder
 from labeltune.predict import find_subject, predict_file, score_split
 from labeltune.recipes import load_recipe
 from labeltune.rows import read_predictions
 from labeltune.terminal import Terminal
 from labeltune.train import tuning
-from tiny import ANSWERS, COLOURS, TEMPLATE, make_rows, write_jsonl
+from tiny import ANSWERS, COLOURS, TEMPLATE, make_recipe, make_rows, write_jsonl
 
 QUIET = Terminal(quiet=True)
 
@@ -31,9 +34,16 @@ def lines(path):
     return [json.loads(line) for line in path.read_text().splitlines()]
 
 
+@pytest.fixture(scope="module")
+def whole_run(tiny_model, tmp_path_factory):
+    """A recipe and its finished run, to copy from."""
+    folder = tmp_path_factory.mktemp("whole")
+    return run(make_recipe(folder, tiny_model), folder / "run")
+
+
 @pytest.fixture
-def finished(recipe_file, tmp_path):
-    return run(recipe_file, tmp_path / "run")
+def finished(whole_run, tmp_path):
+    return RunFolder(Path(shutil.copytree(whole_run.path, tmp_path / "run")))
 
 
 def test_every_file_of_the_run_folder_is_there_and_true(finished):
@@ -229,9 +239,9 @@ def test_a_checkpoint_that_cannot_be_written_beside_training_stops_the_run(recip
     assert run(recipe_file, tmp_path / "full", *SAVE_OFTEN, resume=True).read("summary.json")["after"]
 
 
-def test_resuming_with_another_recipe_is_refused(finished, recipe_file):
+def test_resuming_with_another_recipe_is_refused(finished):
     with pytest.raises(ValueError, match="its section 'train' differs"):
-        run(recipe_file, finished.path, "train.seed=9", resume=True)
+        run(finished.path, finished.path, "train.seed=9", resume=True)
 
 
 def test_generation_is_scored_by_what_the_text_says(recipe_file, tmp_path):
@@ -258,9 +268,9 @@ def test_early_stopping_stops_and_keeps_a_checkpoint(recipe_file, tmp_path):
     assert (folder.path / f"checkpoint-{summary['choice']['step']}").is_dir()
 
 
-def test_resuming_a_finished_run_judges_it_again_and_changes_nothing(recipe_file, finished):
+def test_resuming_a_finished_run_judges_it_again_and_changes_nothing(finished):
     before = {path: path.read_bytes() for path in finished.path.rglob("*") if path.is_file()}
-    run(recipe_file, finished.path, resume=True)
+    run(finished.path, finished.path, resume=True)
     assert {path: path.read_bytes() for path in finished.path.rglob("*") if path.is_file()} == before
 
 

@@ -82,7 +82,7 @@ class AskedAt(Stop):
 
 
 @pytest.mark.parametrize("explained", [UNEXPLAINED, EXPLAINED], ids=["unexplained", "explained"])
-@pytest.mark.parametrize("every", [1, 3, 4])
+@pytest.mark.parametrize("every", [3, *(pytest.param(every, marks=pytest.mark.slow) for every in (1, 4))])
 def test_a_run_stopped_again_and_again_scores_no_row_twice_and_ends_the_same(
     recipe_file, tmp_path, monkeypatch, every, explained
 ):
