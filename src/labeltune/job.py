@@ -177,10 +177,16 @@ def training_sample(job: Job, splits: Mapping[str, EncodedSplit]) -> EncodedSpli
     train, most = splits["train"], job.recipe.report.training_rows
     if not most or len(train.rows) <= most:
         return train if most else None
-    random = np.random.default_rng(job.recipe.report.seed)
-    places = np.sort(random.choice(len(train.rows), most, replace=False)).tolist()
-    rows = [train.rows[place] for place in places]
+    rows = sample_rows(train.rows, most, job.recipe.report.seed)
     return EncodedSplit(rows, job.classifier.prompter.encode_rows(rows))
+
+
+def sample_rows(rows: Sequence[Example], most: int, seed: int) -> list[Example]:
+    """All rows or, where there are more than `most`, so many random ones, in the data's order."""
+    if len(rows) <= most:
+        return list(rows)
+    places = np.sort(np.random.default_rng(seed).choice(len(rows), most, replace=False))
+    return [rows[int(place)] for place in places]
 
 
 def score_to_file(job: Job, split: EncodedSplit, path: Path, *, title: str, use_adapter: bool = True) -> None:

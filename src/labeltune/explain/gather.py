@@ -18,7 +18,7 @@ from labeltune.explain.heldout import held_out_probabilities
 from labeltune.explain.probe import answer_states, moving_words, nearest
 from labeltune.explain.variants import EDITS, edited, move_line_breaks, swap_label_words
 from labeltune.folder import RunFolder, write_json, write_lines
-from labeltune.job import EncodedSplit, Job, score_to_file, scoring_key
+from labeltune.job import EncodedSplit, Job, sample_rows, score_to_file, scoring_key
 from labeltune.judge.paired import match_rows
 from labeltune.model.adapter import adapter_off
 from labeltune.prompt import Prompter
@@ -209,14 +209,11 @@ def _neighbours(scored: Scored, examples: list[Example]) -> list[list[dict[str, 
 def _score_variants(scored: Scored) -> list[dict[str, Any]]:
     """Score a sample of the rows again with changes; each variant's predictions go into a file of their own.
 
-    Returns one record per way: `name`, `keeps_label`, the prompt's `template` if it is another, the name of the file of
-    `predictions`, or `why_not` there is none.
+    Returns one record per variant: `name`, `keeps_label`, the prompt's `template` if it is another, the name of the
+    file of `predictions`, or `why_not` there is none.
     """
-    rows, most = scored.rows, scored.recipe.report.robustness_rows
-    places = np.arange(len(rows))
-    if len(rows) > most:
-        places = np.sort(np.random.default_rng(scored.recipe.report.seed).choice(len(rows), most, replace=False))
-    sample = [rows[int(place)] for place in places]
+    settings = scored.recipe.report
+    sample = sample_rows(scored.rows, settings.robustness_rows, settings.seed)
     records = []
     for edit in EDITS:
         changed = [new for row in sample if (new := edited(row, edit)) is not None]
