@@ -12,9 +12,10 @@ import torch
 import labeltune.model.kernels
 from labeltune.folder import RunFolder
 from labeltune.model.linear import groups_of
-from labeltune.model.ready import make_ready, with_seeded_dropout
+from labeltune.model.ready import with_seeded_dropout
 from labeltune.train.checkpoint import load_checkpoint, newest_checkpoint
 from test_train import ADAPTER, begin, make_optimizer, make_trainee, run_all, train_until, weights
+from tiny import make_ready
 
 
 def drop(source, dropping):

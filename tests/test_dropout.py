@@ -8,13 +8,12 @@ from labeltune.model.adapter import add_adapter
 from labeltune.model.base import load_base
 from labeltune.model.classifier import Classifier
 from labeltune.model.dropout import Draws, SeededDropout
-from labeltune.model.ready import make_ready
 from labeltune.prompt import Prompter
 from labeltune.recipe import AdapterSettings, ModelSettings, PromptSettings
 from labeltune.train.capture import Stepper
 from labeltune.train.loop import prepare, train
 from test_train import make_optimizer
-from tiny import ANSWERS, TEMPLATE
+from tiny import ANSWERS, TEMPLATE, make_ready
 
 pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="on processors torch's generator decides")
 

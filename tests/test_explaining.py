@@ -10,7 +10,6 @@ import torch
 
 from labeltune import pipeline
 from labeltune.explain.probe import answer_states, moving_words, nearest, token_gradients
-from labeltune.model.ready import make_ready
 from labeltune.recipe import ScoreSettings
 from labeltune.recipes import load_recipe
 from labeltune.rows import Example, read_predictions
@@ -19,7 +18,7 @@ from labeltune.score.labels import score_labels
 from labeltune.score.sofar import SoFar
 from labeltune.terminal import Terminal
 from test_report import Page
-from tiny import ANSWERS, COLOURS, TEMPLATE, make_classifier, make_rows
+from tiny import ANSWERS, COLOURS, TEMPLATE, make_classifier, make_ready, make_rows
 
 QUIET = Terminal(quiet=True)
 SCORE = ScoreSettings(per_device_eval_batch_size=7)

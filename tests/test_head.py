@@ -18,7 +18,6 @@ from labeltune.judge.runs import compare_runs
 from labeltune.model.adapter import add_adapter, trainable_parameters
 from labeltune.model.base import load_base
 from labeltune.model.head import head_modules
-from labeltune.model.ready import make_ready
 from labeltune.predict import find_subject, predict_file, score_split
 from labeltune.recipe import ModelSettings
 from labeltune.recipes import load_recipe
@@ -31,7 +30,7 @@ from labeltune.train.capture import Stepper
 from labeltune.train.loop import check_loss_bearing, prepare, train
 from labeltune.train.schedule import make_schedule
 from labeltune.train.step import NotFiniteLossError, Optimizer, row_losses
-from tiny import COLOURS, TEMPLATE, make_families, make_rows, write_jsonl
+from tiny import COLOURS, TEMPLATE, make_families, make_ready, make_rows, write_jsonl
 
 QUIET = Terminal(quiet=True)
 FAMILIES = ("phi", "llama", "bert", "modernbert")
@@ -68,10 +67,11 @@ def test_scores_are_those_of_transformers_row_by_row(recipe_file, families, exam
     classifier, _ = load_plain(recipe, QUIET)
     tokenizer = AutoTokenizer.from_pretrained(families[family])
     assert classifier.head.reads_last == (family in DECODERS)
-    for row in scored(make_ready(classifier)[0], recipe, examples[:8]):
+    fast = make_ready(classifier)[0]
+    for row in scored(fast, recipe, examples[:8]):
         ids = tokenizer(TEMPLATE.format(**row.columns), return_tensors="pt").input_ids
-        with torch.no_grad():
-            expected = classifier.inner(input_ids=ids).logits.softmax(-1)[0]
+        with torch.no_grad(), fast.unpacked() as model:
+            expected = model(input_ids=ids).logits.softmax(-1)[0]
         assert list(row.probabilities.values()) == pytest.approx(expected.tolist(), abs=1e-5)
 
 

@@ -7,7 +7,7 @@ import torch
 from labeltune.model.attention import attend, rotate_and_attend
 from labeltune.model.dropout import Dropping
 from labeltune.model.fuse import gated_silu
-from labeltune.model.packing import Packing, pack
+from labeltune.model.packing import Packing, Rule, pack
 from tiny import attend_in_grid
 
 pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="the kernels run on a GPU alone")
@@ -23,7 +23,7 @@ def packings():
     plain = [random.integers(0, 9, size).astype(np.int32) for size in (5, 170, 83, 1, 90, 84, 77, 300)]
     alike = [np.append(beginning, random.integers(0, 3, size)).astype(np.int32) for size in (30, 90, 140, 9, 2, 0)]
     for rows, share, size in ((plain, False, None), (alike, True, None), (alike, True, 512)):
-        yield Packing(pack(rows, share), torch.device("cuda"), size)
+        yield Packing(pack(rows, share), torch.device("cuda"), size, windows=[1, 40])
 
 
 def gradients(function, inputs):
@@ -49,12 +49,18 @@ def wide(*tensors):
 
 @DTYPES
 @HEADS
-def test_attention(dtype, heads, size):
+@pytest.mark.parametrize("window", [None, 1, 40])
+@pytest.mark.parametrize("softcap", [None, 2.0])
+@pytest.mark.parametrize("sinks", [False, True])
+def test_attention(dtype, heads, size, window, softcap, sinks):
     torch.manual_seed(0)
+    sinks_H = torch.randn(heads[0], device="cuda").to(dtype) if sinks else None
+    rule, wide_sinks = Rule(0.1, window, softcap, sinks_H), None if sinks_H is None else sinks_H.double()
+    wide_rule = Rule(0.1, window, softcap, wide_sinks)
     for packing in packings():
         inputs = [randn(len(packing.layout), h, size, dtype=dtype) for h in (heads[0], heads[1], heads[1])]
-        answers = gradients(lambda *qkv, p=packing: attend(*qkv, p, 0.1), inputs)
-        expected = gradients(lambda *qkv, p=packing: attend_in_grid(*qkv, p.grid, 0.1), wide(*inputs))
+        answers = gradients(lambda *qkv, p=packing: attend(*qkv, p, rule), inputs)
+        expected = gradients(lambda *qkv, p=packing: attend_in_grid(*qkv, p, wide_rule), wide(*inputs))
         assert_close(answers, expected, dtype)
 
 
@@ -68,11 +74,13 @@ def test_rotary_embedding_before_attention(dtype, heads, size):
         angles = torch.rand(1, tokens, rotary // 2, device="cuda").repeat(1, 1, 2) * 6
         cos, sin = angles.cos().to(dtype), angles.sin().to(dtype)
         qkv = randn(tokens, heads[0] + 2 * heads[1], size, dtype=dtype)
-        answers = gradients(lambda x, w=(cos, sin), p=packing: rotate_and_attend(x.clone(), w, heads, p, 0.1), [qkv])
+        answers = gradients(
+            lambda x, w=(cos, sin), p=packing: rotate_and_attend(x.clone(), w, heads, p, Rule(0.1)), [qkv]
+        )
         at_home = Packing(packing.layout, torch.device("cpu"))
         alone = [tensor.detach().cpu().double() for tensor in (qkv, cos, sin)]
         expected = gradients(
-            lambda x, w=(alone[1], alone[2]), p=at_home: rotate_and_attend(x, w, heads, p, 0.1),
+            lambda x, w=(alone[1], alone[2]), p=at_home: rotate_and_attend(x, w, heads, p, Rule(0.1)),
             [alone[0].requires_grad_()],
         )
         assert_close(answers, expected, dtype)

@@ -16,7 +16,6 @@ from labeltune.model.adapter import add_adapter
 from labeltune.model.base import load_base
 from labeltune.model.classifier import Classifier
 from labeltune.model.memory import is_out_of_memory
-from labeltune.model.ready import make_ready
 from labeltune.prompt import Prompter
 from labeltune.recipe import ModelSettings, PromptSettings
 from labeltune.recipes import load_recipe
@@ -26,7 +25,7 @@ from labeltune.train.capture import Stepper
 from labeltune.train.checkpoint import newest_checkpoint, read_state
 from labeltune.train.loop import prepare, train
 from test_train import ADAPTER, make_optimizer, make_trainee, run_all
-from tiny import ANSWERS, TEMPLATE, make_recipe
+from tiny import ANSWERS, TEMPLATE, make_ready, make_recipe
 
 QUIET = Terminal(quiet=True)
 SETTINGS = [

@@ -362,6 +362,6 @@ def test_a_bundled_recipe_runs_with_all_its_own_arguments(tiny_model, tmp_path, 
     assert summary["after"]["rows"] == 6
     if name == "snli-phi2":
         assert environment["compute_dtype"] == "float16"
-        assert environment["attention"] == "labeltune_fp32"
+        assert environment["attention"] == "labeltune"
     base = AutoModelForCausalLM.from_pretrained(tiny_model)
     assert PeftModel.from_pretrained(base, str(folder.adapter)).peft_config["default"].r == recipe.adapter.r

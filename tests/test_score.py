@@ -2,10 +2,9 @@ import numpy as np
 import pytest
 import torch
 
-from labeltune.model.ready import make_ready
 from labeltune.recipe import ScoreSettings
 from labeltune.score import collect, labels, score_batches, to_predictions
-from tiny import ANSWERS, make_classifier
+from tiny import ANSWERS, make_classifier, make_ready
 
 LONG_ANSWERS = {"red": "yes no", "green": "maybe so", "blue": "maybe no so no", "other": "0"}
 

@@ -10,7 +10,6 @@ from labeltune.folder import RunFolder
 from labeltune.model.adapter import add_adapter, trainable_parameters
 from labeltune.model.base import load_base
 from labeltune.model.classifier import Classifier
-from labeltune.model.ready import make_ready
 from labeltune.prompt import Prompter
 from labeltune.recipe import AdapterSettings, ModelSettings, PromptSettings, ScoreSettings, TrainSettings
 from labeltune.score import collect, score_batches, to_predictions
@@ -30,7 +29,7 @@ from labeltune.train.checkpoint import hold_checkpoint, load_checkpoint, newest_
 from labeltune.train.loop import check_loss_bearing, prepare, train
 from labeltune.train.schedule import make_schedule
 from labeltune.train.step import NotFiniteLossError, Optimizer, row_losses, run_step
-from tiny import ANSWERS, TEMPLATE, make_classifier
+from tiny import ANSWERS, TEMPLATE, make_classifier, make_ready
 
 ADAPTER = AdapterSettings(r=4, lora_dropout=0.1, target_modules=["q_proj", "v_proj"])
 

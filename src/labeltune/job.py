@@ -6,7 +6,7 @@ import contextlib
 import hashlib
 import json
 import platform
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
@@ -95,7 +95,14 @@ def load_plain(recipe: Recipe, terminal: Terminal) -> tuple[Classifier, Base]:
         terminal.say(f"  {note}")
     loss_over = recipe.train.loss_over
     classifier = Classifier(
-        base.model, prompter, base.device, compute_dtype, loss_over, base.checkpointing, head=base.head
+        base.model,
+        prompter,
+        base.device,
+        compute_dtype,
+        loss_over,
+        base.checkpointing,
+        head=base.head,
+        asked_attention=recipe.model.attn_implementation,
     )
     return classifier, base
 
@@ -107,10 +114,7 @@ def load_classifier(
     adapter: Path | None = None,
     fresh_adapter: bool = False,
 ) -> tuple[Classifier, Base, Identity]:
-    """`load_plain`, with the adapter put on and the model made fast.
-
-    The one place that holds this order: the adapter must be there before layers are joined, and a model is tried for
-    what it may be sped up by with its adapter on.
+    """`load_plain`, with the adapter put on. It computes as transformers and peft do, until `make_fast`.
 
     Args:
         fingerprint: gives that of the base's weights.
@@ -140,10 +144,15 @@ def load_classifier(
         _check_adapter(adapter, identity, terminal)
         model = load_adapter(model, adapter)
         terminal.say(f"adapter: {adapter}")
-    classifier, notes = make_ready(replace(classifier, model=model))
+    return replace(classifier, model=model), base, identity
+
+
+def make_fast(classifier: Classifier, encoded: Iterable[EncodedRows], terminal: Terminal) -> Classifier:
+    """The classifier made fast as far as it may be, and what was decided said; the rows are tried on it."""
+    fast, notes = make_ready(classifier, encoded)
     for note in notes:
         terminal.say(f"  {note}")
-    return classifier, base, identity
+    return fast
 
 
 def _check_adapter(folder: Path, identity: Identity, terminal: Terminal) -> None:

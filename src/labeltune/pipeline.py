@@ -135,6 +135,7 @@ def _tune_and_score(recipe: Recipe, terminal: Terminal, folder: RunFolder, stop:
             monitor.watch_gpu(gpu_uuid(base.device))
             stages.check_same_run(folder, identity, encoded)
             tokens = {name: split.tokens for name, split in encoded.items()}
+            classifier = stages.make_fast(classifier, tokens.values(), terminal)
             check_disk_space(folder.path, recipe, classifier.model, tokens)
             create_folder(folder, recipe)
             monitor.record_to(folder.hardware)

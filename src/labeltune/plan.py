@@ -24,7 +24,7 @@ from transformers import AutoModel, AutoModelForCausalLM
 
 from labeltune.data import Rows, Split, load_rows
 from labeltune.disk_space import MIB, needed_bytes
-from labeltune.job import EncodedSplit, Job, device_name, load_classifier, score_to_file
+from labeltune.job import EncodedSplit, Job, device_name, load_classifier, make_fast, score_to_file
 from labeltune.model.adapter import count_parameters
 from labeltune.model.base import choose_device, choose_dtype, load_config, load_tokenizer, max_length
 from labeltune.model.classifier import Classifier
@@ -213,6 +213,7 @@ def _measure(recipe: Recipe, train: EncodedRows, schedule: Schedule, scorings: S
     silent = Terminal(quiet=True)
     try:
         classifier, _, identity = load_classifier(recipe, silent, str, fresh_adapter=True)
+        classifier = make_fast(classifier, [train], silent)
         job = Job(recipe, silent, Monitor(), classifier, identity)
         scoring_s = sum(_scoring_s(job, scoring) for scoring in scorings)
         release_memory()
@@ -243,7 +244,10 @@ def _training_s(classifier: Classifier, recipe: Recipe, encoded: EncodedRows, sc
     choosing_s = time.perf_counter() - begun_s
     begun_s = time.perf_counter()
     steps = [
-        [make_batch(classifier, encoded, rows, weights_K, shapes) for rows in into_passes(step, most_rows)]
+        [
+            make_batch(classifier, encoded, rows, weights_K, shapes)
+            for rows in into_passes(classifier, encoded, step, most_rows)
+        ]
         for step in sample
     ]
     making_s = 0.0 if stepper.runs_ahead else (time.perf_counter() - begun_s) / len(steps)  # a GPU does not wait for it

@@ -11,7 +11,7 @@ from typing import Any
 from labeltune.data import load_rows, read_table, text_of, write_table
 from labeltune.data.files import table_format
 from labeltune.folder import RunFolder, open_finished
-from labeltune.job import EncodedSplit, Job, encode_splits, load_classifier, score_rows, score_to_file
+from labeltune.job import EncodedSplit, Job, encode_splits, load_classifier, make_fast, score_rows, score_to_file
 from labeltune.judge.metrics import evaluate
 from labeltune.model.files import begin_fingerprint
 from labeltune.monitor import Monitor
@@ -43,7 +43,7 @@ def find_subject(recipe_or_run: str, adapter: Path | None, base_only: bool, over
 
 
 def load_subject(subject: Subject, terminal: Terminal) -> Job:
-    """Load base and adapter, ready to score.
+    """Load base and adapter, ready to score as transformers and peft do.
 
     Raises:
         ValueError: the adapter is damaged, or belongs to another base, tokenizer, prompt or order of labels.
@@ -66,6 +66,7 @@ def score_split(subject: Subject, split: str, out: Path, terminal: Terminal) -> 
         raise ValueError(f"the recipe has no {split} rows; it may have train, validation and test")
     job = load_subject(subject, terminal)
     encoded = encode_splits(job.classifier, loaded, terminal)[split]
+    job.classifier = make_fast(job.classifier, [encoded.tokens], terminal)
     score_to_file(job, encoded, out, title=f"{split} rows")
     labels = subject.recipe.data.label_names
     return evaluate(list(read_predictions(out)), labels, subject.recipe.report.confidence)
@@ -90,10 +91,12 @@ def predict_file(run_folder: Path, source: Path, target: Path, terminal: Termina
         raise ValueError(f"{target} is there already; name another file")
     table_format(target)
     recipe = load_recipe(str(run_folder))
-    rows, replaced = _check_table(source, recipe)
+    rows, replaced, longest = _check_table(source, recipe)
     if replaced:
         terminal.say(f"{source} has {', '.join(replaced)} already; {target} gets new ones", style="yellow")
     job = load_subject(Subject(recipe, folder.adapter), terminal)
+    tried = job.classifier.prompter.encode_rows([Example("longest", longest, None)])
+    job.classifier = make_fast(job.classifier, [tried], terminal)
     with terminal.bar("predicting", rows) as bar:
         disarmed = write_table(target, _predicted_rows(job, source, bar))
     if disarmed:
@@ -101,20 +104,21 @@ def predict_file(run_folder: Path, source: Path, target: Path, terminal: Termina
     return rows
 
 
-def _check_table(source: Path, recipe: Recipe) -> tuple[int, list[str]]:
+def _check_table(source: Path, recipe: Recipe) -> tuple[int, list[str], dict[str, str]]:
     """Read the table once for rows without text, so that nothing is written when something is wrong.
 
     Returns:
-        how many rows it has, and which of its columns predictions will replace.
+        how many rows it has, which of its columns predictions will replace, and the texts of its longest row.
     """
     rows, bad, listed, replaced = 0, 0, [], set()
+    longest: dict[str, str] = {}
     added = {"predicted", *(f"probability_{name}" for name in recipe.data.label_names)}
     added |= {"generated"} if recipe.score.mode == "generate" else set()
     for line, row in read_table(source, required=recipe.data.text_columns):
         rows += 1
         replaced |= added.intersection(row)
         try:
-            _texts(row, recipe)
+            longest = max(longest, _texts(row, recipe), key=_characters)
         except ValueError as error:
             bad += 1
             if bad <= BAD_ROWS_SHOWN:
@@ -124,7 +128,7 @@ def _check_table(source: Path, recipe: Recipe) -> tuple[int, list[str]]:
         raise ValueError(f"{bad} rows cannot be read; mend or remove them:\n  " + "\n  ".join(listed) + more)
     if not rows:
         raise ValueError(f"{source} has no rows")
-    return rows, sorted(replaced)
+    return rows, sorted(replaced), longest
 
 
 def _predicted_rows(job: Job, source: Path, bar: Bar) -> Iterator[dict[str, Any]]:
@@ -143,6 +147,10 @@ def _columns(prediction: Prediction) -> dict[str, Any]:
     if prediction.generated is not None:
         columns["generated"] = prediction.generated
     return columns
+
+
+def _characters(texts: dict[str, str]) -> int:
+    return sum(map(len, texts.values()))
 
 
 def _texts(row: dict[str, Any], recipe: Recipe) -> dict[str, str]:

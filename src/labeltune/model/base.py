@@ -11,8 +11,6 @@ from typing import Any
 
 import torch
 from transformers import (
-    MODEL_FOR_CAUSAL_LM_MAPPING,
-    MODEL_FOR_SEQUENCE_CLASSIFICATION_MAPPING,
     AutoConfig,
     AutoModelForCausalLM,
     AutoModelForSequenceClassification,
@@ -23,7 +21,8 @@ from transformers import (
 from labeltune.environment import libraries_are_here
 from labeltune.hub import cache_alone, config_path, hub_reachable, missing_part
 from labeltune.model import compiling
-from labeltune.model.attention import FP32_ATTENTION, OVERFLOWS_IN_FLOAT16, PACKED_ATTENTION
+from labeltune.model.attention import FP32_ATTENTION, OVERFLOWS_IN_FLOAT16
+from labeltune.model.families import why_not_packed
 from labeltune.model.files import resolve_path
 from labeltune.model.head import Head, head_modules, settle_head
 from labeltune.model.memory import keep_freed_memory, settle_memory
@@ -101,7 +100,7 @@ def load_base(settings: ModelSettings, labels: Sequence[str] = (), seed: int = 0
         keep_freed_memory()
     config = load_config(settings)
     attention, notes = _choose_attention(settings, config, dtype)
-    if attention == PACKED_ATTENTION:
+    if attention is None and why_not_packed(config) is None:
         compiling.begin(config, dtype, device)
     tokenizer = load_tokenizer(settings)
     options: dict[str, Any] = {"dtype": dtype, "use_safetensors": True, "device_map": {"": device}}
@@ -184,16 +183,13 @@ def _keep_packing(model: Any) -> None:
 
 
 def _choose_attention(settings: ModelSettings, config: Any, dtype: torch.dtype) -> tuple[str | None, tuple[str, ...]]:
-    """The attention to ask transformers for, and a note where it is not an ordinary one."""
+    """The attention to ask transformers for, None for the family's own choice, and a note where it is not an ordinary
+    one."""
     if settings.attn_implementation is not None:
         return settings.attn_implementation, ()
-    classes = MODEL_FOR_CAUSAL_LM_MAPPING if settings.head == "words" else MODEL_FOR_SEQUENCE_CLASSIFICATION_MAPPING
-    model_class = classes.get(type(config), None)
-    if model_class is None or not model_class._supports_attention_backend:
-        return None, ()
     if dtype == torch.float16 and config.model_type in OVERFLOWS_IN_FLOAT16:
         return FP32_ATTENTION, (f"attention computed in float32: {config.model_type}'s overflows in float16",)
-    return PACKED_ATTENTION, ()
+    return None, ()
 
 
 def _load(auto_class: Any, settings: ModelSettings, path: str, **options: Any) -> Any:

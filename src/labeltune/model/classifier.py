@@ -4,7 +4,7 @@ apart."""
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, Literal
@@ -15,7 +15,9 @@ import torch
 from peft import PeftModel
 
 from labeltune.model import compiling
+from labeltune.model.attention import PACKED_ATTENTION
 from labeltune.model.dropout import Draws
+from labeltune.model.families import rotary_switch, windows
 from labeltune.model.head import Head, label_logits, output_layers, padding_mask
 from labeltune.model.packing import Layout, Packing, pack, static_size, to_device
 from labeltune.prompt import LabelWords, Prompter
@@ -47,6 +49,10 @@ class Classifier:
     """The classification head; None where the model answers in words."""
     draws: Draws | None = None
     """What all dropout depends on; None where torch's generator decides."""
+    asked_attention: str | None = None
+    """The attention that the recipe asks for; None for the family's own choice."""
+    own_attention: Any = None
+    """Where rows are packed: what transformers computes attention with otherwise."""
 
     def __post_init__(self) -> None:
         if self.loss_over == "labels" and not self.words.single:
@@ -75,6 +81,45 @@ class Classifier:
     def has_dropout(self) -> bool:
         """Whether anything is dropped at random in training."""
         return any(isinstance(module, torch.nn.Dropout) and module.p > 0 for module in self.model.modules())
+
+    @cached_property
+    def windows(self) -> tuple[int, ...]:
+        """The windows that attention has in some layers, in tokens."""
+        return windows(self.inner.config)
+
+    @cached_property
+    def rotary_switch(self) -> int | None:
+        """The length in tokens beyond which a row's angles differ, if there is one."""
+        return rotary_switch(self.inner.config)
+
+    def apart(self, lengths: Sequence[int], room: int = 0) -> list[list[int]]:
+        """The places of rows that may share a pass, in their order: all of them, but where longer rows have other
+        angles.
+
+        Args:
+            lengths: of the rows, in tokens.
+            room: tokens that each may still grow by.
+        """
+        switch = self.rotary_switch
+        if switch is None:
+            return [list(range(len(lengths)))]
+        parts: dict[int, list[int]] = {}
+        for place, length in enumerate(lengths):
+            crosses = length <= switch < length + room
+            parts.setdefault(length if crosses else -1 if length <= switch else -2, []).append(place)
+        return list(parts.values())
+
+    @contextlib.contextmanager
+    def unpacked(self) -> Iterator[Any]:
+        """The model with transformers' own attention, which takes other rows than packed ones."""
+        if not self.packed:
+            yield self.model
+            return
+        self.inner.set_attn_implementation(self.own_attention)
+        try:
+            yield self.model
+        finally:
+            self.inner.set_attn_implementation(PACKED_ATTENTION)
 
     @property
     def inner(self) -> Any:
@@ -131,12 +176,28 @@ class Classifier:
             places = [path[wanted] for path, wanted in zip(layout.paths, positions, strict=True)]
             if size_for is None and self.builds_kernels_by_shape:
                 size_for = static_size
-            inputs: Inputs = Packing(layout, self.device, None if size_for is None else size_for(len(layout)))
+            size = None if size_for is None else size_for(len(layout))
+            inputs: Inputs = Packing(layout, self.device, size, self.windows)
         else:
-            padded_BT = pad_right(sequences, self.pad_id)
+            padded_BT = pad_right(sequences, self.pad_id, self.rotary_switch)
             places = [row * padded_BT.shape[1] + wanted for row, wanted in enumerate(positions)]
             inputs = padded_BT.to(self.device)
         return inputs, to_device(np.concatenate(places), self.device)
+
+    def logits_at(
+        self, sequences: Sequence[npt.NDArray[np.int32]], positions: Sequence[npt.NDArray[np.int64]], share: bool
+    ) -> torch.Tensor:
+        """`answer_logits` of sequences laid out, (A, V), in as many passes as they need."""
+        parts = self.apart([len(sequence) for sequence in sequences])
+        found = [
+            self.answer_logits(*self.lay_out([sequences[p] for p in part], [positions[p] for p in part], share))
+            for part in parts
+        ]
+        if len(parts) == 1:
+            return found[0]
+        ends = np.cumsum([len(wanted) for wanted in positions])
+        places = [np.arange(ends[p] - len(positions[p]), ends[p]) for part in parts for p in part]
+        return torch.cat(found)[np.argsort(np.concatenate(places))]
 
     def answer_logits(self, inputs: Inputs, places_A: torch.Tensor) -> torch.Tensor:
         """Run the model and compute logits at the answers' places alone; (A, V) in float32.
@@ -175,7 +236,7 @@ def model_inputs(inputs: Inputs) -> dict[str, Any]:
     """What transformers' models are called with. A mask of four dimensions keeps them from building one."""
     if isinstance(inputs, torch.Tensor):
         return {"input_ids": inputs}
-    no_mask = torch.ones((1, 1, 1, 1), dtype=torch.bool, device=inputs.ints_4T.device)
+    no_mask = torch.ones((1, 1, 1, 1), dtype=torch.bool, device=inputs.ints.device)
     return {
         "input_ids": inputs.input_ids_1T,
         "position_ids": inputs.position_ids_1T,
@@ -191,14 +252,22 @@ def choose_compute_dtype(train: TrainSettings, base_dtype: torch.dtype) -> torch
     return torch.bfloat16 if train.bf16 else base_dtype
 
 
-def pad_right(sequences: Sequence[npt.NDArray[np.int32]], pad_id: int, multiple: int = 8) -> torch.Tensor:
+def pad_right(
+    sequences: Sequence[npt.NDArray[np.int32]], pad_id: int, switch: int | None = None, multiple: int = 8
+) -> torch.Tensor:
     """Token ids of several sequences as one (B, T) tensor, T rounded up to a multiple.
+
+    Args:
+        switch: a length that padding must not carry rows beyond.
 
     >>> pad_right([np.array([5, 6]), np.array([7])], pad_id=0, multiple=1).tolist()
     [[5, 6], [7, 0]]
     """
     longest = max(len(sequence) for sequence in sequences)
-    padded_BT = np.full((len(sequences), -(-longest // multiple) * multiple), pad_id, dtype=np.int64)
+    width = -(-longest // multiple) * multiple
+    if switch is not None and longest <= switch:
+        width = min(width, switch)
+    padded_BT = np.full((len(sequences), width), pad_id, dtype=np.int64)
     for row, sequence in enumerate(sequences):
         padded_BT[row, : len(sequence)] = sequence
     return torch.from_numpy(padded_BT)

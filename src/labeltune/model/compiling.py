@@ -14,7 +14,7 @@ import numpy as np
 import torch
 
 from labeltune.model.dropout import Dropping
-from labeltune.model.packing import Packing, pack
+from labeltune.model.packing import Packing, Rule, pack
 
 WORKERS = 4
 """Much of compiling is Python, whose lock more threads, and the one that loads the base, would only wait for."""
@@ -48,9 +48,9 @@ def begin(config: Any, dtype: torch.dtype, device: torch.device) -> None:
         packing = Packing(pack([np.zeros(tokens, dtype=np.int32)], share=False), device)
         if backward:
             out = torch.zeros((tokens, heads, size), dtype=dtype, device=device)
-            attention.backward(q, k, v, out, out, zeros(heads, tokens, dtype=torch.float32), packing, 1.0)
+            attention.backward(q, k, v, out, out, zeros(heads, tokens, dtype=torch.float32), packing, Rule(1.0))
         else:
-            attention.forward(q, k, v, packing, 1.0)
+            attention.forward(q, k, v, packing, Rule(1.0))
 
     def rotate(backward: bool) -> None:
         angles_1R = zeros(1, rotary)

@@ -40,14 +40,25 @@ def fuse(model: Any, run: Run) -> dict[str, int]:
         found = [(module, stand_in) for module in model.modules() if (stand_in := find(module, workspace)) is not None]
         equal = _equal_ones(found, run)
         for module, stand_in in equal:
-            module.forward = stand_in
+            _replace(module, stand_in)
             grouped |= {id(layer) for group in getattr(stand_in, "groups", ()) for layer in group.layers}
         replaced[kind] = len(equal)
     linears: list[Any] = [m for m in model.modules() if hasattr(m, "lora_A") and is_plain_linear(m)]
     alone = [layer for layer in linears if id(layer) not in grouped]
     for layer in alone:
-        layer.forward = LinearLayer(layer, workspace)
+        _replace(layer, LinearLayer(layer, workspace))
     return replaced | {"LoRA layer": len(alone)}
+
+
+def unfuse(model: Any) -> None:
+    """Take the stand-ins away again."""
+    for module in model.modules():
+        if vars(module).pop("stood_in_for", False):
+            del module.forward
+
+
+def _replace(module: Any, stand_in: Callable[..., Any]) -> None:
+    module.forward, module.stood_in_for = stand_in, True
 
 
 class LinearLayer:
@@ -93,8 +104,8 @@ class FusedAttention:
             )
             return result
         qkv_TND = self.groups[0](hidden_states).squeeze(0).unflatten(1, (-1, self.size))
-        scale = float(self.module.scaling)
-        out_THD = rotate_and_attend(qkv_TND, position_embeddings, self.heads, packing, scale)
+        rule = self.module.attention_rule  # as the original asked for it
+        out_THD = rotate_and_attend(qkv_TND, position_embeddings, self.heads, packing, rule)
         return self.groups[1](out_THD.flatten(1)[None]), None
 
 
@@ -144,7 +155,7 @@ def _attention(module: Any, workspace: Workspace) -> FusedAttention | None:
     parts = [getattr(module, name, None) for name in ("q_proj", "k_proj", "v_proj")]
     if output is None or not all(is_plain_linear(part) for part in [*parts, output]):
         return None
-    if not hasattr(module, "head_dim") or not hasattr(module, "scaling"):
+    if not hasattr(module, "head_dim"):
         return None
     if len({part.in_features for part in parts if part is not None}) > 1:
         return None
@@ -165,7 +176,9 @@ def _norm(module: Any, _workspace: Workspace) -> Callable[[torch.Tensor], torch.
     epsilon = getattr(module, "variance_epsilon", getattr(module, "eps", None))
     if not type(module).__name__.endswith("RMSNorm") or epsilon is None or isinstance(module, torch.nn.RMSNorm):
         return None
-    weight = module.weight
+    weight = getattr(module, "weight", None)
+    if weight is None:
+        return None
     return lambda x: rms_norm(x, weight.shape, weight, epsilon)
 
 

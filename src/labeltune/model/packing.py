@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -12,7 +12,8 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-# B rows, T packed tokens, G groups (rows, or rows that begin alike), P shared tokens, L tokens of the longest group
+# B rows, T packed tokens, G groups (rows, or rows that begin alike), P shared tokens, L tokens of the longest group,
+# W windows
 
 Ints = npt.NDArray[np.int64]
 WORTH_SHARING = 10
@@ -42,6 +43,11 @@ class Layout:
 
     def __len__(self) -> int:
         return len(self.token_ids_T)
+
+    @property
+    def longest_row(self) -> int:
+        """Tokens of the longest row."""
+        return max(len(path) for path in self.paths)
 
 
 def pack(sequences: Sequence[npt.NDArray[np.int32]], share: bool, longest_group: int | None = None) -> Layout:
@@ -108,53 +114,104 @@ def prefix_key(sequence: npt.NDArray[np.int32]) -> bytes:
     return sequence.astype(">u4").tobytes()
 
 
+@dataclass(frozen=True, slots=True)
+class Rule:
+    """What softmax attention does beside causality."""
+
+    scale: float
+    """Factor of the product of queries and keys."""
+    window: int | None = None
+    """A token sees so many tokens of its row, itself included; all before it where this is left out."""
+    softcap: float | None = None
+    """Products x become `softcap * tanh(x / softcap)` (Gemma 2, arXiv 2408.00118)."""
+    sinks_H: torch.Tensor | None = None
+    """One product for each head with nothing behind it, which takes its share of the softmax (arXiv 2309.17453)."""
+
+
 class Packing:
     """A layout on the device, as the model and its attention read it. T may be padded to a static size."""
 
-    def __init__(self, layout: Layout, device: torch.device, size: int | None = None) -> None:
+    def __init__(
+        self, layout: Layout, device: torch.device, size: int | None = None, windows: Collection[int] = ()
+    ) -> None:
         """
         Args:
             layout: T tokens.
             device: where the model is.
             size: pad to so many tokens, which nothing else sees.
+            windows: of the model's attention, in tokens: a token sees so many of its own row, itself included.
         """
         self.layout = layout if size is None else padded(layout, size)
+        self.longest_row = layout.longest_row
+        self.windows = tuple(sorted(window for window in windows if window < self.longest_row))
+        """Those that hide something from some row here."""
         starts_T = np.zeros(len(self.layout), dtype=np.int64)  # the prefix sees from the very beginning
         starts = self.layout.group_starts_G
         groups = np.searchsorted(starts, np.arange(len(self.layout)), side="right") - 1
         inside = groups >= 0
         starts_T[inside] = starts[groups[inside]]
-        stacked = np.stack([self.layout.token_ids_T, self.layout.positions_T, self.layout.ends_T, starts_T])
-        self.ints_4T = to_device(stacked, device)
+        ints = [self.layout.token_ids_T, self.layout.positions_T, self.layout.ends_T, starts_T]
+        for window in self.windows:
+            ints += _bounds_in_window(self.layout, starts_T, window)
+        self.ints = to_device(np.stack(ints), device)
+        """(4 + 2 W, T): token ids, positions, ends, starts; ends and starts for each window."""
         self.shared = to_device(np.array(self.layout.shared), device)
 
     def copy(self) -> Packing:
         """The same in device memory of its own."""
         twin = copy.copy(self)
-        twin.ints_4T, twin.shared = self.ints_4T.clone(), self.shared.clone()
+        twin.ints, twin.shared = self.ints.clone(), self.shared.clone()
         return twin
 
     @property
     def input_ids_1T(self) -> torch.Tensor:
-        return self.ints_4T[0:1]
+        return self.ints[0:1]
 
     @property
     def position_ids_1T(self) -> torch.Tensor:
-        return self.ints_4T[1:2]
+        return self.ints[1:2]
 
-    @property
-    def ends_T(self) -> torch.Tensor:
-        return self.ints_4T[2]
+    def hides(self, window: int | None) -> bool:
+        """Whether this window hides something from some row here.
 
-    @property
-    def starts_T(self) -> torch.Tensor:
-        """Where each token's group begins; 0 for the shared tokens."""
-        return self.ints_4T[3]
+        Raises:
+            ValueError: it does, and is none of those that the packing was made for.
+        """
+        if window is None or window >= self.longest_row:
+            return False
+        if window not in self.windows:
+            raise ValueError(
+                f"rows were packed for windows of {self.windows} tokens, and attention has one of {window}"
+            )
+        return True
+
+    def bounds_2T(self, window: int | None) -> torch.Tensor:
+        """Behind which place nothing sees a token, and from which place on it sees something beside the shared tokens.
+
+        Without a window these are the layout's ends, and the starts of groups, 0 for the shared tokens.
+        """
+        if not self.hides(window):
+            return self.ints[2:4]
+        first = 4 + 2 * self.windows.index(window or 0)
+        return self.ints[first : first + 2]
 
     @cached_property
     def grid(self) -> Grid:
         """The groups as padded rows, for attention without a kernel of our own."""
-        return Grid(self.layout, self.ints_4T.device)
+        return Grid(self.layout, self.ints.device)
+
+
+def _bounds_in_window(layout: Layout, starts_T: Ints, window: int) -> tuple[Ints, Ints]:
+    """Ends and starts where tokens see no more than the window; padding keeps what it has."""
+    ends_T, first_T = layout.ends_T.copy(), starts_T.copy()
+    rows_T = np.concatenate(layout.paths)
+    ends_T[rows_T] = 0
+    for path in layout.paths:
+        last = path[np.minimum(np.arange(len(path)) + window, len(path)) - 1]
+        ends_T[path] = np.maximum(ends_T[path], last + 1)  # a token of several rows is seen in each
+        hidden = max(0, len(path) - window)
+        first_T[path[window:]] = np.maximum(starts_T[path[window:]], path[1 : hidden + 1])
+    return ends_T, first_T
 
 
 class Grid:
@@ -192,6 +249,7 @@ class Grid:
         self.cos_sin: tuple[Any, ...] | None = None
         """Kept by rotary embedding from layer to layer: the cosines that it is given, and how it lays them out."""
         self._places: dict[tuple[str, int], torch.Tensor] = {}
+        self._masks: dict[int | None, torch.Tensor] = {}
 
     def places_in(self, heads: int) -> torch.Tensor:
         """Among the rows of so many heads of T tokens, those of each place: first of all places of the first head."""
@@ -207,18 +265,36 @@ class Grid:
             self._places["out", heads] = (self.out_T[:, None] + of_heads).flatten()
         return self._places["out", heads]
 
-    @cached_property
-    def mask_GLK(self) -> torch.Tensor:
+    def is_causal(self, window: int | None) -> bool:
+        """Whether causality is all the mask that groups need."""
+        return self.plain_causal and window is None
+
+    def mask_GLK(self, window: int | None) -> torch.Tensor:
         """What a token sees: the shared tokens, and in its group what it continues. Padding sees itself: softmax stays
         finite."""
-        places_GL, ends_T = self._host, self._layout.ends_T
+        if window not in self._masks:
+            self._masks[window] = torch.from_numpy(self._mask(window)).to(self.places_GL.device)
+        return self._masks[window]
+
+    def prefix_mask_PP(self, window: int) -> torch.Tensor:
+        """What the shared tokens see of each other through a window."""
+        places_P = torch.arange(self.shared, device=self.places_GL.device)
+        behind_PP = places_P[:, None] - places_P[None]
+        return (behind_PP >= 0) & (behind_PP < window)
+
+    def _mask(self, window: int | None) -> npt.NDArray[np.bool_]:
+        places_GL, ends_T, positions_T = self._host, self._layout.ends_T, self._layout.positions_T
         seen_GLL = (places_GL[:, None, :] <= places_GL[:, :, None]) & (
             places_GL[:, :, None] < ends_T[places_GL][:, None, :]
         )
+        prefix_GLP = places_GL[:, :, None] < ends_T[: self.shared][None, None]
+        if window is not None:
+            positions_GL = positions_T[places_GL]
+            seen_GLL &= positions_GL[:, :, None] - positions_GL[:, None, :] < window
+            prefix_GLP &= positions_GL[:, :, None] - np.arange(self.shared)[None, None] < window
         seen_GLL &= self._within_GL[:, None, :]
         seen_GLL |= np.eye(places_GL.shape[1], dtype=bool)[None]
-        prefix_GLP = places_GL[:, :, None] < ends_T[: self.shared][None, None]
-        return torch.from_numpy(np.concatenate([prefix_GLP, seen_GLL], axis=2)).to(self.places_GL.device)
+        return np.concatenate([prefix_GLP, seen_GLL], axis=2)
 
 
 def to_device(values: npt.NDArray[Any], device: torch.device) -> torch.Tensor:

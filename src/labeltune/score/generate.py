@@ -16,6 +16,14 @@ from labeltune.model.classifier import Classifier
 
 def generate_texts(classifier: Classifier, prompts: Sequence[npt.NDArray[np.int32]], max_new_tokens: int) -> list[str]:
     """Continue each prompt greedily, padded on the left and masked, and return the new text alone."""
+    texts = [""] * len(prompts)
+    for part in classifier.apart([len(prompt) for prompt in prompts], room=max_new_tokens):
+        for place, text in zip(part, _generate(classifier, [prompts[p] for p in part], max_new_tokens), strict=True):
+            texts[place] = text
+    return texts
+
+
+def _generate(classifier: Classifier, prompts: Sequence[npt.NDArray[np.int32]], max_new_tokens: int) -> list[str]:
     longest = max(len(prompt) for prompt in prompts)
     input_ids_BT = np.full((len(prompts), longest), classifier.pad_id, dtype=np.int64)
     mask_BT = np.zeros_like(input_ids_BT)
@@ -30,8 +38,8 @@ def generate_texts(classifier: Classifier, prompts: Sequence[npt.NDArray[np.int3
         pad_token_id=classifier.pad_id,
         eos_token_id=tokenizer.eos_token_id,
     )
-    with classifier.autocast():
-        output_BT = classifier.model.generate(
+    with classifier.autocast(), classifier.unpacked() as model:
+        output_BT = model.generate(
             input_ids=torch.from_numpy(input_ids_BT).to(classifier.device),
             attention_mask=torch.from_numpy(mask_BT).to(classifier.device),
             generation_config=greedy,

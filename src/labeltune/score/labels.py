@@ -41,7 +41,7 @@ def finished_scores(words_BK: torch.Tensor) -> LabelScores:
 
 def _single_token_words(classifier: Classifier, prompts: Sequence[npt.NDArray[np.int32]]) -> torch.Tensor:
     last = [np.array([len(prompt) - 1]) for prompt in prompts]
-    logits_BV = classifier.answer_logits(*classifier.lay_out(prompts, last, share=True))
+    logits_BV = classifier.logits_at(prompts, last, share=True)
     return logits_BV[:, classifier.label_tokens_K] - logits_BV.logsumexp(-1, keepdim=True)
 
 
@@ -53,7 +53,7 @@ def _long_words(classifier: Classifier, prompts: Sequence[npt.NDArray[np.int32]]
         for ids in words.token_ids:
             sequences.append(np.concatenate([prompt, np.array(ids[:-1], dtype=np.int32)]))
             positions.append(len(prompt) - 1 + np.arange(len(ids)))
-    logits_AV = classifier.answer_logits(*classifier.lay_out(sequences, positions, share=True))
+    logits_AV = classifier.logits_at(sequences, positions, share=True)
     targets = torch.tensor([token for ids in words.token_ids for token in ids], device=classifier.device)
     chosen_A = logits_AV.gather(1, targets.repeat(len(prompts))[:, None])[:, 0] - logits_AV.logsumexp(-1)
     label_of_token = torch.tensor([k for k, ids in enumerate(words.token_ids) for _ in ids], device=classifier.device)

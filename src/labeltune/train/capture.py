@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 import torch
 
@@ -13,8 +14,8 @@ from labeltune.model.packing import Packing
 from labeltune.train.batches import Batch
 from labeltune.train.step import Optimizer, StepResult, total_weight
 
-Shape = tuple[int, int, int]
-"""Packed tokens, rows, answer tokens per row."""
+Shape = tuple[Any, ...]
+"""Packed tokens, the windows of attention that hide something, rows, answer tokens per row."""
 
 
 @dataclass(slots=True)
@@ -165,7 +166,7 @@ class Stepper:
 
 def _shape(batch: Batch) -> Shape:
     assert isinstance(batch.inputs, Packing)
-    return len(batch.inputs.layout), *batch.targets_BW.shape
+    return len(batch.inputs.layout), batch.inputs.windows, *batch.targets_BW.shape
 
 
 def _static_copy(batch: Batch) -> Batch:
@@ -184,7 +185,7 @@ def _static_copy(batch: Batch) -> Batch:
 def _copy_into(static: Batch, batch: Batch) -> None:
     assert isinstance(static.inputs, Packing)
     assert isinstance(batch.inputs, Packing)
-    static.inputs.ints_4T.copy_(batch.inputs.ints_4T)
+    static.inputs.ints.copy_(batch.inputs.ints)
     static.inputs.shared.copy_(batch.inputs.shared)
     for name in ("places_A", "targets_BW", "gold_B", "weights_B"):
         getattr(static, name).copy_(getattr(batch, name))

@@ -169,7 +169,7 @@ class _Passes:
             ValueError: a single row does not fit; says what to change.
         """
         while True:
-            passes = into_passes(micro_batches, self.most_rows)
+            passes = into_passes(self.stepper.classifier, self.encoded, micro_batches, self.most_rows)
             try:
                 return self._try(step, passes)
             except Exception as error:
@@ -195,13 +195,21 @@ def shapes_of(stepper: Stepper, encoded: EncodedRows, schedule: Schedule, most_r
     if not stepper.few_shapes:
         return None
     steps = [rows for _, rows in islice(rows_by_step(encoded, schedule, 1), STEPS_LOOKED_AT)]
-    passes = [rows for step in steps for rows in into_passes(step, most_rows)]
+    passes = [rows for step in steps for rows in into_passes(stepper.classifier, encoded, step, most_rows)]
     return choose_shapes(stepper.classifier, encoded, passes, schedule.total_steps / len(steps))
 
 
-def into_passes(micro_batches: Sequence[npt.NDArray[np.int64]], most_rows: int) -> list[npt.NDArray[np.int64]]:
-    """The rows of a step in passes of at most so many."""
-    return [rows[start : start + most_rows] for rows in micro_batches for start in range(0, len(rows), most_rows)]
+def into_passes(
+    classifier: Classifier, encoded: EncodedRows, micro_batches: Sequence[npt.NDArray[np.int64]], most_rows: int
+) -> list[npt.NDArray[np.int64]]:
+    """The rows of a step in passes of at most so many, all of which may share a pass."""
+    words_K = np.array([len(ids) for ids in classifier.words.token_ids])
+    passes = []
+    for rows in micro_batches:
+        lengths = encoded.lengths[rows] + words_K[encoded.gold[rows]] - 1
+        for part in classifier.apart(lengths.tolist()):
+            passes += [rows[part[start : start + most_rows]] for start in range(0, len(part), most_rows)]
+    return passes
 
 
 def _too_little_memory(step: int, encoded: EncodedRows, passes: list[npt.NDArray[np.int64]], updating: bool) -> str:

@@ -1,7 +1,7 @@
 """Attention over packed rows on GPUs: the tiled softmax of Dao et al. 2022 (arXiv 2205.14135) and its gradient.
 
 One rule says what may be seen, which packed rows with common beginnings make as simple as causality: token q sees token
-k if and only if `k <= q < ends[k]`.
+k if and only if `k <= q < ends[k]`. A window adds that `positions[q] - positions[k] < window`.
 """
 
 from __future__ import annotations
@@ -13,20 +13,28 @@ import triton
 import triton.language as tl
 
 from labeltune.model.kernels import power_of_two
-from labeltune.model.packing import Packing
+from labeltune.model.packing import Packing, Rule
 
 # T packed tokens, H heads, K key heads, D head size; kernels' pointers carry the name of the tensor they point to
 
 LOG2_E = tl.constexpr(1.4426950408889634)
-NUMBERS, PLACES = ("tokens",), ("ends", "starts")
+NUMBERS, PLACES = ("tokens", "window"), ("ends", "starts", "positions")
 """What differs from call to call, and is not to be compiled for anew."""
 FEW_TOKENS = 512
 """Fewer are computed in smaller tiles, to use the whole GPU."""
 
 
 @triton.jit
+def _capped(scores, CAP: tl.constexpr):
+    """cap * tanh(scores / cap); tanh by an exponential, which overflows to the right limits."""
+    return CAP - 2 * CAP / (tl.exp(scores * (2 / CAP)) + 1)
+
+
+@triton.jit
 def _score_block(
-    maximum_M, sum_M, out_MD, q_MD, k_base, v_base, ends, places_M, first, limit, scale, stride_kt, stride_vt,
+    maximum_M, sum_M, out_MD, q_MD, k_base, v_base, ends, positions, places_M, positions_M, first, limit, window, scale,
+    stride_kt, stride_vt,
+    WINDOWED: tl.constexpr, CAP: tl.constexpr,
     D: tl.constexpr, BLOCK_D: tl.constexpr, BLOCK_N: tl.constexpr, PRECISION: tl.constexpr,
 ):  # fmt: skip
     """One block of keys folded into the running maximum, sum and output of a block of queries."""
@@ -36,7 +44,11 @@ def _score_block(
     k_DN = tl.load(k_base + n[None, :] * stride_kt + d[:, None], mask=valid[None, :] & (d[:, None] < D), other=0.0)
     ends_N = tl.load(ends + n, mask=valid, other=0)
     seen = (n[None, :] <= places_M[:, None]) & (places_M[:, None] < ends_N[None, :])
-    scores = tl.dot(q_MD, k_DN, input_precision=PRECISION) * (scale * LOG2_E)
+    if WINDOWED:
+        positions_N = tl.load(positions + n, mask=valid, other=0)
+        seen = seen & (positions_M[:, None] - positions_N[None, :] < window)
+    scores = tl.dot(q_MD, k_DN, input_precision=PRECISION)
+    scores = _capped(scores * scale, CAP) * LOG2_E if CAP else scores * (scale * LOG2_E)
     scores = tl.where(seen, scores, -1.0e30)
     new_maximum_M = tl.maximum(maximum_M, tl.max(scores, 1))
     weights = tl.where(seen, tl.exp2(scores - new_maximum_M[:, None]), 0.0)
@@ -48,8 +60,9 @@ def _score_block(
 
 @triton.jit(do_not_specialize=NUMBERS, do_not_specialize_on_alignment=PLACES)
 def attention_forward(
-    q, k, v, out, lse, ends, starts, shared, tokens, scale,
+    q, k, v, out, lse, ends, starts, positions, shared, sinks, tokens, window, scale,
     stride_qt, stride_qh, stride_kt, stride_kh, stride_vt, stride_vh, stride_ot, stride_oh,
+    WINDOWED: tl.constexpr, CAP: tl.constexpr, SINKS: tl.constexpr,
     GROUP: tl.constexpr, D: tl.constexpr, BLOCK_D: tl.constexpr, BLOCK_M: tl.constexpr, BLOCK_N: tl.constexpr,
     PRECISION: tl.constexpr,
 ):  # fmt: skip
@@ -68,19 +81,27 @@ def attention_forward(
     last = tl.minimum((block + 1) * BLOCK_M, tokens)
     first = tl.where(first < prefix, 0, first)
     prefix = tl.where(first == 0, 0, prefix)  # one sweep from the beginning reads it already
+    positions_M = tl.load(positions + m, mask=there, other=0) if WINDOWED else m
     maximum_M = tl.full([BLOCK_M], -1.0e30, tl.float32)
     sum_M = tl.zeros([BLOCK_M], tl.float32)
     out_MD = tl.zeros([BLOCK_M, BLOCK_D], tl.float32)
     for n in range(0, prefix, BLOCK_N):
         maximum_M, sum_M, out_MD = _score_block(
-            maximum_M, sum_M, out_MD, q_MD, k_base, v_base, ends, m, n, prefix, scale, stride_kt, stride_vt,
-            D, BLOCK_D, BLOCK_N, PRECISION,
+            maximum_M, sum_M, out_MD, q_MD, k_base, v_base, ends, positions, m, positions_M, n, prefix, window,
+            scale, stride_kt, stride_vt, WINDOWED, CAP, D, BLOCK_D, BLOCK_N, PRECISION,
         )  # fmt: skip
     for n in range(first, last, BLOCK_N):
         maximum_M, sum_M, out_MD = _score_block(
-            maximum_M, sum_M, out_MD, q_MD, k_base, v_base, ends, m, n, tokens, scale, stride_kt, stride_vt,
-            D, BLOCK_D, BLOCK_N, PRECISION,
+            maximum_M, sum_M, out_MD, q_MD, k_base, v_base, ends, positions, m, positions_M, n, tokens, window,
+            scale, stride_kt, stride_vt, WINDOWED, CAP, D, BLOCK_D, BLOCK_N, PRECISION,
         )  # fmt: skip
+    if SINKS:
+        sink = tl.load(sinks + head).to(tl.float32) * LOG2_E
+        new_maximum_M = tl.maximum(maximum_M, sink)
+        correction = tl.exp2(maximum_M - new_maximum_M)
+        sum_M = sum_M * correction + tl.exp2(sink - new_maximum_M)
+        out_MD = out_MD * correction[:, None]
+        maximum_M = new_maximum_M
     out_MD = out_MD / sum_M[:, None]
     places = out + m[:, None] * stride_ot + head * stride_oh + d[None, :]
     tl.store(places, out_MD.to(out.dtype.element_ty), mask=there[:, None] & (d[None, :] < D))
@@ -89,7 +110,9 @@ def attention_forward(
 
 @triton.jit
 def _query_gradient_block(
-    q_MD, do_MD, lse_M, delta_M, dq_MD, k_base, v_base, ends, places_M, first, limit, scale, stride_kt, stride_vt,
+    q_MD, do_MD, lse_M, delta_M, dq_MD, k_base, v_base, ends, positions, places_M, positions_M, first, limit, window,
+    scale, stride_kt, stride_vt,
+    WINDOWED: tl.constexpr, CAP: tl.constexpr,
     D: tl.constexpr, BLOCK_D: tl.constexpr, BLOCK_N: tl.constexpr, PRECISION: tl.constexpr,
 ):  # fmt: skip
     n = first + tl.arange(0, BLOCK_N)
@@ -100,18 +123,28 @@ def _query_gradient_block(
     v_DN = tl.load(v_base + n[None, :] * stride_vt + d[:, None], mask=inside, other=0.0)
     ends_N = tl.load(ends + n, mask=valid, other=0)
     seen = (n[None, :] <= places_M[:, None]) & (places_M[:, None] < ends_N[None, :])
-    scores = tl.dot(q_MD, k_DN, input_precision=PRECISION) * (scale * LOG2_E)
-    weights = tl.where(seen, tl.exp2(scores - lse_M[:, None]), 0.0)
+    if WINDOWED:
+        positions_N = tl.load(positions + n, mask=valid, other=0)
+        seen = seen & (positions_M[:, None] - positions_N[None, :] < window)
+    scores = tl.dot(q_MD, k_DN, input_precision=PRECISION)
+    if CAP:
+        capped = _capped(scores * scale, CAP)
+        weights = tl.where(seen, tl.exp2(capped * LOG2_E - lse_M[:, None]), 0.0)
+        slope = (1 - (capped / CAP) * (capped / CAP)) * scale
+    else:
+        weights = tl.where(seen, tl.exp2(scores * (scale * LOG2_E) - lse_M[:, None]), 0.0)
+        slope = scale
     d_weights = tl.dot(do_MD, v_DN, input_precision=PRECISION)
-    d_scores = weights * (d_weights - delta_M[:, None]) * scale
+    d_scores = weights * (d_weights - delta_M[:, None]) * slope
     return dq_MD + tl.dot(d_scores.to(k_DN.dtype), tl.trans(k_DN), input_precision=PRECISION)
 
 
 @triton.jit(do_not_specialize=NUMBERS, do_not_specialize_on_alignment=PLACES)
 def attention_backward_queries(
-    q, k, v, out, d_out, dq, lse, delta, ends, starts, shared, tokens, scale,
+    q, k, v, out, d_out, dq, lse, delta, ends, starts, positions, shared, tokens, window, scale,
     stride_qt, stride_qh, stride_kt, stride_kh, stride_vt, stride_vh, stride_ot, stride_oh,
     stride_gt, stride_gh, stride_dt,
+    WINDOWED: tl.constexpr, CAP: tl.constexpr,
     GROUP: tl.constexpr, D: tl.constexpr, BLOCK_D: tl.constexpr, BLOCK_M: tl.constexpr, BLOCK_N: tl.constexpr,
     PRECISION: tl.constexpr,
 ):  # fmt: skip
@@ -134,16 +167,17 @@ def attention_backward_queries(
     last = tl.minimum((block + 1) * BLOCK_M, tokens)
     first = tl.where(first < prefix, 0, first)
     prefix = tl.where(first == 0, 0, prefix)
+    positions_M = tl.load(positions + m, mask=there, other=0) if WINDOWED else m
     dq_MD = tl.zeros([BLOCK_M, BLOCK_D], tl.float32)
     for n in range(0, prefix, BLOCK_N):
         dq_MD = _query_gradient_block(
-            q_MD, do_MD, lse_M, delta_M, dq_MD, k_base, v_base, ends, m, n, prefix, scale, stride_kt, stride_vt,
-            D, BLOCK_D, BLOCK_N, PRECISION,
+            q_MD, do_MD, lse_M, delta_M, dq_MD, k_base, v_base, ends, positions, m, positions_M, n, prefix, window,
+            scale, stride_kt, stride_vt, WINDOWED, CAP, D, BLOCK_D, BLOCK_N, PRECISION,
         )  # fmt: skip
     for n in range(first, last, BLOCK_N):
         dq_MD = _query_gradient_block(
-            q_MD, do_MD, lse_M, delta_M, dq_MD, k_base, v_base, ends, m, n, tokens, scale, stride_kt, stride_vt,
-            D, BLOCK_D, BLOCK_N, PRECISION,
+            q_MD, do_MD, lse_M, delta_M, dq_MD, k_base, v_base, ends, positions, m, positions_M, n, tokens, window,
+            scale, stride_kt, stride_vt, WINDOWED, CAP, D, BLOCK_D, BLOCK_N, PRECISION,
         )  # fmt: skip
     places = dq + m[:, None] * stride_dt + head * D + d[None, :]
     tl.store(places, dq_MD.to(dq.dtype.element_ty), mask=inside)
@@ -151,8 +185,9 @@ def attention_backward_queries(
 
 @triton.jit(do_not_specialize=NUMBERS, do_not_specialize_on_alignment=PLACES)
 def attention_backward_keys(
-    q, k, v, d_out, dk, dv, lse, delta, ends, tokens, scale,
+    q, k, v, d_out, dk, dv, lse, delta, ends, positions, tokens, window, scale,
     stride_qt, stride_qh, stride_kt, stride_kh, stride_vt, stride_vh, stride_gt, stride_gh, stride_dt,
+    WINDOWED: tl.constexpr, CAP: tl.constexpr,
     GROUP: tl.constexpr, D: tl.constexpr, BLOCK_D: tl.constexpr, BLOCK_M: tl.constexpr, BLOCK_N: tl.constexpr,
     PRECISION: tl.constexpr,
 ):  # fmt: skip
@@ -165,6 +200,7 @@ def attention_backward_keys(
     k_ND = tl.load(k + n[:, None] * stride_kt + kv_head * stride_kh + d[None, :], mask=inside, other=0.0)
     v_ND = tl.load(v + n[:, None] * stride_vt + kv_head * stride_vh + d[None, :], mask=inside, other=0.0)
     ends_N = tl.load(ends + n, mask=there, other=0)
+    positions_N = tl.load(positions + n, mask=there, other=0) if WINDOWED else n
     behind = tl.max(ends_N).to(tl.int32)
     dk_ND = tl.zeros([BLOCK_N, BLOCK_D], tl.float32)
     dv_ND = tl.zeros([BLOCK_N, BLOCK_D], tl.float32)
@@ -183,11 +219,20 @@ def attention_backward_keys(
             lse_M = tl.load(lse + head * tokens + m, mask=valid, other=0.0)
             delta_M = tl.load(delta + head * tokens + m, mask=valid, other=0.0)
             seen = (n[:, None] <= m[None, :]) & (m[None, :] < ends_N[:, None])
-            scores = tl.dot(k_ND, q_DM, input_precision=PRECISION) * (scale * LOG2_E)
-            weights = tl.where(seen, tl.exp2(scores - lse_M[None, :]), 0.0)
+            if WINDOWED:
+                positions_M = tl.load(positions + m, mask=valid, other=0)
+                seen = seen & (positions_M[None, :] - positions_N[:, None] < window)
+            scores = tl.dot(k_ND, q_DM, input_precision=PRECISION)
+            if CAP:
+                capped = _capped(scores * scale, CAP)
+                weights = tl.where(seen, tl.exp2(capped * LOG2_E - lse_M[None, :]), 0.0)
+                slope = (1 - (capped / CAP) * (capped / CAP)) * scale
+            else:
+                weights = tl.where(seen, tl.exp2(scores * (scale * LOG2_E) - lse_M[None, :]), 0.0)
+                slope = scale
             dv_ND += tl.dot(weights.to(do_MD.dtype), do_MD, input_precision=PRECISION)
             d_weights = tl.dot(v_ND, tl.trans(do_MD), input_precision=PRECISION)
-            d_scores = weights * (d_weights - delta_M[None, :]) * scale
+            d_scores = weights * (d_weights - delta_M[None, :]) * slope
             dk_ND += tl.dot(d_scores.to(q_DM.dtype), tl.trans(q_DM), input_precision=PRECISION)
     places = n[:, None] * stride_dt + kv_head * D + d[None, :]
     tl.store(dk + places, dk_ND.to(dk.dtype.element_ty), mask=inside)
@@ -195,16 +240,30 @@ def attention_backward_keys(
 
 
 def forward(
-    q: torch.Tensor, k: torch.Tensor, v: torch.Tensor, packing: Packing, scale: float
+    q: torch.Tensor, k: torch.Tensor, v: torch.Tensor, packing: Packing, rule: Rule
 ) -> tuple[torch.Tensor, torch.Tensor]:
     """Output (T, H, D) of queries (T, H, D), keys and values (T, K, D); and log2 of softmax's denominators, (H, T)."""
     tokens, heads, size = q.shape
     out = torch.empty((tokens, heads, size), dtype=q.dtype, device=q.device)
     lse_HT = torch.empty((heads, tokens), dtype=torch.float32, device=q.device)
-    options = _tiles(q.dtype, size, tokens)
+    ends_T, starts_T = packing.bounds_2T(rule.window)
+    places = (ends_T, starts_T, packing.position_ids_1T, packing.shared)
+    options = _tiles(q.dtype, size, tokens) | _kind(packing, rule)
     attention_forward[(-(-tokens // options["BLOCK_M"]), heads)](
-        *(q, k, v, out, lse_HT, packing.ends_T, packing.starts_T, packing.shared, tokens, scale),
+        *(
+            q,
+            k,
+            v,
+            out,
+            lse_HT,
+            *places,
+            q if rule.sinks_H is None else rule.sinks_H,
+            tokens,
+            rule.window or 0,
+            rule.scale,
+        ),
         *(*q.stride()[:2], *k.stride()[:2], *v.stride()[:2], *out.stride()[:2]),
+        SINKS=rule.sinks_H is not None,
         GROUP=heads // k.shape[1],
         **options,
     )
@@ -219,7 +278,7 @@ def backward(
     d_out: torch.Tensor,
     lse_HT: torch.Tensor,
     packing: Packing,
-    scale: float,
+    rule: Rule,
 ) -> torch.Tensor:
     """Gradients of queries, keys and values side by side, (T, H + 2 K, D)."""
     d_out = d_out if d_out.stride(-1) == 1 else d_out.contiguous()
@@ -228,21 +287,31 @@ def backward(
     dq, dk, dv = d_all.split([heads, kv_heads, kv_heads], 1)
     delta_HT = torch.empty_like(lse_HT)  # written by the first kernel, read by the second
     strides = [stride for tensor in (q, k, v) for stride in tensor.stride()[:2]]
+    ends_T, starts_T = packing.bounds_2T(rule.window)
+    kind, positions_T, window = _kind(packing, rule), packing.position_ids_1T, rule.window or 0
     options = _tiles(q.dtype, size, tokens)
     attention_backward_queries[(-(-tokens // options["BLOCK_M"]), heads)](
-        *(q, k, v, out, d_out, dq, lse_HT, delta_HT, packing.ends_T, packing.starts_T, packing.shared, tokens, scale),
+        *(q, k, v, out, d_out, dq, lse_HT, delta_HT, ends_T, starts_T, positions_T, packing.shared),
+        *(tokens, window, rule.scale),
         *(*strides, *out.stride()[:2], *d_out.stride()[:2], dq.stride(0)),
         GROUP=heads // kv_heads,
         **options,
+        **kind,
     )
     options = _tiles(q.dtype, size, tokens, of_keys=True)
     attention_backward_keys[(-(-tokens // options["BLOCK_N"]), kv_heads)](
-        *(q, k, v, d_out, dk, dv, lse_HT, delta_HT, packing.ends_T, tokens, scale),
+        *(q, k, v, d_out, dk, dv, lse_HT, delta_HT, ends_T, positions_T, tokens, window, rule.scale),
         *(*strides, *d_out.stride()[:2], dk.stride(0)),
         GROUP=heads // kv_heads,
         **options,
+        **kind,
     )
     return d_all
+
+
+def _kind(packing: Packing, rule: Rule) -> dict[str, Any]:
+    """What kernels are compiled for beside their sizes."""
+    return {"WINDOWED": packing.hides(rule.window), "CAP": rule.softcap or 0.0}
 
 
 def _tiles(dtype: torch.dtype, head_size: int, tokens: int, of_keys: bool = False) -> dict[str, Any]:
