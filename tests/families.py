@@ -11,11 +11,14 @@ from unittest.mock import patch
 
 import numpy as np
 import torch
+from peft import PeftModel
 from tokenizers import Tokenizer, models, pre_tokenizers
 from torch.nn.functional import cross_entropy
 from transformers import (
     CONFIG_MAPPING,
+    MODEL_FOR_SEQUENCE_CLASSIFICATION_MAPPING,
     AutoModelForCausalLM,
+    AutoModelForSequenceClassification,
     PreTrainedTokenizerFast,
 )
 
@@ -26,6 +29,7 @@ from labeltune.prompt import EncodedRows
 from labeltune.recipe import Recipe
 from labeltune.rows import Example
 from labeltune.score import collect, score_batches
+from labeltune.score.generate import generate_texts
 from labeltune.terminal import Terminal
 from labeltune.train.batches import make_batch
 from labeltune.train.loop import into_passes
@@ -38,6 +42,7 @@ WINDOW = 16
 LIMIT = 128
 LENGTHS = (3, 5, 9, 15, 16, 17, 18, 24, 31, 32, 33, 40)
 """Tokens of the rows that are compared: up to beyond twice the window."""
+NEW_TOKENS = 4
 LABELS = ("w90", "w91", "w92")
 SIZES: dict[str, Any] = {
     "vocab_size": VOCABULARY,
@@ -276,7 +281,110 @@ def distance(one: torch.Tensor, other: torch.Tensor) -> float:
 
 
 def gradient_distance(one: dict[str, torch.Tensor], other: dict[str, torch.Tensor]) -> float:
-    """Norm of the difference over the norm, of all gradients together."""
-    assert set(one) == set(other), set(one) ^ set(other)
-    flat = [torch.cat([found[name].flatten().double() for name in sorted(found)]) for found in (one, other)]
+    """Norm of the difference over the norm, of all gradients together; one that is left out is 0."""
+    names = sorted({*one, *other})
+    flat = [torch.cat([find(found, name, one | other).flatten().double() for name in names]) for found in (one, other)]
     return float((flat[0] - flat[1]).norm() / flat[1].norm())
+
+
+def find(found: dict[str, torch.Tensor], name: str, known: dict[str, torch.Tensor]) -> torch.Tensor:
+    return found[name] if name in found else torch.zeros_like(known[name])
+
+
+@dataclass(frozen=True, slots=True)
+class Comparison:
+    """A family's numbers beside those of transformers, in float32 where nothing else is said."""
+
+    packed: bool
+    note: str
+    """What was decided when the model was loaded."""
+    scores: float
+    """Largest difference of label words' log-probabilities, rows together and one by one."""
+    adapter: float
+    """The same with an adapter, which plain peft loads."""
+    loss: float
+    """Difference of mean losses."""
+    gradient: float
+    """Norm of the gradients' difference over their norm."""
+    generated: bool
+    """Whether generated text is the same."""
+    half: float
+    """Distance in bfloat16 from float32, over transformers' own in bfloat16."""
+    head: float | None
+    """Largest difference of a classification head's log-probabilities; None where the family has none."""
+
+    def faults(self) -> list[str]:
+        """What is further from transformers than rounding explains."""
+        limits = {"scores": 1e-4, "adapter": 1e-4, "loss": 1e-4, "gradient": 1e-4, "half": 1.5, "head": 1e-4}
+        values = {name: getattr(self, name) for name in limits}
+        found = [
+            f"{name} {value:.2g}" for name, value in values.items() if value is not None and not value <= limits[name]
+        ]
+        return found + ["generated text"] * (not self.generated)
+
+
+def compare(config: Any, folder: Path, rows: Sequence[Example] | None = None) -> Comparison:
+    """Compare everything that a run computes with a model of this configuration."""
+    rows = make_rows() if rows is None else rows
+    recipe, plain = make_recipe(save_model(config, folder / "words")), plain_model(folder / "words")
+    base = load(recipe, rows)
+    long_words = load(make_recipe(folder / "words", long_words=True), rows)
+    expected_NK = plain_scores(plain, base)
+    scored = [distance(scores(base, size), expected_NK) for size in (None, 1)]
+    scored.append(distance(scores(long_words), plain_scores(plain, long_words)))
+    tuned = load(recipe, rows, adapter=True)
+    tuned.classifier.model.save_pretrained(folder / "adapter")
+    adapted = PeftModel.from_pretrained(plain, folder / "adapter", is_trainable=True)
+    adapter = distance(scores(tuned), plain_scores(adapted, tuned))
+    (loss, own), (expected_loss, theirs) = gradients(tuned), plain_gradients(adapted, tuned)
+    return Comparison(
+        packed=base.classifier.packed and tuned.classifier.packed,
+        note=base.notes[-1],
+        scores=max(scored),
+        adapter=adapter,
+        loss=abs(loss - expected_loss),
+        gradient=gradient_distance(own, theirs),
+        generated=texts(base) == plain_texts(plain_model(folder / "words"), base),
+        half=_half(folder / "words", rows, expected_NK),
+        head=_head(config, folder / "head", rows),
+    )
+
+
+def texts(subject: Subject) -> list[str]:
+    """Generated text of all rows at once."""
+    prompts = [subject.encoded.prompt(row) for row in range(len(subject.encoded))]
+    with torch.no_grad():
+        return generate_texts(subject.classifier, prompts, NEW_TOKENS)
+
+
+def plain_texts(model: Any, subject: Subject) -> list[str]:
+    """The same by transformers, each row alone."""
+    found = []
+    for row in range(len(subject.encoded)):
+        prompt = torch.from_numpy(subject.encoded.prompt(row).astype(np.int64))[None]
+        output = model.generate(
+            input_ids=prompt, attention_mask=torch.ones_like(prompt), max_new_tokens=NEW_TOKENS, do_sample=False
+        )
+        found.append(
+            subject.classifier.prompter.tokenizer.decode(output[0, prompt.shape[1] :], skip_special_tokens=True)
+        )
+    return found
+
+
+def _half(folder: Path, rows: Sequence[Example], expected_NK: torch.Tensor) -> float:
+    half = load(make_recipe(folder, model={"dtype": "bfloat16"}), rows)
+    theirs_NK = plain_scores(plain_model(folder, torch.bfloat16), half)
+    return float((scores(half) - expected_NK).norm() / (theirs_NK - expected_NK).norm())
+
+
+def _head(config: Any, folder: Path, rows: Sequence[Example]) -> float | None:
+    if type(config) not in MODEL_FOR_SEQUENCE_CLASSIFICATION_MAPPING:
+        return None
+    config = type(config).from_dict(config.to_dict() | {"id2label": dict(enumerate(LABELS)), "label2id": {}})
+    save_model(config, folder, AutoModelForSequenceClassification)
+    subject = load(make_recipe(folder, model={"head": "sequence"}), rows)
+    model = plain_model(folder, auto_class=AutoModelForSequenceClassification)
+    with torch.no_grad():
+        prompts = [torch.from_numpy(subject.encoded.prompt(row).astype(np.int64)) for row in range(len(rows))]
+        expected_NK = torch.cat([model(input_ids=prompt[None]).logits for prompt in prompts]).log_softmax(-1)
+    return distance(scores(subject), expected_NK)
