@@ -80,7 +80,7 @@ def _sample_logits(classifier: Classifier) -> torch.Tensor:
 
 def _sample(classifier: Classifier) -> tuple[Inputs, torch.Tensor]:
     """A few short rows that begin alike, and the places of their ends."""
-    vocabulary = classifier.model.get_input_embeddings().num_embeddings
+    vocabulary = classifier.vocabulary
     random = np.random.default_rng(0)
     beginning = random.integers(0, vocabulary, 3)
     own = [random.integers(0, vocabulary, size) for size in (4, 9, 6)]
