@@ -20,6 +20,7 @@ from transformers import (
     OPTConfig,
     PhiConfig,
     PhimoeConfig,
+    RobertaConfig,
 )
 
 from labeltune.folder import RunFolder
@@ -242,6 +243,34 @@ def test_biases_of_a_quantised_base_are_trained_in_float32(biased_model, example
     for name, parameter in trainable_parameters(classifier.model).items():
         assert parameter.dtype == torch.float32
         assert name not in before or not torch.equal(parameter, before[name]), name
+
+
+@pytest.mark.parametrize(
+    "config",
+    [MambaConfig(**SMALL, state_size=8, time_step_rank=4), RobertaConfig(**SMALL, is_decoder=True)],
+    ids=["read by the block", "shared by two layers"],
+)
+def test_half_precision_trains_biases_wherever_they_are_read(config):
+    model = random_model(config).to(torch.bfloat16)
+    before = logits(model)
+    model = add_adapter(model, AdapterSettings(r=2, bias="all"), 0)
+    biases = {name: p for name, p in trainable_parameters(model).items() if name.endswith("bias")}
+    for bias in biases.values():
+        bias.data.normal_()
+    with adapter_off(model):
+        assert torch.equal(logits(model), before)
+    loss = model.train()(input_ids=IDS, use_cache=False).logits.float().logsumexp(-1).sum()
+    for gradient in torch.autograd.grad(loss, list(biases.values())):
+        assert gradient.dtype == torch.float32
+        assert gradient.abs().max() > 0
+
+
+def test_text_is_generated_with_trained_biases_in_half_precision(biased_model):
+    base = load(biased_model, "bfloat16").model
+    asked = {"input_ids": IDS, "attention_mask": (IDS > 4).long(), "max_new_tokens": 5, "do_sample": False}
+    before = base.generate(**asked)
+    model = add_adapter(base, AdapterSettings(bias="all", target_modules=["fc1"]), 0)
+    assert torch.equal(model.generate(**asked), before)
 
 
 def test_a_loaded_adapters_biases_are_those_of_the_joined_layers(biased_model, examples, tmp_path):

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
+from functools import wraps
 from typing import Any
 
 import torch
@@ -13,16 +14,20 @@ from bitsandbytes.nn import Linear4bit, Linear8bitLt
 def train_biases(model: Any) -> None:
     """Keep the base's biases, and train float32 ones in their place; peft trains and saves the base's own.
 
-    Each layer gets its bias in the type that the base has it in, so that half precision computes as it does without.
+    Each layer, and each block that reads its layers' biases, sees them in the type that the base has them in, so that
+    half precision computes as it does without.
     """
-    owners = [module for module in model.modules() if _is_trained(module._parameters.get("bias"))]
-    model.kept_biases = [(module.bias, module.bias.detach().clone()) for module in owners]
-    for module in owners:
-        dtype = module.bias.dtype
+    types = {module: module.bias.dtype for module in model.modules() if _is_trained(module._parameters.get("bias"))}
+    model.kept_biases = [(module.bias, module.bias.detach().clone()) for module in types]
+    for module in types:
         module.bias.data = module.bias.data.float()
-        # layers of bitsandbytes change the type of their bias in place
-        if dtype != torch.float32 or isinstance(module, Linear4bit | Linear8bitLt):
-            module.forward = _casting(module, dtype)
+    # layers of bitsandbytes change the type of their bias in place
+    quantised = (Linear4bit, Linear8bitLt)
+    cast = {one: dtype for one, dtype in types.items() if dtype != torch.float32 or isinstance(one, quantised)}
+    for module in model.modules():
+        near = {one: cast[one] for one in (module, *module.children()) if one in cast}
+        if near:
+            module.forward = _casting(module.forward, near)
 
 
 def copy_biases(model: Any) -> list[tuple[torch.nn.Parameter, torch.Tensor]]:
@@ -51,17 +56,19 @@ def _is_trained(bias: torch.nn.Parameter | None) -> bool:
     return bias is not None and bias.requires_grad
 
 
-def _casting(module: Any, dtype: torch.dtype) -> Callable[..., Any]:
-    """A layer's `forward` that sees its bias in another type."""
-    forward = module.forward
+def _casting(forward: Callable[..., Any], types: Mapping[Any, torch.dtype]) -> Callable[..., Any]:
+    """A `forward` during which some layers have their bias in another type."""
 
-    def forward_with_cast_bias(*args: Any, **options: Any) -> Any:
-        bias = module._parameters.pop("bias")
-        module.bias = bias.to(dtype).view_as(bias)
+    @wraps(forward)
+    def forward_with_cast_biases(*args: Any, **options: Any) -> Any:
+        biases = {layer: layer._parameters.pop("bias") for layer in types if "bias" in layer._parameters}
+        for layer, bias in biases.items():
+            layer.bias = bias.to(types[layer]).view_as(bias)
         try:
             return forward(*args, **options)
         finally:
-            del module.bias
-            module._parameters["bias"] = bias
+            for layer, bias in biases.items():
+                del layer.bias
+                layer._parameters["bias"] = bias
 
-    return forward_with_cast_bias
+    return forward_with_cast_biases
