@@ -404,7 +404,10 @@ def test_trained_weights_that_have_no_part_in_the_loss_get_zeros(tiny_model, exa
         (OPTConfig(**SMALL, ffn_dim=48, word_embed_proj_dim=32, dropout=0.0, layerdrop=0.1), True),
         (PhimoeConfig(**SMALL, **EXPERTS, input_jitter_noise=0.1, router_jitter_noise=0.0), True),
         (PhiConfig(**SMALL), False),
-        (GPT2Config(resid_pdrop=0.0, embd_pdrop=0.0, attn_pdrop=0.0), False),  # its summary_first_dropout is a head's
+        (
+            GPT2Config(n_embd=32, n_layer=1, n_head=2, vocab_size=64, resid_pdrop=0.0, embd_pdrop=0.0, attn_pdrop=0.0),
+            False,
+        ),  # its summary_first_dropout is a head's
     ],
     ids=["OPT", "OPT without", "OPT leaving out layers", "jitter", "Phi", "GPT-2 without"],
 )

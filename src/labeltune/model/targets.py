@@ -7,7 +7,6 @@ from typing import Any
 
 import torch
 from peft import LoraConfig
-from peft.tuners.tuners_utils import BaseTunerLayer
 from peft.utils.transformers_weight_conversion import convert_peft_config_for_transformers
 from transformers.pytorch_utils import Conv1D
 
@@ -33,12 +32,13 @@ def settle_targets(model: Any, config: LoraConfig, head: Head | None) -> None:
     Raises:
         ValueError: a target names nothing, or something that LoRA does not work on; lists what there is.
     """
-    modules = {name: module for name, module in model.named_modules() if name}
+    in_head = tuple(f"{name}." for name in head.modules) if head else ()
+    modules = {name: module for name, module in model.named_modules() if name and not f"{name}.".startswith(in_head)}
     try:
         convert_peft_config_for_transformers(config, model, None)
     except ValueError as error:
         raise ValueError(f"adapter.target_modules: {error}") from error
-    all_linear = _all_linear(model, modules, head)
+    all_linear = _all_linear(model, modules)
     _check_experts(config, all_linear)
     if config.target_modules == ALL_LINEAR:
         if not all_linear:
@@ -46,22 +46,19 @@ def settle_targets(model: Any, config: LoraConfig, head: Head | None) -> None:
                 "adapter.target_modules is all-linear, and this base has no linear layer; there are "
                 + ", ".join(_layers(model, modules))
             )
-        config.target_modules = all_linear
-    layers = [module for target in config.target_modules or () for module in _check_target(model, modules, target)]
+        config.target_modules, layers = all_linear, [modules[name] for name in all_linear]
+    else:
+        layers = [module for target in config.target_modules or () for module in _check_target(model, modules, target)]
     config.fan_in_fan_out = any(isinstance(layer, Conv1D) for layer in layers)
 
 
-def _all_linear(model: Any, modules: Mapping[str, Any], head: Head | None) -> set[str]:
-    """Every linear layer but the output layer, the classification head, and those that LoRA does not work on."""
+def _all_linear(model: Any, modules: Mapping[str, Any]) -> set[str]:
+    """Every linear layer but the output layer and those that LoRA does not work on."""
     output = model.get_output_embeddings()
-    own = head.modules if head else ()
     return {
         name
         for name, module in modules.items()
-        if isinstance(module, LINEAR)
-        and module is not output
-        and not any(name == part or name.startswith(f"{part}.") for part in own)
-        and _obstacle(model, modules, name) is None
+        if isinstance(module, LINEAR) and module is not output and _obstacle(model, modules, name) is None
     }
 
 
@@ -140,9 +137,7 @@ def _read_by_weight(model: Any, block: Any) -> tuple[str, ...]:
 
 def _multiplies(layer: torch.nn.Linear) -> bool:
     """Whether a linear layer gives what its name says; routers of some families give tuples, others group the input."""
-    if isinstance(layer, BaseTunerLayer) or type(layer).forward is torch.nn.Linear.forward:
-        return True
-    if type(layer).__module__.startswith("bitsandbytes"):
+    if type(layer).forward is torch.nn.Linear.forward or type(layer).__module__.startswith("bitsandbytes"):
         return True
     try:
         with torch.no_grad():
