@@ -110,7 +110,7 @@ def test_an_adapters_fingerprint_tells_weights_and_settings_apart(tiny_model, dt
 
 
 def test_a_target_that_matches_nothing_lists_what_there_is(tiny_model):
-    with pytest.raises(ValueError, match="'qproj' matches no linear module") as caught:
+    with pytest.raises(ValueError, match="'qproj' matches no layer") as caught:
         add_adapter(load(tiny_model).model, AdapterSettings(target_modules=["qproj"]), 0)
     assert "did you mean q_proj?" in str(caught.value)
     assert "fc1" in str(caught.value)

@@ -170,9 +170,11 @@ class AdapterSettings(Settings):
     bias: Literal["none", "all", "lora_only"] = "none"
     """Which biases are trained too."""
     target_modules: list[str] | Literal["all-linear"] = "all-linear"
-    """Names (or ends of names) of the modules that get an adapter."""
+    """Names (or ends of names) of the layers that get an adapter; every linear one but the output layer."""
     use_rslora: bool = False
     """Scale by lora_alpha / sqrt(r) instead (Kalajdzievski 2023, arXiv 2312.03732)."""
+    use_dora: bool = False
+    """Train each output's magnitude apart from its direction: DoRA (Liu et al. 2024, arXiv 2402.09353); slower."""
 
 
 class TrainSettings(Settings):
@@ -283,8 +285,7 @@ class ReportSettings(Settings):
     examples: int = Field(3, ge=0, le=20)
     """So many broken, fixed and still wrong rows are explained; 0 leaves that out."""
     robustness_rows: int = Field(200, ge=0)
-    """So many of the scored rows (random ones, where there are more) are scored again with small changes; 0 leaves that
-    out."""
+    """So many of the scored rows (random ones) are scored again with small changes; 0 leaves that out."""
     paraphrases: list[str] = []
     """Further wordings of prompt.template that mean the same, to see how often the answer moves."""
 

@@ -4,7 +4,7 @@ apart."""
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, Literal
@@ -79,8 +79,10 @@ class Classifier:
 
     @cached_property
     def has_dropout(self) -> bool:
-        """Whether anything is dropped at random in training."""
-        return any(isinstance(module, torch.nn.Dropout) and module.p > 0 for module in self.model.modules())
+        """Whether anything is dropped at random in training, by a module or perhaps by a rate in the configuration."""
+        if any(isinstance(module, torch.nn.Dropout) and module.p > 0 for module in self.model.modules()):
+            return True
+        return has_random_rate(self.model.config.get_text_config().to_dict())
 
     @cached_property
     def windows(self) -> tuple[int, ...]:
@@ -132,9 +134,15 @@ class Classifier:
         return output_layers(self.inner) if self.head else [self.model.get_output_embeddings()]
 
     @property
+    def vocabulary(self) -> int:
+        """How many tokens the model has an embedding for, whether or not that has an adapter."""
+        embeddings = self.model.get_input_embeddings()
+        return int(getattr(embeddings, "base_layer", embeddings).num_embeddings)
+
+    @property
     def pad_id(self) -> int:
         """Any id does: padding stands behind the answer, where a causal model cannot see it, or is masked."""
-        tokenizer, known = self.prompter.tokenizer, self.model.get_input_embeddings().num_embeddings
+        tokenizer, known = self.prompter.tokenizer, self.vocabulary
         # some tokenizers have tokens that the model has no embedding for
         return next((i for i in (tokenizer.pad_token_id, tokenizer.eos_token_id) if i is not None and i < known), 0)
 
@@ -243,6 +251,25 @@ def model_inputs(inputs: Inputs) -> dict[str, Any]:
         "attention_mask": no_mask,
         "packing": inputs,
     }
+
+
+def has_random_rate(config: Mapping[str, Any]) -> bool:
+    """Whether a configuration names a rate of dropout, of layers left out or of jitter in routers that is not 0.
+
+    Some families drop in `forward` without a module for it. Heads have modules, so their rates say nothing.
+
+    >>> has_random_rate({"attention_dropout": 0.0, "classifier_dropout": 0.1, "attn": {"resid_pdrop": 0.1}})
+    True
+    """
+    for key, value in config.items():
+        if isinstance(value, dict):
+            if has_random_rate(value):
+                return True
+        elif isinstance(value, float) and value > 0:
+            name = str(key)
+            if ("drop" in name or "jitter" in name) and not name.startswith(("classifier_", "summary_")):
+                return True
+    return False
 
 
 def choose_compute_dtype(train: TrainSettings, base_dtype: torch.dtype) -> torch.dtype:

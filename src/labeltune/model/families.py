@@ -18,8 +18,8 @@ _COMPARED = {
     ),
     "window": (
         "afmoe cohere2 cohere2_moe cwm dots1 exaone4 exaone_moe flint gemma3_text gemma3n_text gemma4_text "
-        "gpt_oss granite_swa granitemoe_swa kolibri1 laguna mellum mimo_v2_flash minimax_m2 ministral ministral3 "
-        "mistral mixtral modernbert-decoder olmo3 phi3 phimoe qwen2 qwen2_moe qwen3 qwen3_moe smollm3 starcoder2"
+        "gpt_oss granite_swa granitemoe_swa kolibri1 mellum mimo_v2_flash minimax_m2 ministral ministral3 "
+        "mistral mixtral modernbert-decoder olmo3 phi3 qwen2 qwen2_moe qwen3 qwen3_moe smollm3 starcoder2"
     ),
     "window softcap": "gemma2 vaultgemma",
 }

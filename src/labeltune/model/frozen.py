@@ -39,6 +39,7 @@ class FrozenLinears:
         self.workspace = workspace
         self._joined: torch.Tensor | None = None
         self._bias: torch.Tensor | None = None
+        self._biases_joined: list[tuple[int, int]] = []
         if not any(isinstance(module, Linear4bit) for module in modules):
             weights: list[torch.Tensor] = [module.weight for module in modules]
             self._joined = weights[0] if len(weights) == 1 else torch.cat(weights).detach()
@@ -61,22 +62,23 @@ class FrozenLinears:
         return whole
 
     def bias(self) -> torch.Tensor | None:
-        """(N,), zeros where a layer has none; None where no layer has any. Joined once where none is trained."""
+        """(N,), zeros where a layer has none; None where no layer has any. Joined once, and again when one changes."""
         biases = [module.bias for module in self.modules]
         if all(bias is None for bias in biases):
             return None
         if len(biases) == 1:
             return biases[0]
-        if self._bias is not None:
+        there = [bias for bias in biases if bias is not None]
+        state = [(bias.data_ptr(), bias._version) for bias in there]
+        if self._bias is not None and state == self._biases_joined:
             return self._bias
-        like = next(bias for bias in biases if bias is not None)
         filled: list[torch.Tensor] = [
-            like.new_zeros(size) if bias is None else bias for bias, size in zip(biases, self.sizes, strict=True)
+            there[0].new_zeros(size) if bias is None else bias for bias, size in zip(biases, self.sizes, strict=True)
         ]
         whole = torch.cat(filled)
-        if not any(bias.requires_grad for bias in filled):
+        if not any(bias.requires_grad for bias in there):
             with torch.inference_mode(False):
-                self._bias = whole.clone()
+                self._bias, self._biases_joined = whole.clone(), state
         return whole
 
 

@@ -7,6 +7,9 @@ from collections.abc import Iterator
 from typing import Any
 
 import torch
+from peft.tuners.lora.layer import ParamWrapper
+
+from labeltune.model.biases import uncast_biases
 
 
 @contextlib.contextmanager
@@ -18,29 +21,31 @@ def widened(model: Any) -> Iterator[None]:
     """
     own = next(p.dtype for p in model.parameters() if p.is_floating_point())
     wide = torch.float64 if own == torch.float32 else torch.float32
-    held: dict[Any, dict[str, Any]] = {}
+    held: dict[Any, tuple[Any, Any]] = {}
 
     def widen(module: Any, given: tuple[Any, ...]) -> None:
+        if isinstance(module, ParamWrapper):  # puts others in place of its parameters before they are read
+            module = module.get_base_layer()
         first = given[0] if given else None
         if isinstance(first, torch.Tensor) and first.is_floating_point() and first.dtype != wide:
             return  # a head in float32, whatever the rest computes in
-        narrow: dict[str, Any] = {
-            name: parameter.data
-            for name, parameter in module._parameters.items()
-            if parameter is not None and parameter.is_floating_point()
-        }
-        held[module] = narrow
-        for name, data in narrow.items():
-            module.get_parameter(name).data = data.to(wide)
-        if getattr(module, "compute_dtype", None) is not None:  # bitsandbytes' 4-bit layers
-            narrow["compute_dtype"], module.compute_dtype = module.compute_dtype, wide
+        if module in held:
+            return
+        own = [p for p in module.parameters(recurse=False) if p.is_floating_point()]
+        held[module] = ([(parameter, parameter.data) for parameter in own], getattr(module, "compute_dtype", None))
+        for parameter in own:
+            parameter.data = parameter.data.to(wide)
+        if held[module][1] is not None:  # bitsandbytes' 4-bit layers
+            module.compute_dtype = wide
 
     def narrow_again(module: Any, *_given: object) -> None:
-        for name, value in held.pop(module, {}).items():
-            if name == "compute_dtype":
-                module.compute_dtype = value
-            else:
-                module.get_parameter(name).data = value
+        if isinstance(module, ParamWrapper):
+            module = module.get_base_layer()
+        parameters, compute_dtype = held.pop(module, ((), None))
+        for parameter, data in parameters:
+            parameter.data = data
+        if compute_dtype is not None:
+            module.compute_dtype = compute_dtype
 
     experts = getattr(model.config, "_experts_implementation", None)
     if experts == "grouped_mm":  # which has no float64
@@ -49,10 +54,11 @@ def widened(model: Any) -> Iterator[None]:
     for name, module in model.named_modules():
         if "lora_" in name:
             widen(module, ())
-        elif module._parameters:
+        elif module._parameters or isinstance(module, ParamWrapper):
             hooks += [module.register_forward_pre_hook(widen), module.register_forward_hook(narrow_again)]
     try:
-        yield
+        with uncast_biases(model):
+            yield
     finally:
         for hook in hooks:
             hook.remove()

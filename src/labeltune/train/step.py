@@ -124,14 +124,15 @@ class Optimizer:
         """Loss, gradient norm, skipped, learning rate, overflows in a row, halted: of the last step."""
 
     def accumulate(self, classifier: Classifier, batch: Batch, total_weight: torch.Tensor) -> None:
-        """Add one micro-batch's part of the weighted mean loss, and its gradients.
+        """Add one micro-batch's part of the weighted mean loss, and its gradients; zeros for what had no part in it.
 
         Args:
             total_weight: the sum of weights of all rows of the step.
         """
         loss = (row_losses(classifier, batch, self.smoothing) * batch.weights_B).sum() / total_weight
         parameters = list(self.parameters.values())
-        gradients = torch.autograd.grad(loss * self.counts["loss_scale"] if self.scaling else loss, parameters)
+        scaled = loss * self.counts["loss_scale"] if self.scaling else loss
+        gradients = torch.autograd.grad(scaled, parameters, allow_unused=True, materialize_grads=True)
         torch._foreach_add_([p.grad for p in parameters if p.grad is not None], list(gradients))
         self._loss += loss.detach()
         if classifier.draws is not None:
