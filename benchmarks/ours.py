@@ -106,8 +106,8 @@ def measure(name: str, options: Options, profiles: Path | None) -> Measured:
     return score(stack, recipe, options, profile) if name in SCORING else same_losses(stack, recipe, options)
 
 
-def load(recipe: Recipe, adapt: bool = True, fast: bool = True) -> Any:
-    """The classifier as a run makes it; without `fast`, transformers' and peft's own modules."""
+def load(recipe: Recipe, examples: Sequence[Example], adapt: bool = True, fast: bool = True) -> Any:
+    """The classifier as a run over these rows makes it; without `fast`, transformers' and peft's own modules."""
     from labeltune.job import load_plain
     from labeltune.model.adapter import add_adapter
     from labeltune.model.ready import make_ready
@@ -117,7 +117,7 @@ def load(recipe: Recipe, adapt: bool = True, fast: bool = True) -> Any:
     classifier, base = load_plain(recipe, terminal)
     if adapt:
         classifier = replace(classifier, model=add_adapter(base.model, recipe.adapter, seed=0))
-    return make_ready(classifier)[0] if fast else classifier
+    return make_ready(classifier, [classifier.prompter.encode_rows(examples)])[0] if fast else classifier
 
 
 def steps_of(
@@ -139,10 +139,11 @@ def train(stack: Stack, recipe: Recipe, options: Options, begun_s: float, profil
     """Steps in steady state, and the whole from nothing to a saved adapter."""
     import torch
 
-    classifier = load(recipe)
+    examples = read_examples(options.train, recipe, EPOCH_ROWS)
+    classifier = load(recipe, examples)
     loaded_s = time.perf_counter() - begun_s
     torch.cuda.reset_peak_memory_stats()
-    stepper, steps = steps_of(classifier, recipe, read_examples(options.train, recipe, EPOCH_ROWS))
+    stepper, steps = steps_of(classifier, recipe, examples)
     ends_s, losses = [time.perf_counter()], []
     for step in islice(steps, stack.steps):
         ends_s.append(time.perf_counter())
@@ -189,8 +190,9 @@ def score(stack: Stack, recipe: Recipe, options: Options, profile: Path | None) 
 
     from labeltune.score import score_batches
 
-    classifier = load(recipe)
-    encoded = classifier.prompter.encode_rows(read_examples(options.score, recipe, SCORED_ROWS))
+    examples = read_examples(options.score, recipe, SCORED_ROWS)
+    classifier = load(recipe, examples)
+    encoded = classifier.prompter.encode_rows(examples)
     settings = recipe.score.model_copy(update={"per_device_eval_batch_size": None})
     torch.cuda.reset_peak_memory_stats()
     for _ in range(2):
@@ -231,7 +233,7 @@ def same_losses(stack: Stack, recipe: Recipe, options: Options) -> Measured:
     examples = read_examples(options.train, recipe, EPOCH_ROWS)
     losses = {}
     for name, (how, fast, capture) in runs.items():
-        _, steps = steps_of(load(how, fast=fast), how, examples, capture=capture)
+        _, steps = steps_of(load(how, examples, fast=fast), how, examples, capture=capture)
         losses[name] = torch.tensor([step.loss for step in steps], dtype=torch.float64)
         torch.cuda.empty_cache()
     pairs = (("recorded", "unrecorded"), ("recorded", "transformers"), ("transformers", "written out"))

@@ -30,6 +30,7 @@ class Shape:
     target_modules: tuple[str, ...]
 
 
+EVERY_PROJECTION = ("q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj")
 SHAPES = {
     "phi-2": Shape(
         architecture="PhiConfig",
@@ -60,6 +61,35 @@ SHAPES = {
             "tie_word_embeddings": True,
         },
         target_modules=("q_proj", "k_proj", "v_proj", "o_proj"),
+    ),
+    "gemma-3-1b": Shape(
+        architecture="Gemma3TextConfig",
+        layers=26,
+        settings={
+            "vocab_size": 262144,
+            "hidden_size": 1152,
+            "intermediate_size": 6912,
+            "num_attention_heads": 4,
+            "num_key_value_heads": 1,
+            "head_dim": 256,
+            "max_position_embeddings": 32768,
+            "sliding_window": 512,
+        },
+        target_modules=EVERY_PROJECTION,
+    ),
+    "mistral-7b": Shape(
+        architecture="MistralConfig",
+        layers=32,
+        settings={
+            "vocab_size": 32000,
+            "hidden_size": 4096,
+            "intermediate_size": 14336,
+            "num_attention_heads": 32,
+            "num_key_value_heads": 8,
+            "max_position_embeddings": 32768,
+            "sliding_window": 4096,
+        },
+        target_modules=EVERY_PROJECTION,
     ),
 }
 
@@ -125,7 +155,8 @@ def make_config(name: str, tokenizer: Any, layers: int | None = None) -> Any:
     shape = SHAPES[name]
     special = {f"{kind}_token_id": getattr(tokenizer, f"{kind}_token_id") for kind in ("bos", "eos", "pad")}
     architecture = getattr(transformers, shape.architecture)
-    return architecture(**shape.settings, **special, num_hidden_layers=layers or shape.layers)
+    settings = shape.settings | {"vocab_size": max(shape.settings["vocab_size"], len(tokenizer))}
+    return architecture(**settings, **special, num_hidden_layers=layers or shape.layers)
 
 
 def make_tokenizer(folder: Path) -> Any:

@@ -24,6 +24,7 @@ from transformers import (
 
 from labeltune.job import load_classifier
 from labeltune.model.classifier import Classifier
+from labeltune.model.families import FAMILIES
 from labeltune.model.ready import make_ready
 from labeltune.prompt import EncodedRows
 from labeltune.recipe import Recipe
@@ -37,6 +38,7 @@ from labeltune.train.step import row_losses
 
 # N rows, K labels
 
+DEVICE = "cuda" if torch.cuda.is_available() else "cpu"
 VOCABULARY = 96
 WINDOW = 16
 LIMIT = 128
@@ -137,6 +139,14 @@ OWN_SIZES: dict[str, dict[str, Any]] = {
 """What only some families call so, or what would not take part at these sizes."""
 
 
+ON = tuple(sorted(FAMILIES))
+OFF = (
+    "bloom", "llama4_text", "mamba2", "bamba", "deepseek_v3", "falcon", "gpt_neo", "gptj", "jamba", "lfm2_moe",
+    "mpt", "nemotron", "phimoe", "qwen3_next", "recurrent_gemma", "rwkv", "stablelm", "zamba2",
+)  # fmt: skip
+"""Families whose rows are padded, and why some are: other attention than softmax over a row, or written out by hand."""
+
+
 def tiny_config(model_type: str, **settings: Any) -> Any:
     """A configuration of this family with some ten thousand parameters."""
     kind = CONFIG_MAPPING[model_type]
@@ -190,7 +200,7 @@ def make_recipe(folder: Path, long_words: bool = False, **sections: dict[str, An
             "labels": {n: n for n in LABELS},
         },
         "prompt": {"template": "{text} ", "answers": answers},
-        "model": {"name_or_path": str(folder), "device": "cpu", "dtype": "float32"},
+        "model": {"name_or_path": str(folder), "device": DEVICE, "dtype": "float32"},
         "adapter": {"r": 4, "lora_alpha": 8, "lora_dropout": 0.0, "target_modules": "all-linear"},
         "train": {"per_device_train_batch_size": 4},
         "report": {},
@@ -234,7 +244,12 @@ def scores(subject: Subject, batch_size: int | None = None) -> torch.Tensor:
 
 def plain_model(folder: Path, dtype: torch.dtype = torch.float32, auto_class: Any = AutoModelForCausalLM) -> Any:
     """The model as transformers loads it when nothing is asked for."""
-    return auto_class.from_pretrained(folder, dtype=dtype).eval()
+    return auto_class.from_pretrained(folder, dtype=dtype).to(DEVICE).eval()
+
+
+def tokens_of(subject: Subject, row: int) -> torch.Tensor:
+    """One prompt, on the device."""
+    return torch.from_numpy(subject.encoded.prompt(row).astype(np.int64)).to(DEVICE)
 
 
 def plain_scores(model: Any, subject: Subject) -> torch.Tensor:
@@ -242,9 +257,9 @@ def plain_scores(model: Any, subject: Subject) -> torch.Tensor:
     scores_NK = torch.empty(len(subject.encoded), len(LABELS), dtype=torch.float64)
     with torch.no_grad():
         for row in range(len(subject.encoded)):
-            prompt = torch.from_numpy(subject.encoded.prompt(row).astype(np.int64))
+            prompt = tokens_of(subject, row)
             for label, word in enumerate(subject.classifier.words.token_ids):
-                ids = torch.cat([prompt, torch.tensor(word[:-1], dtype=torch.int64)])
+                ids = torch.cat([prompt, torch.tensor(word[:-1], dtype=torch.int64, device=DEVICE)])
                 logits = model(input_ids=ids[None], use_cache=False).logits[0, len(prompt) - 1 :].double()
                 scores_NK[row, label] = logits.log_softmax(-1)[range(len(word)), list(word)].sum()
     return scores_NK
@@ -270,9 +285,9 @@ def plain_gradients(model: Any, subject: Subject) -> tuple[float, dict[str, torc
     model.train()
     for row in range(len(subject.encoded)):
         word = subject.classifier.words.token_ids[subject.encoded.gold[row]]
-        ids = torch.from_numpy(np.concatenate([subject.encoded.prompt(row), word[:-1]]).astype(np.int64))
+        ids = torch.cat([tokens_of(subject, row), torch.tensor(word[:-1], dtype=torch.int64, device=DEVICE)])
         logits = model(input_ids=ids[None], use_cache=False).logits[0, -len(word) :]
-        losses.append(cross_entropy(logits.float(), torch.tensor(word)))
+        losses.append(cross_entropy(logits.float(), torch.tensor(word, device=DEVICE)))
     loss = torch.stack(losses).mean()
     found = torch.autograd.grad(loss, list(parameters.values()), allow_unused=True)
     model.eval()
@@ -281,7 +296,7 @@ def plain_gradients(model: Any, subject: Subject) -> tuple[float, dict[str, torc
 
 def distance(one: torch.Tensor, other: torch.Tensor) -> float:
     """Largest difference."""
-    return float((one.double() - other.double()).abs().max())
+    return float((one.double().cpu() - other.double().cpu()).abs().max())
 
 
 def gradient_distance(one: dict[str, torch.Tensor], other: dict[str, torch.Tensor]) -> float:
@@ -366,7 +381,7 @@ def plain_texts(model: Any, subject: Subject) -> list[str]:
     """The same by transformers, each row alone."""
     found = []
     for row in range(len(subject.encoded)):
-        prompt = torch.from_numpy(subject.encoded.prompt(row).astype(np.int64))[None]
+        prompt = tokens_of(subject, row)[None]
         output = model.generate(
             input_ids=prompt, attention_mask=torch.ones_like(prompt), max_new_tokens=NEW_TOKENS, do_sample=False
         )
@@ -391,6 +406,6 @@ def _head(config: Any, folder: Path, rows: Sequence[Example]) -> float | None:
     subject = load(make_recipe(folder, model={"head": "sequence"}), rows)
     model = plain_model(folder, auto_class=AutoModelForSequenceClassification)
     with torch.no_grad():
-        prompts = [torch.from_numpy(subject.encoded.prompt(row).astype(np.int64)) for row in range(len(rows))]
+        prompts = [tokens_of(subject, row) for row in range(len(rows))]
         expected_NK = torch.cat([model(input_ids=prompt[None]).logits for prompt in prompts]).log_softmax(-1)
     return distance(scores(subject), expected_NK)

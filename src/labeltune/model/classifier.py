@@ -17,7 +17,7 @@ from peft import PeftModel
 from labeltune.model import compiling
 from labeltune.model.attention import PACKED_ATTENTION
 from labeltune.model.dropout import Draws
-from labeltune.model.families import rotary_switch, windows
+from labeltune.model.families import rotary_switch, why_not_packed, windows
 from labeltune.model.head import Head, label_logits, output_layers, padding_mask
 from labeltune.model.packing import Layout, Packing, pack, static_size, to_device
 from labeltune.prompt import LabelWords, Prompter
@@ -93,6 +93,12 @@ class Classifier:
     def rotary_switch(self) -> int | None:
         """The length in tokens beyond which a row's angles differ, if there is one."""
         return rotary_switch(self.inner.config)
+
+    @cached_property
+    def pads_left(self) -> bool:
+        """Whether generation may pad rows on the left: chunks, states and scales of some families then begin elsewhere,
+        so it may where the family was compared."""
+        return why_not_packed(self.inner.config) is None
 
     def apart(self, lengths: Sequence[int], room: int = 0) -> list[list[int]]:
         """The places of rows that may share a pass, in their order: all of them, but where longer rows have other

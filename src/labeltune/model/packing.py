@@ -329,7 +329,7 @@ def padded(layout: Layout, size: int) -> Layout:
     zeros = np.zeros(missing, dtype=np.int64)
     return Layout(
         token_ids_T=np.concatenate([layout.token_ids_T, zeros]),
-        positions_T=np.concatenate([layout.positions_T, np.arange(missing)]),
+        positions_T=np.concatenate([layout.positions_T, zeros]),
         ends_T=np.concatenate([ends_T, np.full(missing, size)]),
         group_starts_G=starts if continues else np.append(starts, len(layout)),
         shared=layout.shared,

@@ -15,9 +15,16 @@ from labeltune.model.classifier import Classifier
 
 
 def generate_texts(classifier: Classifier, prompts: Sequence[npt.NDArray[np.int32]], max_new_tokens: int) -> list[str]:
-    """Continue each prompt greedily, padded on the left and masked, and return the new text alone."""
+    """Continue each prompt greedily, and return the new text alone.
+
+    Prompts are padded on the left and masked, or go with those of their length alone where padding was not compared.
+    """
     texts = [""] * len(prompts)
-    for part in classifier.apart([len(prompt) for prompt in prompts], room=max_new_tokens):
+    lengths = [len(prompt) for prompt in prompts]
+    parts = classifier.apart(lengths, room=max_new_tokens)
+    if not classifier.pads_left:
+        parts = [[place for place, own in enumerate(lengths) if own == length] for length in sorted(set(lengths))]
+    for part in parts:
         for place, text in zip(part, _generate(classifier, [prompts[p] for p in part], max_new_tokens), strict=True):
             texts[place] = text
     return texts
