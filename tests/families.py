@@ -119,7 +119,9 @@ OWN_SIZES: dict[str, dict[str, Any]] = {
         },
     },
     "modernbert-decoder": {"local_attention": WINDOW},
-    **dict.fromkeys(("qwen2", "qwen2_moe", "qwen3", "qwen3_moe"), WINDOWS_IN_SOME),
+    **dict.fromkeys(("qwen2", "qwen3", "qwen3_moe"), WINDOWS_IN_SOME),
+    "jamba": {"attn_layer_period": 2, "attn_layer_offset": 1},
+    "qwen2_moe": {"use_sliding_window": False},
     "reformer": {
         "is_decoder": True, "attn_layers": ["local", "local"], "axial_pos_embds": False, "local_attn_chunk_length": 8,
         "feed_forward_size": 48, "attention_head_size": 8,

@@ -13,13 +13,13 @@ _COMPARED = {
     "": (
         "apertus arcee aria_text biogpt bitnet cohere diffllama ernie4_5 ernie4_5_moe flex_olmo gemma glm glm4 "
         "glm4_moe gpt2 gpt_bigcode gpt_neox granite granitemoe granitemoeshared helium hunyuan_v1_dense "
-        "hunyuan_v1_moe hy_v3 hyperclovax internlm3 iquestcoder jais2 jetmoe llama nanochat olmo olmo2 olmoe "
-        "opt persimmon phi seed_oss solar_open"
+        "hunyuan_v1_moe hy_v3 hyperclovax internlm3 iquestcoder jais2 jetmoe llama minimax_m2 nanochat olmo olmo2 "
+        "olmoe opt persimmon phi qwen2_moe seed_oss solar_open"
     ),
     "window": (
         "afmoe cohere2 cohere2_moe cwm dots1 exaone4 exaone_moe flint gemma3_text gemma3n_text gemma4_text "
-        "gpt_oss granite_swa granitemoe_swa kolibri1 mellum mimo_v2_flash minimax_m2 ministral ministral3 "
-        "mistral mixtral modernbert-decoder olmo3 phi3 qwen2 qwen2_moe qwen3 qwen3_moe smollm3 starcoder2"
+        "gpt_oss granite_swa granitemoe_swa kolibri1 mellum mimo_v2_flash ministral ministral3 "
+        "mistral mixtral modernbert-decoder olmo3 phi3 qwen2 qwen3 qwen3_moe smollm3 starcoder2"
     ),
     "window softcap": "gemma2 vaultgemma",
 }

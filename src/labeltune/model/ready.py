@@ -59,7 +59,8 @@ def make_ready(classifier: Classifier, encoded: Iterable[EncodedRows]) -> tuple[
             error, noise = (_error(found_SV, exact_SV) for found_SV in (_together(packed, rows), expected_SV))
         reason = None if error <= TIMES_NOISE * noise else f"on this machine the logits change ({error:.2g})"
     except Exception as failure:  # whatever it is: transformers' own computation is there
-        reason = next(iter(str(failure).strip().splitlines()), type(failure).__name__)
+        first_line = next(iter(str(failure).strip().splitlines()), "")
+        reason = f"{type(failure).__name__}: {first_line}"
     if reason is not None:
         unfuse(classifier.model)
         classifier.inner.set_attn_implementation(own_attention)

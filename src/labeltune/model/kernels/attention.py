@@ -48,7 +48,7 @@ def _score_block(
         positions_N = tl.load(positions + n, mask=valid, other=0)
         seen = seen & (positions_M[:, None] - positions_N[None, :] < window)
     scores = tl.dot(q_MD, k_DN, input_precision=PRECISION)
-    scores = _capped(scores * scale, CAP) * LOG2_E if CAP else scores * (scale * LOG2_E)
+    scores = _capped(scores * scale, CAP) * LOG2_E if CAP > 0 else scores * (scale * LOG2_E)
     scores = tl.where(seen, scores, -1.0e30)
     new_maximum_M = tl.maximum(maximum_M, tl.max(scores, 1))
     weights = tl.where(seen, tl.exp2(scores - new_maximum_M[:, None]), 0.0)
@@ -127,7 +127,7 @@ def _query_gradient_block(
         positions_N = tl.load(positions + n, mask=valid, other=0)
         seen = seen & (positions_M[:, None] - positions_N[None, :] < window)
     scores = tl.dot(q_MD, k_DN, input_precision=PRECISION)
-    if CAP:
+    if CAP > 0:
         capped = _capped(scores * scale, CAP)
         weights = tl.where(seen, tl.exp2(capped * LOG2_E - lse_M[:, None]), 0.0)
         slope = (1 - (capped / CAP) * (capped / CAP)) * scale
@@ -223,7 +223,7 @@ def attention_backward_keys(
                 positions_M = tl.load(positions + m, mask=valid, other=0)
                 seen = seen & (positions_M[None, :] - positions_N[:, None] < window)
             scores = tl.dot(k_ND, q_DM, input_precision=PRECISION)
-            if CAP:
+            if CAP > 0:
                 capped = _capped(scores * scale, CAP)
                 weights = tl.where(seen, tl.exp2(capped * LOG2_E - lse_M[None, :]), 0.0)
                 slope = (1 - (capped / CAP) * (capped / CAP)) * scale
