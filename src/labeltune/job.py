@@ -94,10 +94,8 @@ def load_plain(recipe: Recipe, terminal: Terminal) -> tuple[Classifier, Base]:
     for note in base.notes:
         terminal.say(f"  {note}")
     loss_over = recipe.train.loss_over
-    classifier = Classifier(
-        base.model, prompter, base.device, compute_dtype, loss_over, base.checkpointing, head=base.head
-    )
-    return classifier, base
+    classifier = Classifier(base.model, prompter, base.device, compute_dtype, loss_over, base.checkpointing)
+    return replace(classifier, head=base.head, max_length=base.max_length), base
 
 
 def load_classifier(
@@ -336,8 +334,8 @@ def facts(job: Job) -> dict[str, Any]:
 
 
 def device_name(device: torch.device) -> str:
-    """The GPU's name, or the processor's architecture."""
-    return torch.cuda.get_device_name(device) if device.type == "cuda" else f"cpu ({platform.machine()})"
+    """The GPU's name, or the kind of device and the processor's architecture."""
+    return torch.cuda.get_device_name(device) if device.type == "cuda" else f"{device.type} ({platform.machine()})"
 
 
 def dtype_name(dtype: torch.dtype) -> str:

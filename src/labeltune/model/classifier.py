@@ -47,6 +47,8 @@ class Classifier:
     """The classification head; None where the model answers in words."""
     draws: Draws | None = None
     """What all dropout depends on; None where torch's generator decides."""
+    max_length: int | None = None
+    """The longest input that the model reads, in tokens; None where none is known."""
 
     def __post_init__(self) -> None:
         if self.loss_over == "labels" and not self.words.single:
@@ -90,8 +92,11 @@ class Classifier:
     def pad_id(self) -> int:
         """Any id does: padding stands behind the answer, where a causal model cannot see it, or is masked."""
         tokenizer, known = self.prompter.tokenizer, self.model.get_input_embeddings().num_embeddings
+        ids = [tokenizer.pad_token_id, tokenizer.eos_token_id]
+        if self.head is not None:  # some heads look for the row's last token by the id that the model pads with
+            ids.insert(0, self.inner.config.get_text_config().pad_token_id)
         # some tokenizers have tokens that the model has no embedding for
-        return next((i for i in (tokenizer.pad_token_id, tokenizer.eos_token_id) if i is not None and i < known), 0)
+        return next((i for i in ids if i is not None and i < known), 0)
 
     def autocast(self) -> contextlib.AbstractContextManager[Any]:
         """Mixed precision where matrix products are to be in another type than the weights."""
@@ -133,7 +138,7 @@ class Classifier:
                 size_for = static_size
             inputs: Inputs = Packing(layout, self.device, None if size_for is None else size_for(len(layout)))
         else:
-            padded_BT = pad_right(sequences, self.pad_id)
+            padded_BT = pad_right(sequences, self.pad_id, most=self.max_length)
             places = [row * padded_BT.shape[1] + wanted for row, wanted in enumerate(positions)]
             inputs = padded_BT.to(self.device)
         return inputs, to_device(np.concatenate(places), self.device)
@@ -191,14 +196,20 @@ def choose_compute_dtype(train: TrainSettings, base_dtype: torch.dtype) -> torch
     return torch.bfloat16 if train.bf16 else base_dtype
 
 
-def pad_right(sequences: Sequence[npt.NDArray[np.int32]], pad_id: int, multiple: int = 8) -> torch.Tensor:
-    """Token ids of several sequences as one (B, T) tensor, T rounded up to a multiple.
+def pad_right(
+    sequences: Sequence[npt.NDArray[np.int32]], pad_id: int, multiple: int = 8, most: int | None = None
+) -> torch.Tensor:
+    """Token ids of several sequences as one (B, T) tensor, T rounded up to a multiple, but not beyond `most`.
 
     >>> pad_right([np.array([5, 6]), np.array([7])], pad_id=0, multiple=1).tolist()
     [[5, 6], [7, 0]]
+    >>> pad_right([np.array([5, 6])], pad_id=0, most=3).tolist()
+    [[5, 6, 0]]
     """
     longest = max(len(sequence) for sequence in sequences)
-    padded_BT = np.full((len(sequences), -(-longest // multiple) * multiple), pad_id, dtype=np.int64)
+    rounded = -(-longest // multiple) * multiple
+    size = rounded if most is None else max(longest, min(rounded, most))
+    padded_BT = np.full((len(sequences), size), pad_id, dtype=np.int64)
     for row, sequence in enumerate(sequences):
         padded_BT[row, : len(sequence)] = sequence
     return torch.from_numpy(padded_BT)

@@ -15,7 +15,24 @@ from labeltune.model.classifier import Classifier
 
 
 def generate_texts(classifier: Classifier, prompts: Sequence[npt.NDArray[np.int32]], max_new_tokens: int) -> list[str]:
-    """Continue each prompt greedily, padded on the left and masked, and return the new text alone."""
+    """Continue each prompt greedily, and return the new text alone; at the model's longest input it ends.
+
+    Prompts that leave fewer tokens than asked for run apart, so that none ends for what others leave.
+    """
+    limit = classifier.max_length
+    texts = [""] * len(prompts)
+    rows_by_count: dict[int, list[int]] = {}
+    for row, prompt in enumerate(prompts):
+        count = max_new_tokens if limit is None else min(max_new_tokens, limit - len(prompt))
+        rows_by_count.setdefault(count, []).append(row)
+    for count, rows in rows_by_count.items():
+        for row, text in zip(rows, _generate(classifier, [prompts[row] for row in rows], count), strict=True):
+            texts[row] = text
+    return texts
+
+
+def _generate(classifier: Classifier, prompts: Sequence[npt.NDArray[np.int32]], max_new_tokens: int) -> list[str]:
+    """The same for prompts that leave so many tokens, padded on the left and masked."""
     longest = max(len(prompt) for prompt in prompts)
     input_ids_BT = np.full((len(prompts), longest), classifier.pad_id, dtype=np.int64)
     mask_BT = np.zeros_like(input_ids_BT)
