@@ -65,8 +65,8 @@ def choose_device(settings: ModelSettings) -> torch.device:
         name = settings.device
     else:
         raise ValueError(
-            f"model.device is {settings.device}, but torch sees no such GPU here; set it to auto or cpu, or see "
-            "`labeltune doctor`"
+            f"model.device is {settings.device}, but torch sees no GPU of that kind here; set it to auto or cpu, or "
+            "see `labeltune doctor`"
         )
     return torch.device("cuda", torch.cuda.current_device()) if name == "cuda" else torch.device(name)
 

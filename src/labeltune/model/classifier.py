@@ -93,7 +93,7 @@ class Classifier:
         """Any id does: padding stands behind the answer, where a causal model cannot see it, or is masked."""
         tokenizer, known = self.prompter.tokenizer, self.model.get_input_embeddings().num_embeddings
         ids = [tokenizer.pad_token_id, tokenizer.eos_token_id]
-        if self.head is not None:  # some heads look for the row's last token by the id that the model pads with
+        if self.head is not None and not self.head.reads_last:  # it may look for the padding by the model's own id
             ids.insert(0, self.inner.config.get_text_config().pad_token_id)
         # some tokenizers have tokens that the model has no embedding for
         return next((i for i in ids if i is not None and i < known), 0)
