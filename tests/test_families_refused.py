@@ -205,6 +205,18 @@ def test_heads_of_encoder_decoders_are_refused(family):
         head_modules(tiny_config(family))
 
 
+@pytest.mark.parametrize("quantization", ["nf4", "int8"])
+@pytest.mark.parametrize("family", ["mobilebert", "bert", "funnel"])
+def test_padding_is_tried_without_rounding_in_quantised_bases_too(save, family, quantization):
+    settings = save(family, "sequence").model_copy(update={"dtype": "float16", "quantization": quantization})
+    if family == "funnel":
+        with pytest.raises(ValueError, match="depends on padding"):
+            load_base(settings, LABELS)
+    else:
+        classifier = loaded(settings)
+        assert answers(classifier, rows_of(5, 9)).isfinite().all()
+
+
 def test_half_precision_comes_back_from_float32_as_it_was(save):
     settings = save("bert", "sequence").model_copy(update={"dtype": "bfloat16"})
     weights = load_base(settings, LABELS).model.bert.state_dict()
