@@ -280,7 +280,7 @@ def test_a_checkpoint_without_its_backbone_is_refused(families, tmp_path):
 def test_what_is_neither_decoder_nor_encoder_is_refused():
     from transformers import CLIPConfig, T5Config
 
-    with pytest.raises(ValueError, match="is neither"):
+    with pytest.raises(ValueError, match="is an encoder-decoder"):
         head_modules(T5Config(d_model=8, num_layers=1, num_heads=1, d_kv=8, d_ff=8))
     with pytest.raises(ValueError, match="no classification head"):
         head_modules(CLIPConfig())

@@ -24,7 +24,9 @@ def diagnose() -> dict[str, Any]:
 
     found = devices()
     advice = []
-    if not found["gpus"]:
+    if torch.backends.mps.is_available():
+        advice.append("model.device auto takes Apple's GPU (mps), which is untested; set it to cpu if anything fails")
+    elif not found["gpus"]:
         advice.append(
             "no GPU: models of some 10 million parameters tune in minutes (try the quickstart); "
             "one like Phi-2 is out of reach"

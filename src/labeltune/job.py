@@ -94,17 +94,9 @@ def load_plain(recipe: Recipe, terminal: Terminal) -> tuple[Classifier, Base]:
     for note in base.notes:
         terminal.say(f"  {note}")
     loss_over = recipe.train.loss_over
-    classifier = Classifier(
-        base.model,
-        prompter,
-        base.device,
-        compute_dtype,
-        loss_over,
-        base.checkpointing,
-        head=base.head,
-        asked_attention=recipe.model.attn_implementation,
-    )
-    return classifier, base
+    classifier = Classifier(base.model, prompter, base.device, compute_dtype, loss_over, base.checkpointing)
+    asked = recipe.model.attn_implementation
+    return replace(classifier, head=base.head, max_length=base.max_length, asked_attention=asked), base
 
 
 def load_classifier(
@@ -345,8 +337,8 @@ def facts(job: Job) -> dict[str, Any]:
 
 
 def device_name(device: torch.device) -> str:
-    """The GPU's name, or the processor's architecture."""
-    return torch.cuda.get_device_name(device) if device.type == "cuda" else f"cpu ({platform.machine()})"
+    """The GPU's name, or the kind of device and the processor's architecture."""
+    return torch.cuda.get_device_name(device) if device.type == "cuda" else f"{device.type} ({platform.machine()})"
 
 
 def dtype_name(dtype: torch.dtype) -> str:

@@ -154,8 +154,8 @@ class ModelSettings(Settings):
     float32 on a CPU."""
     attn_implementation: str | None = None
     """An attention of transformers (`sdpa`, `eager`, ...); chosen by labeltune when left out."""
-    device: Literal["auto", "cpu", "cuda"] = "auto"
-    """`auto` takes the GPU where there is one."""
+    device: Literal["auto", "cpu", "cuda", "mps"] = "auto"
+    """`auto` takes the GPU where there is one. `mps` is Apple's, which is untested."""
 
 
 class AdapterSettings(Settings):

@@ -22,9 +22,11 @@ from labeltune.environment import libraries_are_here
 from labeltune.hub import cache_alone, config_path, hub_reachable, missing_part
 from labeltune.model import compiling
 from labeltune.model.attention import FP32_ATTENTION, OVERFLOWS_IN_FLOAT16
+from labeltune.model.causal import refuse_config, settle_words
 from labeltune.model.families import why_not_packed
 from labeltune.model.files import resolve_path
 from labeltune.model.head import Head, head_modules, settle_head
+from labeltune.model.limits import longest_input
 from labeltune.model.memory import keep_freed_memory, settle_memory
 from labeltune.recipe import ModelSettings
 
@@ -55,12 +57,17 @@ def choose_device(settings: ModelSettings) -> torch.device:
     Raises:
         ValueError: a GPU is asked for and there is none.
     """
-    if settings.device == "cuda" and not torch.cuda.is_available():
+    there = {"cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available(), "cpu": True}
+    if settings.device == "auto":
+        name = next(name for name, is_there in there.items() if is_there)
+    elif there[settings.device]:
+        name = settings.device
+    else:
         raise ValueError(
-            "model.device is cuda, but torch sees no GPU here; set it to auto or cpu, or see `labeltune doctor`"
+            f"model.device is {settings.device}, but torch sees no GPU of that kind here; set it to auto or cpu, or "
+            "see `labeltune doctor`"
         )
-    on_gpu = settings.device != "cpu" and torch.cuda.is_available()
-    return torch.device("cuda", torch.cuda.current_device()) if on_gpu else torch.device("cpu")
+    return torch.device("cuda", torch.cuda.current_device()) if name == "cuda" else torch.device(name)
 
 
 def choose_dtype(settings: ModelSettings, device: torch.device) -> torch.dtype:
@@ -69,6 +76,8 @@ def choose_dtype(settings: ModelSettings, device: torch.device) -> torch.dtype:
         return DTYPES[settings.dtype]
     if device.type == "cpu":
         return torch.bfloat16 if cpu_multiplies_bfloat16() else torch.float32
+    if device.type == "mps":
+        return torch.float32  # untested; half precision there has gaps from version to version
     return torch.bfloat16 if torch.cuda.is_bf16_supported(including_emulation=False) else torch.float16
 
 
@@ -89,8 +98,8 @@ def load_base(settings: ModelSettings, labels: Sequence[str] = (), seed: int = 0
         seed: of such a head's first weights.
 
     Raises:
-        ValueError: there is no such model here, it has no safetensors weights, it needs code of its own, or it has no
-            classification head where one is asked for.
+        ValueError: there is no such model here, it has no safetensors weights, it needs code of its own, or it cannot
+            answer by the head that is asked for.
     """
     libraries_are_here()
     path = resolve_path(settings.name_or_path)
@@ -103,7 +112,9 @@ def load_base(settings: ModelSettings, labels: Sequence[str] = (), seed: int = 0
     if attention is None and why_not_packed(config) is None:
         compiling.begin(config, dtype, device)
     tokenizer = load_tokenizer(settings)
+    limit, limit_notes = longest_input(config)
     options: dict[str, Any] = {"dtype": dtype, "use_safetensors": True, "device_map": {"": device}}
+    options["ignore_mismatched_sizes"] = True  # what does not fit is among `loading`, and judged there
     if attention is not None:
         options["attn_implementation"] = attention
     quantization = quantization_config(settings, dtype)
@@ -112,7 +123,7 @@ def load_base(settings: ModelSettings, labels: Sequence[str] = (), seed: int = 0
     auto_class: Any = AutoModelForCausalLM
     if settings.head == "sequence":
         auto_class = AutoModelForSequenceClassification
-        options |= {"id2label": dict(enumerate(labels)), "ignore_mismatched_sizes": True}
+        options["id2label"] = dict(enumerate(labels))
         if quantization is not None:
             quantization.llm_int8_skip_modules = list(head_modules(config))
     with torch.random.fork_rng():
@@ -124,19 +135,26 @@ def load_base(settings: ModelSettings, labels: Sequence[str] = (), seed: int = 0
     head = None
     if settings.head == "sequence":
         own_labels = [config.id2label[place] for place in sorted(config.id2label)]
-        head, note = settle_head(model, loading, own_labels == list(labels), seed)
+        head, note = settle_head(model, loading, own_labels == list(labels), seed, limit)
         notes = (*notes, note)
+    else:
+        notes = (*notes, *settle_words(model, loading, limit))
     checkpointing, memory_notes = settle_memory(model, settings, device, dtype)
-    return Base(model, tokenizer, device, dtype, max_length(config), (*notes, *memory_notes), checkpointing, head)
+    return Base(model, tokenizer, device, dtype, limit, (*notes, *limit_notes, *memory_notes), checkpointing, head)
 
 
 def load_config(settings: ModelSettings) -> Any:
     """The base's configuration.
 
     Raises:
-        ValueError: there is no such model here.
+        ValueError: there is no such model here, or such models cannot answer by the head that is asked for.
     """
-    return _load(AutoConfig, settings, resolve_path(settings.name_or_path))
+    config = _load(AutoConfig, settings, resolve_path(settings.name_or_path))
+    if settings.head == "words":
+        refuse_config(config)
+    else:
+        head_modules(config)
+    return config
 
 
 def load_tokenizer(settings: ModelSettings) -> Any:
@@ -150,7 +168,7 @@ def load_tokenizer(settings: ModelSettings) -> Any:
 
 def max_length(config: Any) -> int:
     """The longest input that the model reads, in tokens; 2048 where its configuration names no limit."""
-    return int(getattr(config.get_text_config(), "max_position_embeddings", None) or 2048)
+    return longest_input(config)[0]
 
 
 def quantization_config(settings: ModelSettings, dtype: torch.dtype) -> BitsAndBytesConfig | None:

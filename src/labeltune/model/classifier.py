@@ -53,6 +53,8 @@ class Classifier:
     """The attention that the recipe asks for; None for the family's own choice."""
     own_attention: Any = None
     """Where rows are packed: what transformers computes attention with otherwise."""
+    max_length: int | None = None
+    """The longest input that the model reads, in tokens; None where none is known."""
 
     def __post_init__(self) -> None:
         if self.loss_over == "labels" and not self.words.single:
@@ -149,8 +151,11 @@ class Classifier:
     def pad_id(self) -> int:
         """Any id does: padding stands behind the answer, where a causal model cannot see it, or is masked."""
         tokenizer, known = self.prompter.tokenizer, self.vocabulary
+        ids = [tokenizer.pad_token_id, tokenizer.eos_token_id]
+        if self.head is not None and not self.head.reads_last:  # it may look for the padding by the model's own id
+            ids.insert(0, self.inner.config.get_text_config().pad_token_id)
         # some tokenizers have tokens that the model has no embedding for
-        return next((i for i in (tokenizer.pad_token_id, tokenizer.eos_token_id) if i is not None and i < known), 0)
+        return next((i for i in ids if i is not None and i < known), 0)
 
     def autocast(self) -> contextlib.AbstractContextManager[Any]:
         """Mixed precision where matrix products are to be in another type than the weights."""
@@ -193,7 +198,8 @@ class Classifier:
             size = None if size_for is None else size_for(len(layout))
             inputs: Inputs = Packing(layout, self.device, size, self.windows)
         else:
-            padded_BT = pad_right(sequences, self.pad_id, self.rotary_switch)
+            limits = [limit for limit in (self.rotary_switch, self.max_length) if limit is not None]
+            padded_BT = pad_right(sequences, self.pad_id, limits=limits)
             places = [row * padded_BT.shape[1] + wanted for row, wanted in enumerate(positions)]
             inputs = padded_BT.to(self.device)
         return inputs, to_device(np.concatenate(places), self.device)
@@ -286,21 +292,19 @@ def choose_compute_dtype(train: TrainSettings, base_dtype: torch.dtype) -> torch
 
 
 def pad_right(
-    sequences: Sequence[npt.NDArray[np.int32]], pad_id: int, switch: int | None = None, multiple: int = 8
+    sequences: Sequence[npt.NDArray[np.int32]], pad_id: int, multiple: int = 8, limits: Sequence[int] = ()
 ) -> torch.Tensor:
-    """Token ids of several sequences as one (B, T) tensor, T rounded up to a multiple.
-
-    Args:
-        switch: a length that padding must not carry rows beyond.
+    """Token ids of several sequences as one (B, T) tensor, T rounded up to a multiple, beyond none of the limits that
+    they keep themselves.
 
     >>> pad_right([np.array([5, 6]), np.array([7])], pad_id=0, multiple=1).tolist()
     [[5, 6], [7, 0]]
+    >>> pad_right([np.array([5, 6])], pad_id=0, limits=[3]).tolist()
+    [[5, 6, 0]]
     """
     longest = max(len(sequence) for sequence in sequences)
-    width = -(-longest // multiple) * multiple
-    if switch is not None and longest <= switch:
-        width = min(width, switch)
-    padded_BT = np.full((len(sequences), width), pad_id, dtype=np.int64)
+    size = min([-(-longest // multiple) * multiple, *(limit for limit in limits if longest <= limit)])
+    padded_BT = np.full((len(sequences), size), pad_id, dtype=np.int64)
     for row, sequence in enumerate(sequences):
         padded_BT[row, : len(sequence)] = sequence
     return torch.from_numpy(padded_BT)

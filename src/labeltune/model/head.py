@@ -5,18 +5,24 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import torch
-from transformers import AutoModelForSequenceClassification
+from bitsandbytes.functional import int8_vectorwise_dequant
+from bitsandbytes.nn import Linear4bit, Linear8bitLt
+from transformers import MODEL_FOR_SEQUENCE_CLASSIFICATION_MAPPING, AutoModelForSequenceClassification
+
+from labeltune.model.influence import described, few, influence, sample_row, tried
 
 # B rows, T tokens, A places where answers are read, K labels, H hidden size
 
 Context = Callable[[], contextlib.AbstractContextManager[Any]]
 
-LARGEST_ERROR, HALF_ERROR = 1e-3, 0.1
-"""Largest difference of two sets of logits, relative to the largest of them, that is put down to rounding; with a base
-in half precision."""
+LARGEST_ERROR = 1e-3
+"""Largest difference of two sets of float32 logits, relative to the largest of them, that is put down to rounding."""
+ON_PADDING = "depends on padding, and so on the other rows of a batch"
+REMEDY = "set model.head to words where it is a language model, or take another base"
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,18 +44,22 @@ def head_modules(config: Any) -> tuple[str, ...]:
     Raises:
         ValueError: such models have no classification head here.
     """
-    try:
-        with torch.device("meta"):
-            model = AutoModelForSequenceClassification.from_config(config)
-    except ValueError as error:
+    if type(config) not in MODEL_FOR_SEQUENCE_CLASSIFICATION_MAPPING:
         raise ValueError(
-            f"transformers has no classification head for models of type {config.model_type!r}; set model.head to words"
-        ) from error
+            f"model.head is sequence, and transformers has no classification head for {described(config)}; {REMEDY}"
+        )
+    if config.is_encoder_decoder:
+        raise ValueError(
+            f"model.head is sequence, which takes decoders and encoders, and {described(config)} is an "
+            "encoder-decoder; take another base"
+        )
+    with tried(config, REMEDY), torch.device("meta"):
+        model = AutoModelForSequenceClassification.from_config(config)
     found = _beside_backbone(model)
-    if config.is_encoder_decoder or not found or model.base_model is model:
+    if not found or model.base_model is model:
         raise ValueError(
-            f"model.head is sequence, which takes decoders and encoders, and {config.model_type!r} is neither; set "
-            "model.head to words or take another base"
+            f"model.head is sequence, and the classification head of {described(config)} is not beside its backbone; "
+            f"{REMEDY}"
         )
     return found
 
@@ -59,7 +69,9 @@ def _beside_backbone(model: Any) -> tuple[str, ...]:
     return tuple(name for name, child in beside if any(True for _ in child.parameters()))
 
 
-def settle_head(model: Any, loading: Mapping[str, Collection[Any]], keep: bool, seed: int) -> tuple[Head, str]:
+def settle_head(
+    model: Any, loading: Mapping[str, Collection[Any]], keep: bool, seed: int, max_length: int
+) -> tuple[Head, str]:
     """Make a loaded model's head ready: new where the checkpoint has none for these labels, float32, and tried.
 
     Args:
@@ -67,6 +79,7 @@ def settle_head(model: Any, loading: Mapping[str, Collection[Any]], keep: bool, 
         loading: what `from_pretrained` reports of missing and mismatched weights.
         keep: whether the checkpoint's own head has these labels, in this order.
         seed: of a new head's weights.
+        max_length: the longest input, in tokens.
 
     Returns:
         the head, and what was decided, in words.
@@ -77,7 +90,7 @@ def settle_head(model: Any, loading: Mapping[str, Collection[Any]], keep: bool, 
     modules = _beside_backbone(model)
     absent = {*loading["missing_keys"], *(key for key, *_ in loading["mismatched_keys"])}
     poolers = _missing_poolers(model, [name for name in absent if name.split(".")[0] not in modules])
-    final = output_layers(model)[-1]
+    final = _final_layer(model)
     is_new = not keep or any(name.split(".")[0] in modules for name in absent)
     if not keep:
         generator = torch.Generator(final.weight.device).manual_seed(seed)
@@ -86,11 +99,25 @@ def settle_head(model: Any, loading: Mapping[str, Collection[Any]], keep: bool, 
             torch.nn.init.zeros_(final.bias)
     for name in modules:
         model.get_submodule(name).float()
-    head = Head((*modules, *poolers), _reads_last(model, modules))
-    _check_padding(model, head)
+    with tried(model.config, REMEDY):
+        row_1T = sample_row(model, max_length)
+        head = Head((*modules, *poolers), _reads_last(model, modules, row_1T))
+        fault = None if head.reads_last else _fault(model, head, row_1T)
+    if fault is not None:
+        raise ValueError(f"the answer of the classification head of {described(model.config)} {fault}; {REMEDY}")
     origin = "new, so the base can only guess" if is_new else "as the checkpoint has it"
     reads = "the last token's hidden state" if head.reads_last else "the whole row"
     return head, f"classification head ({', '.join(head.modules)}) in float32 on {reads}; {origin}"
+
+
+def _final_layer(model: Any) -> Any:
+    layers = output_layers(model)
+    if not layers:
+        raise ValueError(
+            f"the classification head of {described(model.config)} does not end in a linear layer with a row for each "
+            f"label; {REMEDY}"
+        )
+    return layers[-1]
 
 
 def _missing_poolers(model: Any, names: Sequence[str]) -> list[str]:
@@ -98,7 +125,8 @@ def _missing_poolers(model: Any, names: Sequence[str]) -> list[str]:
     modules = sorted({name.rpartition(".")[0] for name in names})
     if any("pooler" not in name for name in modules):
         raise ValueError(
-            f"the checkpoint lacks weights of {', '.join(modules)}; download it again or take another base"
+            f"the checkpoint lacks weights of {few(modules)}, or has them in another shape; download it again or take "
+            "another base"
         )
     if modules and (model.dtype != torch.float32 or getattr(model, "is_quantized", False)):
         raise ValueError(
@@ -175,48 +203,88 @@ def _widened(backbone: Any, autocast: Context) -> Iterator[None]:
         backbone.forward = original
 
 
-def _reads_last(model: Any, modules: Sequence[str]) -> bool:
-    """Whether one layer on the last hidden state gives the model's own logits, whatever stands behind that token."""
+def _reads_last(model: Any, modules: Sequence[str], row_1T: torch.Tensor) -> bool:
+    """Whether the logits are one layer on the last token's hidden state, in which nothing behind that token counts."""
     if len(modules) > 1 or not isinstance(model.get_submodule(modules[0]), torch.nn.Linear):
         return False
-    head = Head(tuple(modules), reads_last=True)
-    row_1T = _sample_row(model)
+    states: list[Any] = []
+    hook = model.base_model.register_forward_hook(lambda _module, _given, output: states.append(output))
+    try:
+        with torch.no_grad(), _widened(model.base_model, contextlib.nullcontext):
+            own_1K = model(input_ids=row_1T).logits
+            states_1TH = getattr(states[0], "last_hidden_state", None)
+            if states_1TH is None or states_1TH.shape[:2] != row_1T.shape:
+                return False
+            logits_1K = model.get_submodule(modules[0])(states_1TH[:, -1])  # of the same numbers: no rounding between
+    finally:
+        hook.remove()
+    if not _equal(logits_1K, own_1K):
+        return False
+    head, last = Head(tuple(modules), reads_last=True), _last_place(row_1T)
     longer_1T = torch.cat([row_1T, row_1T.flip(1)], dim=1)
-    last = torch.tensor([row_1T.shape[1] - 1], device=row_1T.device)
-    with torch.no_grad(), _widened(model.base_model, contextlib.nullcontext):
-        own_1K = model(input_ids=row_1T).logits
-        logits_1K = label_logits(model, head, {"input_ids": longer_1T}, last, contextlib.nullcontext)
-    return _equal(model, logits_1K, own_1K)
+    influence_T = influence(
+        model, lambda: label_logits(model, head, {"input_ids": longer_1T}, last, contextlib.nullcontext)
+    )
+    return not bool((influence_T[int(last) + 1 :] > 0).any())
 
 
-def _check_padding(model: Any, head: Head) -> None:
-    """See that a row's logits are the same alone and padded."""
-    if head.reads_last:
-        return  # `_reads_last` has put other tokens behind the row
-    row_1T = _sample_row(model)
-    padded_1T = torch.cat([row_1T, torch.full_like(row_1T, model.config.pad_token_id or 0)], dim=1)
-    last = torch.tensor([row_1T.shape[1] - 1], device=row_1T.device)
-    with torch.no_grad():
-        alone_1K, padded_1K = (
-            label_logits(
-                model, head, {"input_ids": ids, "attention_mask": padding_mask(ids, last)}, last, contextlib.nullcontext
-            )
-            for ids in (row_1T, padded_1T)
-        )
-    if not _equal(model, padded_1K, alone_1K):
-        raise ValueError(
-            f"padding changes what the classification head of a {model.config.model_type!r} answers; set "
-            "model.head to words or take another base"
-        )
+def _fault(model: Any, head: Head, row_1T: torch.Tensor) -> str | None:
+    """Why a row's logits are not the row's alone, if so: they must be the same alone and padded beside a longer row.
+
+    Logits are compared in float32, in which rounding is far below 1e-3. Without its kernel, transformers' MRA has no
+    attention at all.
+    """
+    places_1 = _last_place(row_1T)
+    size = row_1T.shape[1]
+    padding = model.config.get_text_config().pad_token_id or 0
+    padded_1T = torch.cat([row_1T, torch.full_like(row_1T, padding)], dim=1)
+
+    def logits(ids_BT: torch.Tensor, places_B: torch.Tensor) -> torch.Tensor:
+        inputs = {"input_ids": ids_BT, "attention_mask": padding_mask(ids_BT, places_B)}
+        return label_logits(model, head, inputs, places_B, contextlib.nullcontext)
+
+    influence_T = influence(model, lambda: logits(padded_1T, places_1))
+    if int((influence_T[:size] == 0).sum()) >= size - 1:
+        return "depends on one token of a row alone"
+    both_2T = torch.cat([padded_1T, torch.cat([row_1T, row_1T.flip(1)], dim=1)])
+    places_2 = torch.cat([places_1, places_1 + 3 * size])
+    with torch.no_grad(), _in_float32(model):
+        is_equal = _equal(logits(both_2T, places_2)[:1], logits(row_1T, places_1))
+    return None if is_equal else ON_PADDING
 
 
-def _sample_row(model: Any) -> torch.Tensor:
-    """A row of nine tokens, none of them the padding; (1, 9)."""
-    words = model.get_input_embeddings().num_embeddings
-    ids = [i for i in range(words - 1, 0, -max(1, words // 11)) if i != model.config.pad_token_id][:9]
-    return torch.tensor([ids], device=model.device)
+@contextlib.contextmanager
+def _in_float32(model: Any) -> Iterator[None]:
+    """Weights and products in float32 for a while; half precision comes back as it was."""
+    held = [(one, one.dtype) for one in (*model.parameters(), *model.buffers()) if one.is_floating_point()]
+    packed = [(module, module.compute_dtype) for module in model.modules() if isinstance(module, Linear4bit)]
+    eights = [module for module in model.modules() if isinstance(module, Linear8bitLt)]
+    try:
+        for one, _ in held:
+            one.data = one.data.float()
+        for module, _ in packed:
+            module.compute_dtype = torch.float32
+        for module in eights:
+            module.forward = partial(_product_in_float32, module)
+        yield
+    finally:
+        for one, dtype in held:
+            one.data = one.data.to(dtype)
+        for module, dtype in packed:
+            module.compute_dtype = dtype
+        for module in eights:
+            del module.forward
 
 
-def _equal(model: Any, one: torch.Tensor, other: torch.Tensor) -> bool:
-    limit = LARGEST_ERROR if model.dtype == torch.float32 else HALF_ERROR
-    return float((one - other).abs().max()) <= limit * float(other.abs().max())
+def _product_in_float32(module: Any, states: torch.Tensor) -> torch.Tensor:
+    """What a layer with weights in 8 bits computes, without rounding the states too."""
+    scale = module.weight.SCB if module.state.SCB is None else module.state.SCB
+    return torch.nn.functional.linear(states, int8_vectorwise_dequant(module.weight.data, scale), module.bias)
+
+
+def _last_place(row_1T: torch.Tensor) -> torch.Tensor:
+    return torch.tensor([row_1T.shape[1] - 1], device=row_1T.device)
+
+
+def _equal(one: torch.Tensor, other: torch.Tensor) -> bool:
+    return float((one - other).abs().max()) <= LARGEST_ERROR * float(other.abs().max())

@@ -301,13 +301,14 @@ def to_device(values: npt.NDArray[Any], device: torch.device) -> torch.Tensor:
     """The same numbers as a tensor. A GPU fetches them from pinned memory when it comes to it; otherwise the host would
     wait until all that was asked of the GPU before is done."""
     host = torch.from_numpy(values)
-    return host.pin_memory().to(device, non_blocking=True) if device.type == "cuda" else host
+    return host.pin_memory().to(device, non_blocking=True) if device.type == "cuda" else host.to(device)
 
 
 def padded(layout: Layout, size: int) -> Layout:
     """The same layout with meaningless tokens at its end that nothing else sees, `size` tokens in all.
 
-    They are a group of their own or, where that would add a quarter to groups laid out as rows, continue the last.
+    They are a group of their own or, where that would add a quarter to groups laid out as rows, continue the last. All
+    have position 0: others may be beyond the model's table.
 
     >>> longer = padded(pack([np.array([5, 6])], share=False), 4)
     >>> longer.ends_T.tolist(), longer.group_starts_G.tolist()

@@ -15,22 +15,27 @@ from labeltune.model.classifier import Classifier
 
 
 def generate_texts(classifier: Classifier, prompts: Sequence[npt.NDArray[np.int32]], max_new_tokens: int) -> list[str]:
-    """Continue each prompt greedily, and return the new text alone.
+    """Continue each prompt greedily, and return the new text alone; at the model's longest input it ends.
 
-    Prompts are padded on the left and masked, or go with those of their length alone where padding was not compared.
+    Prompts are padded on the left and masked. Those run apart that leave fewer tokens than asked for, so that none ends
+    for what others leave; and those of another length where padding was not compared.
     """
+    lengths, limit = [len(prompt) for prompt in prompts], classifier.max_length
+    counts = [max_new_tokens if limit is None else min(max_new_tokens, limit - length) for length in lengths]
+    parts: dict[tuple[int, int, int], list[int]] = {}
+    for part in classifier.apart(lengths, room=max_new_tokens):
+        for place in part:
+            length = 0 if classifier.pads_left else lengths[place]
+            parts.setdefault((counts[place], part[0], length), []).append(place)
     texts = [""] * len(prompts)
-    lengths = [len(prompt) for prompt in prompts]
-    parts = classifier.apart(lengths, room=max_new_tokens)
-    if not classifier.pads_left:
-        parts = [[place for place, own in enumerate(lengths) if own == length] for length in sorted(set(lengths))]
-    for part in parts:
-        for place, text in zip(part, _generate(classifier, [prompts[p] for p in part], max_new_tokens), strict=True):
+    for (count, *_), part in parts.items():
+        for place, text in zip(part, _generate(classifier, [prompts[p] for p in part], count), strict=True):
             texts[place] = text
     return texts
 
 
 def _generate(classifier: Classifier, prompts: Sequence[npt.NDArray[np.int32]], max_new_tokens: int) -> list[str]:
+    """The same for prompts that leave so many tokens and may be padded to one length."""
     longest = max(len(prompt) for prompt in prompts)
     input_ids_BT = np.full((len(prompts), longest), classifier.pad_id, dtype=np.int64)
     mask_BT = np.zeros_like(input_ids_BT)

@@ -34,7 +34,7 @@ def score_labels(classifier: Classifier, prompts: Sequence[npt.NDArray[np.int32]
 
 def finished_scores(words_BK: torch.Tensor) -> LabelScores:
     """Wait for what `score_labels` began, and normalise it over the labels. NaN stays NaN."""
-    words = words_BK.double().cpu().numpy()
+    words = words_BK.cpu().double().numpy()  # Apple's GPU has no float64
     with np.errstate(invalid="ignore"):
         return LabelScores(words, words - np.logaddexp.reduce(words, axis=1, keepdims=True))
 
