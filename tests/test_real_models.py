@@ -39,6 +39,9 @@ DIGITS = {"entailment": "0", "neutral": "1", "contradiction": "2"}
 """Each is two tokens behind a space in SmolLM2's tokenizer, of which the first is the same."""
 PAIR = "{premise} {hypothesis}"
 PHRASES = {"entailment": "surely true", "neutral": "undecided", "contradiction": "false, I think"}
+WORD_ERROR, PHRASE_ERROR = 1e-4, 2e-4
+"""Largest difference of log-probabilities. A phrase's is a sum over four tokens, where float32 alone puts plain
+transformers up to 6e-5 away from itself in float64, and labeltune 3e-5."""
 
 
 def make_recipe(folder: Path, answers: dict[str, str] | None = None, **sections: dict[str, Any]) -> Recipe:
@@ -104,7 +107,7 @@ def snli_rows(count: int) -> list[Example]:
     if not SHARED_DATA.is_dir():
         pytest.skip(f"no real rows in {SHARED_DATA}")
     settings = snli(files={"validation": f"{SNLI}/dev.jsonl[:{count}]"})
-    return list(load_rows(settings)["validation"].rows)
+    return list(load_rows(settings, ["validation"])["validation"].rows)
 
 
 def test_probabilities_of_words_of_one_token_are_those_of_plain_transformers(smollm2, plain_words):
@@ -113,20 +116,24 @@ def test_probabilities_of_words_of_one_token_are_those_of_plain_transformers(smo
     assert classifier.packed
     assert classifier.words.single
     scores = our_scores(classifier, recipe)
-    np.testing.assert_allclose(scores.words_NK, plain_words, rtol=0, atol=1e-4)
+    np.testing.assert_allclose(scores.words_NK, plain_words, rtol=0, atol=WORD_ERROR)
     among_labels = plain_words - np.logaddexp.reduce(plain_words, axis=1, keepdims=True)
-    np.testing.assert_allclose(scores.labels_NK, among_labels, rtol=0, atol=1e-4)
+    np.testing.assert_allclose(scores.labels_NK, among_labels, rtol=0, atol=WORD_ERROR)
 
 
-@pytest.mark.parametrize(("answers", "longest"), [(DIGITS, 2), (PHRASES, 4)], ids=["digits", "phrases"])
-def test_probabilities_of_longer_words_are_those_of_plain_transformers(smollm2, plain, answers, longest):
+@pytest.mark.parametrize(
+    ("answers", "longest", "limit"),
+    [(DIGITS, 2, WORD_ERROR), (PHRASES, 4, PHRASE_ERROR)],
+    ids=["digits", "phrases"],
+)
+def test_probabilities_of_longer_words_are_those_of_plain_transformers(smollm2, plain, answers, longest, limit):
     recipe = make_recipe(smollm2, answers)
     classifier = load(recipe)
     assert classifier.packed
     assert classifier.words.longest == longest
     few = ROWS[:4]
     ours = our_scores(classifier, recipe, few).words_NK
-    np.testing.assert_allclose(ours, plain_scores(plain, smollm2, answers, few), rtol=0, atol=1e-4)
+    np.testing.assert_allclose(ours, plain_scores(plain, smollm2, answers, few), rtol=0, atol=limit)
 
 
 def test_bfloat16_is_as_near_to_float32_as_that_of_plain_transformers(smollm2, plain_words):
@@ -137,13 +144,17 @@ def test_bfloat16_is_as_near_to_float32_as_that_of_plain_transformers(smollm2, p
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("answers", [WORDS, DIGITS, PHRASES], ids=["words", "digits", "phrases"])
+@pytest.mark.parametrize(
+    ("answers", "limit"),
+    [(WORDS, WORD_ERROR), (DIGITS, WORD_ERROR), (PHRASES, PHRASE_ERROR)],
+    ids=["words", "digits", "phrases"],
+)
 @pytest.mark.parametrize("source", ["books", "snli"])
-def test_probabilities_of_more_rows_are_those_of_plain_transformers(smollm2, plain, source, answers):
-    rows = book_rows() if source == "books" else snli_rows(200)
+def test_probabilities_of_more_rows_are_those_of_plain_transformers(smollm2, plain, source, answers, limit):
+    rows = book_rows() if source == "books" else snli_rows(50)
     expected = plain_scores(plain, smollm2, answers, rows)
     recipe = make_recipe(smollm2, answers)
-    np.testing.assert_allclose(our_scores(load(recipe), recipe, rows).words_NK, expected, rtol=0, atol=1e-4)
+    np.testing.assert_allclose(our_scores(load(recipe), recipe, rows).words_NK, expected, rtol=0, atol=limit)
     recipe = make_recipe(smollm2, answers, model={"dtype": "bfloat16"})
     ours = our_scores(load(recipe), recipe, rows).words_NK
     theirs = plain_scores(load_plain_model(smollm2, torch.bfloat16), smollm2, answers, rows)
