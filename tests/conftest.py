@@ -1,4 +1,7 @@
-"""A random Phi of some 30,000 parameters, its tokenizer, and a recipe for it: enough for the whole pipeline."""
+"""A random Phi of some 30,000 parameters, its tokenizer, and a recipe for it: enough for the whole pipeline.
+
+Beside it two real pretrained models, for what random weights cannot show.
+"""
 
 from __future__ import annotations
 
@@ -12,6 +15,7 @@ import pytest
 
 from labeltune.model.classifier import Classifier
 from labeltune.rows import Example
+from real import minilm_folder, smollm2_folder
 from tiny import ANSWERS, make_classifier, make_model, make_recipe, make_rows
 
 
@@ -19,6 +23,19 @@ from tiny import ANSWERS, make_classifier, make_model, make_recipe, make_rows
 def tiny_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder that `from_pretrained` reads."""
     return make_model(tmp_path_factory.mktemp("tiny"))
+
+
+@pytest.fixture(scope="session")
+def smollm2(pytestconfig: pytest.Config) -> Path:
+    """SmolLM2-135M-Instruct; made in some 25 s, once for all runs of pytest in this checkout."""
+    assert pytestconfig.cache is not None
+    return smollm2_folder(pytestconfig.cache.mkdir("real-models"))
+
+
+@pytest.fixture(scope="session")
+def minilm() -> Path:
+    """all-MiniLM-L6-v2."""
+    return minilm_folder()
 
 
 @pytest.fixture
