@@ -42,7 +42,7 @@ def fuse(model: Any, run: Run) -> dict[str, int]:
         for module, stand_in in equal:
             _replace(module, stand_in)
             grouped |= {id(layer) for group in getattr(stand_in, "groups", ()) for layer in group.layers}
-        replaced[kind] = len(equal)
+        replaced[kind.removesuffix(" around 1")] = replaced.get(kind.removesuffix(" around 1"), 0) + len(equal)
     linears: list[Any] = [m for m in model.modules() if hasattr(m, "lora_A") and is_plain_linear(m)]
     alone = [layer for layer in linears if id(layer) not in grouped]
     for layer in alone:
@@ -72,7 +72,8 @@ class LinearLayer:
 
 
 class FusedAttention:
-    """One product for queries, keys and values, one rotation, attention over packed rows, the output product."""
+    """One product for queries, keys and values, norms of queries and keys where the family has them, one rotation,
+    attention over packed rows, the output product."""
 
     def __init__(self, module: Any, output: Any, workspace: Workspace) -> None:
         self.module, self.original = module, module.forward
@@ -104,15 +105,25 @@ class FusedAttention:
             )
             return result
         qkv_TND = self.groups[0](hidden_states).squeeze(0).unflatten(1, (-1, self.size))
+        if getattr(self.module, "q_norm", None) is not None:
+            qkv_TND = self._normed(qkv_TND)
         rule = self.module.attention_rule  # as the original asked for it
         out_THD = rotate_and_attend(qkv_TND, position_embeddings, self.heads, packing, rule)
         return self.groups[1](out_THD.flatten(1)[None]), None
 
+    def _normed(self, qkv_TND: torch.Tensor) -> torch.Tensor:
+        """Queries and keys through their norms, each head alone or, where the norm is as wide, all heads together."""
+        q_THD, k_TKD, v_TKD = qkv_TND.split([*self.heads, self.heads[1]], 1)
+        norms = ((self.module.q_norm, q_THD), (self.module.k_norm, k_TKD))
+        normed = [norm(x) if norm.weight.numel() == self.size else norm(x.flatten(1)).view_as(x) for norm, x in norms]
+        return torch.cat([*normed, v_TKD], 1)
+
 
 class FusedGatedLayer:
-    """One product for gate and up, one kernel for silu(gate) * up, the down product."""
+    """One product for gate and up, one kernel for silu(gate) * up or two for another activation, the down product."""
 
     def __init__(self, module: Any, workspace: Workspace) -> None:
+        self.activation = None if _is_silu(module.act_fn) else module.act_fn
         self.groups = (
             LinearGroup([module.gate_proj, module.up_proj], workspace),
             LinearGroup([module.down_proj], workspace),
@@ -122,6 +133,8 @@ class FusedGatedLayer:
         """(..., hidden) to the same."""
         both = self.groups[0](x)
         width = both.shape[-1] // 2
+        if self.activation is not None:
+            return self.groups[1](self.activation(both[..., :width]) * both[..., width:])
         return self.groups[1](gated_silu(both.view(-1, 2 * width)).view(*x.shape[:-1], width))
 
 
@@ -164,22 +177,39 @@ def _attention(module: Any, workspace: Workspace) -> FusedAttention | None:
 
 def _gated(module: Any, workspace: Workspace) -> FusedGatedLayer | None:
     parts = [getattr(module, name, None) for name in ("gate_proj", "up_proj", "down_proj")]
-    activation = getattr(module, "act_fn", None)
-    is_silu = isinstance(activation, torch.nn.SiLU) or type(activation).__name__ == "SiLUActivation"
-    if not is_silu or not all(is_plain_linear(part) for part in parts):
+    if not callable(getattr(module, "act_fn", None)) or not all(is_plain_linear(part) for part in parts):
         return None
     return FusedGatedLayer(module, workspace)
 
 
+def _is_silu(activation: Any) -> bool:
+    return isinstance(activation, torch.nn.SiLU) or type(activation).__name__ == "SiLUActivation"
+
+
 def _norm(module: Any, _workspace: Workspace) -> Callable[[torch.Tensor], torch.Tensor] | None:
     """torch's own RMS norm for those of transformers, which spell it out in six kernels."""
-    epsilon = getattr(module, "variance_epsilon", getattr(module, "eps", None))
-    if not type(module).__name__.endswith("RMSNorm") or epsilon is None or isinstance(module, torch.nn.RMSNorm):
+    if not _is_spelt_out_norm(module):
         return None
-    weight = getattr(module, "weight", None)
-    if weight is None:
-        return None
+    weight, epsilon = module.weight, _epsilon(module)
     return lambda x: rms_norm(x, weight.shape, weight, epsilon)
+
+
+def _norm_around_one(module: Any, _workspace: Workspace) -> Callable[[torch.Tensor], torch.Tensor] | None:
+    """The same for Gemma's, which adds 1 to its weight and computes in float32."""
+    if not _is_spelt_out_norm(module) or "stood_in_for" in vars(module):
+        return None
+    weight, epsilon = module.weight, _epsilon(module)
+    return lambda x: rms_norm(x.float(), weight.shape, 1 + weight.float(), epsilon).type_as(x)
+
+
+def _is_spelt_out_norm(module: Any) -> bool:
+    is_norm = type(module).__name__.endswith("RMSNorm") and not isinstance(module, torch.nn.RMSNorm)
+    return is_norm and _epsilon(module) is not None and getattr(module, "weight", None) is not None
+
+
+def _epsilon(module: Any) -> float | None:
+    epsilon: float | None = getattr(module, "variance_epsilon", getattr(module, "eps", None))
+    return epsilon
 
 
 def _gelu(module: Any, _workspace: Workspace) -> Callable[[torch.Tensor], torch.Tensor] | None:
@@ -188,7 +218,10 @@ def _gelu(module: Any, _workspace: Workspace) -> Callable[[torch.Tensor], torch.
     return partial(gelu, approximate="tanh") if isinstance(module, NewGELUActivation) else None
 
 
-STAND_INS = (("attention", _attention), ("gated layer", _gated), ("norm", _norm), ("activation", _gelu))
+STAND_INS = (
+    ("attention", _attention), ("gated layer", _gated), ("norm", _norm), ("norm around 1", _norm_around_one),
+    ("activation", _gelu),
+)  # fmt: skip
 
 
 def _equal_ones(found: list[tuple[Any, Any]], run: Run) -> list[tuple[Any, Any]]:

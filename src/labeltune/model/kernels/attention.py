@@ -328,6 +328,6 @@ def _tiles(dtype: torch.dtype, head_size: int, tokens: int, of_keys: bool = Fals
         "BLOCK_M": step if of_keys else block,
         "BLOCK_N": block if of_keys else step,
         "PRECISION": "ieee" if exact else "tf32",
-        "num_warps": 4,
+        "num_warps": 8 if of_keys and head_size > 128 and tokens >= FEW_TOKENS else 4,  # else registers run out
         "num_stages": 1 if exact or tokens >= FEW_TOKENS else 2,
     }
