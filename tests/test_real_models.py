@@ -15,7 +15,7 @@ from transformers import AutoModelForCausalLM, AutoModelForSequenceClassificatio
 from labeltune import pipeline
 from labeltune.data import load_rows
 from labeltune.folder import RunFolder
-from labeltune.job import load_classifier
+from labeltune.job import load_classifier, make_fast
 from labeltune.model.adapter import trainable_parameters
 from labeltune.model.classifier import Classifier
 from labeltune.model.head import output_layers
@@ -58,8 +58,9 @@ def make_recipe(folder: Path, answers: dict[str, str] | None = None, **sections:
 
 
 def load(recipe: Recipe, fresh_adapter: bool = False) -> Classifier:
-    """The classifier as every verb loads it."""
-    return load_classifier(recipe, QUIET, lambda: "", fresh_adapter=fresh_adapter)[0]
+    """The classifier as every verb makes it."""
+    classifier = load_classifier(recipe, QUIET, lambda: "", fresh_adapter=fresh_adapter)[0]
+    return make_fast(classifier, [classifier.prompter.encode_rows(ROWS)], QUIET)
 
 
 def our_scores(classifier: Classifier, recipe: Recipe, rows: list[Example] = ROWS):
