@@ -153,7 +153,7 @@ class Classifier:
         tokenizer, known = self.prompter.tokenizer, self.vocabulary
         ids = [tokenizer.pad_token_id, tokenizer.eos_token_id]
         if self.head is not None and not self.head.reads_last:  # it may look for the padding by the model's own id
-            ids.insert(0, self.inner.config.get_text_config().pad_token_id)
+            ids.insert(0, getattr(self.inner.config.get_text_config(), "pad_token_id", None))
         # some tokenizers have tokens that the model has no embedding for
         return next((i for i in ids if i is not None and i < known), 0)
 

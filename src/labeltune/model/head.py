@@ -236,7 +236,7 @@ def _fault(model: Any, head: Head, row_1T: torch.Tensor) -> str | None:
     """
     places_1 = _last_place(row_1T)
     size = row_1T.shape[1]
-    padding = model.config.get_text_config().pad_token_id or 0
+    padding = getattr(model.config.get_text_config(), "pad_token_id", None) or 0
     padded_1T = torch.cat([row_1T, torch.full_like(row_1T, padding)], dim=1)
 
     def logits(ids_BT: torch.Tensor, places_B: torch.Tensor) -> torch.Tensor:

@@ -20,7 +20,7 @@ ROW = 9
 def sample_row(model: Any, max_length: int) -> torch.Tensor:
     """A row of nine tokens, none of them the padding; (1, 9)."""
     words = embeddings(model).num_embeddings
-    padding = model.config.get_text_config().pad_token_id
+    padding = getattr(model.config.get_text_config(), "pad_token_id", None)
     ids = [i for i in range(words - 1, 0, -max(1, words // (ROW + 2))) if i != padding][: min(ROW, max_length // 2)]
     return torch.tensor([ids], device=model.device)
 

@@ -55,7 +55,7 @@ def make_ready(classifier: Classifier, encoded: Iterable[EncodedRows]) -> tuple[
             with widened(classifier.model):
                 exact_SV = _one_by_one(classifier, rows)
             classifier.inner.set_attn_implementation(PACKED_ATTENTION)
-            replaced = fuse(classifier.model, lambda: _together(packed, rows))
+            replaced = fuse(classifier.model, lambda: _together(packed, rows[:2]))
             error, noise = (_error(found_SV, exact_SV) for found_SV in (_together(packed, rows), expected_SV))
         reason = None if error <= TIMES_NOISE * noise else f"on this machine the logits change ({error:.2g})"
     except Exception as failure:  # whatever it is: transformers' own computation is there
