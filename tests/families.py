@@ -149,9 +149,21 @@ OFF = (
 """Families whose rows are padded, and why some are: other attention than softmax over a row, or written out by hand."""
 
 
+TEXT_IN = {"gemma3": "gemma3_text"}
+"""Families for text and pictures, and the family of their text model."""
+VISION = {
+    "hidden_size": 32, "intermediate_size": 32, "num_hidden_layers": 1, "num_attention_heads": 2, "image_size": 28,
+    "patch_size": 14,
+}  # fmt: skip
+
+
 def tiny_config(model_type: str, **settings: Any) -> Any:
     """A configuration of this family with some ten thousand parameters."""
     kind = CONFIG_MAPPING[model_type]
+    if model_type in TEXT_IN:
+        special = {name: SIZES[name] for name in ("pad_token_id", "bos_token_id", "eos_token_id")}
+        text = tiny_config(TEXT_IN[model_type], **settings)
+        return kind(text_config=text.to_dict(), vision_config=VISION, image_token_index=93, **special)
     known = set(inspect.signature(kind.__init__).parameters) | set(getattr(kind, "__dataclass_fields__", ()))
     known |= set(getattr(kind, "attribute_map", ()))
     given = {name: value for name, value in SIZES.items() if name in known}

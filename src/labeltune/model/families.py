@@ -17,7 +17,7 @@ _COMPARED = {
         "olmoe opt persimmon phi qwen2_moe seed_oss solar_open"
     ),
     "window": (
-        "afmoe cohere2 cohere2_moe cwm dots1 exaone4 exaone_moe flint gemma3_text gemma3n_text gemma4_text "
+        "afmoe cohere2 cohere2_moe cwm dots1 exaone4 exaone_moe flint gemma3 gemma3_text gemma3n_text gemma4_text "
         "gpt_oss granite_swa granitemoe_swa kolibri1 mellum mimo_v2_flash ministral ministral3 "
         "mistral mixtral modernbert-decoder olmo3 phi3 qwen2 qwen3 qwen3_moe smollm3 starcoder2"
     ),

@@ -53,13 +53,12 @@ def settle_targets(model: Any, config: LoraConfig, head: Head | None) -> None:
 
 
 def _all_linear(model: Any, modules: Mapping[str, Any]) -> set[str]:
-    """Every linear layer but the output layer and those that LoRA does not work on."""
+    """Every linear layer but the output layer and those that LoRA does not work on; of a model that sees pictures too,
+    those of its text model."""
     output = model.get_output_embeddings()
-    return {
-        name
-        for name, module in modules.items()
-        if isinstance(module, LINEAR) and module is not output and _obstacle(model, modules, name) is None
-    }
+    reads_text = model if model.config.get_text_config() is model.config else model.get_decoder()
+    layers = {module for module in reads_text.modules() if isinstance(module, LINEAR) and module is not output}
+    return {name for name, module in modules.items() if module in layers and _obstacle(model, modules, name) is None}
 
 
 def _check_target(model: Any, modules: Mapping[str, Any], target: str) -> list[Any]:
