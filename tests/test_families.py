@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Any
 
@@ -86,6 +87,13 @@ def test_what_was_not_compared_is_not_packed(model_type: str, settings: dict[str
     reason = why_not_packed(tiny_config(model_type, **settings))
     assert reason is not None
     assert trait in reason
+
+
+def test_the_page_of_models_names_every_family_that_is_packed() -> None:
+    page = (Path(__file__).parents[1] / "docs" / "models.md").read_text(encoding="utf-8")
+    packed, padded = (page.split(f"## {title}")[1].split("\n## ")[0] for title in ("Packed", "Padded"))
+    assert re.findall(r"^\| `(.+?)` \|", packed, re.MULTILINE) == list(ON)
+    assert re.findall(r"^\| `(.+?)` \|", padded, re.MULTILINE) == list(OFF)
 
 
 def test_a_window_is_that_of_its_layers_and_of_long_rows_alone(tmp_path: Path) -> None:

@@ -144,7 +144,7 @@ def make_fast(classifier: Classifier, encoded: Iterable[EncodedRows], terminal: 
     fast, notes = make_ready(classifier, encoded)
     for note in notes:
         terminal.say(f"  {note}")
-    return fast
+    return replace(fast, notes=tuple(notes))
 
 
 def _check_adapter(folder: Path, identity: Identity, terminal: Terminal) -> None:
@@ -284,7 +284,7 @@ def write_environment(
         "dtype": dtype_name(base.dtype),
         "compute_dtype": dtype_name(classifier.compute_dtype),
         "attention": base.model.config._attn_implementation,
-        "notes": list(base.notes),
+        "notes": [*base.notes, *classifier.notes],
         "labels": list(identity.labels),
         "fingerprints": {
             "base": identity.base,

@@ -23,6 +23,8 @@ from labeltune.terminal import Bar, Terminal
 
 ROWS_AT_A_TIME = 4096
 BAD_ROWS_SHOWN = 20
+TRIED_ROWS = 5
+"""The longest rows of a table, on which the model is tried."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,7 +97,9 @@ def predict_file(run_folder: Path, source: Path, target: Path, terminal: Termina
     if replaced:
         terminal.say(f"{source} has {', '.join(replaced)} already; {target} gets new ones", style="yellow")
     job = load_subject(Subject(recipe, folder.adapter), terminal)
-    tried = job.classifier.prompter.encode_rows([Example("longest", longest, None)])
+    tried = job.classifier.prompter.encode_rows(
+        [Example(str(place), texts, None) for place, texts in enumerate(longest)]
+    )
     job.classifier = make_fast(job.classifier, [tried], terminal)
     with terminal.bar("predicting", rows) as bar:
         disarmed = write_table(target, _predicted_rows(job, source, bar))
@@ -104,21 +108,21 @@ def predict_file(run_folder: Path, source: Path, target: Path, terminal: Termina
     return rows
 
 
-def _check_table(source: Path, recipe: Recipe) -> tuple[int, list[str], dict[str, str]]:
+def _check_table(source: Path, recipe: Recipe) -> tuple[int, list[str], list[dict[str, str]]]:
     """Read the table once for rows without text, so that nothing is written when something is wrong.
 
     Returns:
-        how many rows it has, which of its columns predictions will replace, and the texts of its longest row.
+        how many rows it has, which of its columns predictions will replace, and the texts of its longest rows.
     """
     rows, bad, listed, replaced = 0, 0, [], set()
-    longest: dict[str, str] = {}
+    longest: list[dict[str, str]] = []
     added = {"predicted", *(f"probability_{name}" for name in recipe.data.label_names)}
     added |= {"generated"} if recipe.score.mode == "generate" else set()
     for line, row in read_table(source, required=recipe.data.text_columns):
         rows += 1
         replaced |= added.intersection(row)
         try:
-            longest = max(longest, _texts(row, recipe), key=_characters)
+            longest = sorted([*longest, _texts(row, recipe)], key=_characters)[-TRIED_ROWS:]
         except ValueError as error:
             bad += 1
             if bad <= BAD_ROWS_SHOWN:

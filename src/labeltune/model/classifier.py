@@ -53,6 +53,8 @@ class Classifier:
     """The attention that the recipe asks for; None for the family's own choice."""
     own_attention: Any = None
     """Where rows are packed: what transformers computes attention with otherwise."""
+    notes: tuple[str, ...] = ()
+    """What was decided when it was made fast, in words."""
     max_length: int | None = None
     """The longest input that the model reads, in tokens; None where none is known."""
 

@@ -29,7 +29,10 @@ Tokens = npt.NDArray[np.int32]
 TIMES_NOISE = 3
 """How much further from a wider type's logits than transformers' own the fast ones may be. Their rounding differs, and
 chance with it; another function than the model's is many times as far."""
-COST = "this is slower than packed rows, the more so the more lengths differ and the more rows begin alike"
+PADDED = (
+    "rows are padded and computed as transformers has it, which takes longer than packed rows, the more so the more "
+    "their lengths differ and the more they begin alike"
+)
 
 
 def make_ready(classifier: Classifier, encoded: Iterable[EncodedRows]) -> tuple[Classifier, list[str]]:
@@ -46,7 +49,7 @@ def make_ready(classifier: Classifier, encoded: Iterable[EncodedRows]) -> tuple[
     rows = trial_rows(encoded)
     reason = _cannot_pack(classifier)
     if reason is not None or not rows:
-        return classifier, [f"rows are padded rather than packed, {COST}: {reason or 'there are none to try it on'}"]
+        return classifier, [f"{PADDED}: {reason or 'there are none to try packing on'}"]
     own_attention = classifier.inner.config._attn_implementation
     packed = replace(classifier, packed=True, own_attention=own_attention)
     try:
@@ -65,7 +68,7 @@ def make_ready(classifier: Classifier, encoded: Iterable[EncodedRows]) -> tuple[
         unfuse(classifier.model)
         classifier.inner.set_attn_implementation(own_attention)
         release_memory()
-        return classifier, [f"rows are padded rather than packed, {COST}: {reason}"]
+        return classifier, [f"{PADDED}: {reason}"]
     if packed.device.type == "cuda":
         packed = with_seeded_dropout(packed)
     fused = ", ".join(f"{count} {kind}s" for kind, count in replaced.items() if count)
