@@ -342,8 +342,8 @@ class Comparison:
     generated: bool
     """Whether generated text is the same."""
     half: float
-    """The rows' median distance in bfloat16 from float32, over that of transformers in bfloat16. Not a norm: rounding
-    sends a token to other experts now and then, which is a matter of chance."""
+    """The rows' median distance in bfloat16 from float32, over that of transformers in bfloat16, of all words'
+    log-probabilities in three models. Not a norm: rounding sends a token to other experts now and then."""
     head: float | None
     """Largest difference of a classification head's log-probabilities; None where the family has none."""
 
@@ -379,7 +379,7 @@ def compare(config: Any, folder: Path, rows: Sequence[Example] | None = None) ->
         loss=abs(loss - expected_loss),
         gradient=gradient_distance(own, theirs),
         generated=texts(base) == plain_texts(plain_model(folder / "words"), base),
-        half=_half(folder / "words", rows, expected_NK),
+        half=_half(config, folder / "half", rows),
         head=_head(config, folder / "head", rows),
     )
 
@@ -405,11 +405,24 @@ def plain_texts(model: Any, subject: Subject) -> list[str]:
     return found
 
 
-def _half(folder: Path, rows: Sequence[Example], expected_NK: torch.Tensor) -> float:
-    half = load(make_recipe(folder, model={"dtype": "bfloat16"}), rows)
-    both = (scores(half), plain_scores(plain_model(folder, torch.bfloat16), half))
-    ours, theirs = (float((found_NK - expected_NK).norm(dim=1).median()) for found_NK in both)
+def _half(config: Any, folder: Path, rows: Sequence[Example]) -> float:
+    pairs = [_half_distances(save_model(config, folder / str(seed), seed=seed), rows) for seed in range(3)]
+    ours, theirs = (float(torch.cat(found).median()) for found in zip(*pairs, strict=True))
     return ours / theirs
+
+
+def _half_distances(folder: Path, rows: Sequence[Example]) -> tuple[torch.Tensor, torch.Tensor]:
+    """How far each row's log-probabilities in bfloat16 are from float32's, labeltune's and transformers' own."""
+    half, last = load(make_recipe(folder, model={"dtype": "bfloat16"}), rows), []
+    prompts = [half.encoded.prompt(row) for row in range(len(rows))]
+    with torch.no_grad():
+        ours_NV = half.classifier.logits_at(prompts, [np.array([len(prompt) - 1]) for prompt in prompts], share=True)
+        for dtype in (torch.bfloat16, torch.float32):
+            model = plain_model(folder, dtype)
+            logits = [model(input_ids=tokens_of(half, row)[None]).logits[0, -1] for row in range(len(rows))]
+            last.append(torch.stack(logits).float().log_softmax(-1))
+    theirs_NV, exact_NV = last
+    return (ours_NV.log_softmax(-1) - exact_NV).norm(dim=1), (theirs_NV - exact_NV).norm(dim=1)
 
 
 def _head(config: Any, folder: Path, rows: Sequence[Example]) -> float | None:
