@@ -115,8 +115,15 @@ class FusedAttention:
         """Queries and keys through their norms, each head alone or, where the norm is as wide, all heads together."""
         q_THD, k_TKD, v_TKD = qkv_TND.split([*self.heads, self.heads[1]], 1)
         norms = ((self.module.q_norm, q_THD), (self.module.k_norm, k_TKD))
-        normed = [norm(x) if norm.weight.numel() == self.size else norm(x.flatten(1)).view_as(x) for norm, x in norms]
-        return torch.cat([*normed, v_TKD], 1)
+        return torch.cat([*(self._norm_heads(norm, x_THD) for norm, x_THD in norms), v_TKD], 1)
+
+    def _norm_heads(self, norm: Any, x_THD: torch.Tensor) -> torch.Tensor:
+        weight = getattr(norm, "weight", None)
+        if weight is None or weight.numel() == self.size:
+            alone: torch.Tensor = norm(x_THD)
+            return alone
+        together: torch.Tensor = norm(x_THD.flatten(1))
+        return together.view_as(x_THD)
 
 
 class FusedGatedLayer:
