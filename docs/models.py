@@ -69,7 +69,7 @@ def models_page() -> str:
         ),
         "## Padded",
         "Some of the others; whatever is not in this table and not refused runs the same way.",
-        table(("model type", *FIGURES), [(f"`{name}`", *figures(found)) for name, found in padded]),
+        table(("model type", "why", *FIGURES), [(f"`{name}`", OFF[name], *figures(found)) for name, found in padded]),
         "## Refused in words",
         table(("model type", "what is said"), refusals(NO_WORDS, "words")),
         "## Refused with a classification head",

@@ -142,11 +142,27 @@ OWN_SIZES: dict[str, dict[str, Any]] = {
 
 
 ON = tuple(sorted(FAMILIES))
-OFF = (
-    "bloom", "llama4_text", "mamba2", "bamba", "deepseek_v3", "falcon", "gpt_neo", "gptj", "jamba", "lfm2_moe",
-    "mpt", "nemotron", "phimoe", "qwen3_next", "recurrent_gemma", "rwkv", "stablelm", "zamba2",
-)  # fmt: skip
-"""Families whose rows are padded, and why some are: other attention than softmax over a row, or written out by hand."""
+OFF = {
+    "bloom": "ALiBi, in attention written out",
+    "llama4_text": "chunks",
+    "mamba2": "states instead of attention",
+    "bamba": "states in some layers",
+    "deepseek_v3": "keys and values of different sizes",
+    "falcon": "attention written out",
+    "gpt_neo": "attention written out",
+    "gptj": "attention written out",
+    "jamba": "states in some layers",
+    "lfm2_moe": "convolutions in some layers",
+    "mpt": "ALiBi, in attention written out",
+    "nemotron": "packing does not reach its attention",
+    "phimoe": "its layers name a window that transformers does not mask",
+    "qwen3_next": "linear attention in some layers",
+    "recurrent_gemma": "states in some layers",
+    "rwkv": "states instead of attention",
+    "stablelm": "packing does not reach its attention",
+    "zamba2": "states in some layers",
+}
+"""Some of the families whose rows are padded, and why."""
 
 
 TEXT_IN = {"gemma3": "gemma3_text"}

@@ -58,9 +58,10 @@ def traits(config: Any) -> frozenset[str]:
 
 
 def windows(config: Any) -> tuple[int, ...]:
-    """The windows that attention has in some layers, in tokens."""
-    window = getattr(config.get_text_config(), "sliding_window", None)
-    return (int(window),) if window else ()
+    """The windows that attention has in some layers, in tokens; none where they hide nothing of the longest input."""
+    text = config.get_text_config()
+    window, longest = (getattr(text, name, None) for name in ("sliding_window", "max_position_embeddings"))
+    return (int(window),) if window and (longest is None or window < longest) else ()
 
 
 def rotary_switch(config: Any) -> int | None:

@@ -22,6 +22,7 @@ from labeltune.model.linear import groups_of
 from labeltune.model.memory import release_memory
 from labeltune.model.widened import widened
 from labeltune.prompt import EncodedRows
+from labeltune.text import count
 
 # S rows that are tried, V vocabulary
 
@@ -71,7 +72,7 @@ def make_ready(classifier: Classifier, encoded: Iterable[EncodedRows]) -> tuple[
         return classifier, [f"{PADDED}: {reason}"]
     if packed.device.type == "cuda":
         packed = with_seeded_dropout(packed)
-    fused = ", ".join(f"{count} {kind}s" for kind, count in replaced.items() if count)
+    fused = ", ".join(count(number, kind) for kind, number in replaced.items() if number)
     return packed, [f"rows are packed; fused: {fused or 'nothing'}"]
 
 
