@@ -124,8 +124,10 @@ def test_probabilities_of_words_of_one_token_are_those_of_plain_transformers(smo
 
 @pytest.mark.parametrize(
     ("answers", "longest", "limit"),
-    [(DIGITS, 2, WORD_ERROR), (PHRASES, 4, PHRASE_ERROR)],
-    ids=["digits", "phrases"],
+    [
+        pytest.param(DIGITS, 2, WORD_ERROR, id="digits"),
+        pytest.param(PHRASES, 4, PHRASE_ERROR, id="phrases", marks=pytest.mark.slow),
+    ],
 )
 def test_probabilities_of_longer_words_are_those_of_plain_transformers(smollm2, plain, answers, longest, limit):
     recipe = make_recipe(smollm2, answers)
