@@ -31,11 +31,11 @@ TIMES_NOISE = 3
 """How much further from a wider type's logits than transformers' own the fast ones may be. Their rounding differs, and
 chance with it; another function than the model's is many times as far."""
 PADDED = (
-    "rows are padded and computed as transformers has it, which takes up to twice as long on a processor, and four times "
-    "or more on a GPU"
+    "rows are padded and computed as transformers has it, which takes up to twice as long on a processor, and four "
+    "times or more on a GPU"
 )
-"""SmolLM2-135M on WANLI rows, two cores: training 1.8 times, scoring 1.2 times as long; four layers in Mistral 7B's shape
-on long rows, H200: training 3.7 times (2026-11)."""
+"""SmolLM2-135M on WANLI rows, two cores: training 1.8 times, scoring 1.2 times as long; four layers in Mistral 7B's
+shape on long rows, H200: training 3.7 times (2026-11)."""
 
 
 def make_ready(classifier: Classifier, encoded: Iterable[EncodedRows]) -> tuple[Classifier, list[str]]:
