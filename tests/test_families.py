@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ from families import (
     LENGTHS,
     OFF,
     ON,
+    WINDOW,
     compare,
     load,
     make_recipe,
@@ -104,6 +106,27 @@ def test_a_window_is_that_of_its_layers_and_of_long_rows_alone(tmp_path: Path) -
     config = subject.classifier.inner.config
     config.sliding_window = None
     assert (scores(load(make_recipe(folder), rows)) - scores(subject)).abs().max() < 1e-5
+
+
+@pytest.mark.parametrize("length", [1, 8, WINDOW, 20])
+def test_rows_that_are_all_the_same_are_packed_too(length: int, tmp_path: Path) -> None:
+    rows = [replace(row, columns=make_rows([length])[0].columns) for row in make_rows([length] * 5)]
+    folder = save_model(tiny_config("mistral"), tmp_path)
+    subject = load(make_recipe(folder), rows)
+    assert subject.classifier.packed
+    torch.testing.assert_close(scores(subject), plain_scores(plain_model(folder), subject), atol=1e-4, rtol=0)
+
+
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
+def test_a_base_in_four_bits_is_packed(dtype: str, tmp_path: Path) -> None:
+    folder, rows = save_model(tiny_config("mistral"), tmp_path), make_rows()
+    settings = {"quantization": "nf4", "dtype": dtype}
+    found, padded = (
+        load(make_recipe(folder, model=settings | more), rows) for more in ({}, {"attn_implementation": "sdpa"})
+    )
+    assert found.classifier.packed
+    assert not padded.classifier.packed
+    torch.testing.assert_close(scores(found), scores(padded), atol=1e-4 if dtype == "float32" else 0.3, rtol=0)
 
 
 def test_kernels_that_compute_something_else_are_found_out(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -71,7 +71,8 @@ class AttendInGrid(torch.autograd.Function):
 
 def _into_grid(x_THD: torch.Tensor, rows: torch.Tensor, shape_GL: torch.Size) -> torch.Tensor:
     """Every head of every token to its places in the grid, (H, G, L, D): one copy, after which no head is moved."""
-    return x_THD.reshape(-1, x_THD.shape[-1]).index_select(0, rows).view(-1, *shape_GL, x_THD.shape[-1])
+    heads, size = x_THD.shape[1:]
+    return x_THD.reshape(-1, size).index_select(0, rows).view(heads, *shape_GL, size)
 
 
 def _from_grid(x_HGLD: torch.Tensor, grid: Grid) -> torch.Tensor:

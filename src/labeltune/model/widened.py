@@ -16,7 +16,7 @@ from labeltune.model.biases import uncast_biases
 def widened(model: Any) -> Iterator[None]:
     """Let the model compute in float32, or in float64 where float32 is its own type.
 
-    Weights in 4 bits stay, and what they stand for is multiplied in the wider type. No module's weights may be read
+    Weights in 4 bits stay, and what they stand for is multiplied in float32. No module's weights may be read
     but in its own forward pass; an adapter's may, and are widened from beginning to end.
     """
     own = next(p.dtype for p in model.parameters() if p.is_floating_point())
@@ -35,7 +35,7 @@ def widened(model: Any) -> Iterator[None]:
         held[module] = ([(parameter, parameter.data) for parameter in own], getattr(module, "compute_dtype", None))
         for parameter in own:
             parameter.data = parameter.data.to(wide)
-        if held[module][1] is not None:  # bitsandbytes' 4-bit layers
+        if held[module][1] is not None and wide == torch.float32:  # bitsandbytes' 4-bit layers, which have no float64
             module.compute_dtype = wide
 
     def narrow_again(module: Any, *_given: object) -> None:
