@@ -232,10 +232,10 @@ STAND_INS = (
 
 
 def _equal_ones(found: list[tuple[Any, Any]], run: Run) -> list[tuple[Any, Any]]:
-    """Those whose stand-in gives the original's output on what the original is given in one run of the model."""
-    equal: list[tuple[Any, Any]] = []
+    """Those whose stand-in gives the original's output on all that the original is given in one run of the model."""
+    verdicts: dict[Any, list[bool]] = {module: [] for module, _ in found}
     if not found:
-        return equal  # a run would show nothing
+        return []  # a run would show nothing
 
     def compare(stand_in: Any) -> Callable[..., None]:
         def hook(module: Any, args: Any, options: Any, output: Any) -> None:
@@ -243,11 +243,12 @@ def _equal_ones(found: list[tuple[Any, Any]], run: Run) -> list[tuple[Any, Any]]
             try:
                 answer = stand_in(*args, **options)
             except (RuntimeError, TypeError, ValueError):
+                verdicts[module].append(False)
                 return
             answer = answer[0] if isinstance(answer, tuple) else answer
             difference = (answer.float() - expected.float()).abs().max() / expected.float().abs().max().clamp_min(1e-20)
-            if answer.dtype == expected.dtype and float(difference) <= TOLERANCE.get(expected.dtype, 1e-4):
-                equal.append((module, stand_in))
+            within = float(difference) <= TOLERANCE.get(expected.dtype, 1e-4)
+            verdicts[module].append(answer.dtype == expected.dtype and within)
 
         return hook
 
@@ -258,4 +259,4 @@ def _equal_ones(found: list[tuple[Any, Any]], run: Run) -> list[tuple[Any, Any]]
     finally:
         for hook in hooks:
             hook.remove()
-    return equal
+    return [(module, stand_in) for module, stand_in in found if verdicts[module] and all(verdicts[module])]
