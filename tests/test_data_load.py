@@ -86,7 +86,7 @@ def test_integers_match_by_value_or_by_class_name():
     ],
 )
 def test_votes(value, expected):
-    assert LabelReader({"0": "no", "1": "yes"}).votes(value) == expected
+    assert LabelReader({"0": "no", "1": "yes"}).votes([value]) == expected
 
 
 @pytest.mark.parametrize(

@@ -70,7 +70,7 @@ def test_overrides_reach_any_depth_and_numbers_may_be_written_as_people_write_th
         (["data.files.trian=a.jsonl"], "data.files names 'trian'"),
         (["prompt.template=no columns"], "names no column"),
         (["prompt.template='{premise} {sentence}'"], "{sentence}, which is not in data.text_columns"),
-        (["prompt.template='{premise'"], "expected '}'"),
+        (["prompt.template='{premise'"], "a '{' without a partner"),
         (["prompt.answers.maybe='3'"], "'maybe', which data.labels does not have"),
         (["prompt.answers={entailment: '0', neutral: '1'}"], "no word for the label 'contradiction'"),
         (["train.loss_over=labels", "score.mode=generate"], "does not teach the model to write its answer"),
@@ -93,7 +93,7 @@ def test_a_wrong_setting_is_named_with_what_to_do(overrides, message):
         ("train: {seed: 1, seed: 2}", "the key 'seed' stands twice"),
         ("- a\n- b", "holds no sections"),
         ("a: [1", "not valid YAML"),
-        ("data: 3", "data is 3"),
+        ("data: 3", "data is '3'"),
         ("x: !!python/object/apply:os.system [ls]", "not valid YAML"),
     ],
 )
@@ -119,6 +119,113 @@ def test_labels_are_text_however_yaml_reads_them(tmp_path):
     recipe = load_recipe(str(path))
     assert list(recipe.data.labels) == ["0", "true", "1.5"]
     assert recipe.prompt.answers["zero"] == "0"
+
+
+TEXTS = [
+    "yes", "no", "on", "off", "y", "n", "true", "TRUE", "True", "false", "null", "Null", "NULL", "~", ".nan", ".inf",
+    "NaN", "NA", "None", "012", "0o14", "01", "1.10", "1e5", "1_000", "12:30", "2024-01-01", "0x1F", "+", "-", "=",
+    "<<", "1.0", "-1", "é",
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("text", TEXTS)
+def test_text_stays_text_wherever_the_recipe_wants_text(tmp_path, text):
+    path = tmp_path / "r.yaml"
+    key = '"<<"' if text == "<<" else text  # a merge key is one without quotes
+    item = f"'{text}'" if text == "-" else text  # an item that YAML takes for the beginning of one
+    path.write_text(
+        f"data: {{files: {{train: a}}, text_columns: [{item}], label_column: {item}, "
+        f"labels: {{{key}: {item}, b: c}}}}\n"
+        f"prompt: {{template: '{{{text}}}', answers: {{{key}: {item}, c: d}}}}\nmodel: {{name_or_path: {item}}}\n"
+        f"train: {{class_weights: {{{key}: 1, c: 2}}}}\n"
+    )
+    if text in {"null", "Null", "NULL", "~"}:  # a setting itself may be null, and a label column must not
+        with pytest.raises(ValueError, match="name_or_path"):
+            load_recipe(str(path))
+        path.write_text(
+            path.read_text()
+            .replace(f"name_or_path: {text}", "name_or_path: m")
+            .replace(f"label_column: {text}", "label_column: l")
+        )
+    recipe = load_recipe(str(path))
+    assert recipe.data.labels == {text: text, "b": "c"}
+    assert recipe.data.text_columns == [text]
+    assert recipe.prompt.answers == {text: text, "c": "d"}
+    assert recipe.train.class_weights == {text: 1, "c": 2}
+    (tmp_path / "recipe.json").write_text(recipe.model_dump_json())
+    again = load_recipe(str(tmp_path / "recipe.json"))
+    assert again.model_dump() == recipe.model_dump() | {"name": again.name}
+
+
+def test_overrides_are_text_too():
+    recipe = load_recipe("quickstart", ["prompt.answers={entailment: yes, neutral: null, contradiction: no}"])
+    assert recipe.prompt.answers == {"entailment": "yes", "neutral": "null", "contradiction": "no"}
+    recipe = load_recipe("quickstart", ["prompt.answers.entailment=on", "data.train_rows=null", "train.fp16=yes"])
+    assert recipe.prompt.answers["entailment"] == "on"
+    assert recipe.data.train_rows is None
+    assert recipe.train.fp16
+
+
+def test_merge_keys_and_anchors_are_read(tmp_path):
+    path = tmp_path / "r.yaml"
+    path.write_text(
+        "prompt: &p {template: '{t}', answers: [yes, no]}\n"
+        "data: {files: {train: a}, text_columns: [t], label_column: l, labels: &l {1: up, 0: down}}\n"
+        "model: {name_or_path: m}\n"
+    )
+    assert load_recipe(str(path)).prompt.answers == {"up": "yes", "down": "no"}
+    path.write_text(path.read_text() + "train: {<<: {seed: 3, max_steps: 5}, max_steps: 7}\n")
+    train = load_recipe(str(path)).train
+    assert (train.seed, train.max_steps) == (3, 7)
+
+
+def test_a_key_that_stands_twice_is_named_with_its_line(tmp_path):
+    path = tmp_path / "r.yaml"
+    path.write_text("train:\n  seed: 1\n  fp16: true\n  seed: 2\n")
+    with pytest.raises(ValueError, match="'seed' stands twice") as caught:
+        load_recipe(str(path))
+    assert "line 4" in str(caught.value)
+
+
+def test_a_line_separator_in_a_recipe_is_named_with_what_to_write(tmp_path):
+    path = tmp_path / "r.yaml"
+    path.write_text("name: x\ndescription: 'a\u2028b'\n", encoding="utf-8")
+    with pytest.raises(ValueError, match=r"u2028 in line 2"):
+        load_recipe(str(path))
+
+
+def test_answers_come_from_the_labels_names_and_templates_may_list_them(tmp_path):
+    path = tmp_path / "r.yaml"
+    path.write_text(
+        "data: {files: {train: a}, text_columns: [t!], label_column: l, labels: [card_arrival, {x}, no]}\n".replace(
+            "{x}", "'{x}'"
+        )
+        + "prompt: {template: '{t!}: {labels}? {{}}{label_descriptions}', label_descriptions: {no: None of them}}\n"
+        "model: {name_or_path: m}\nreport: {paraphrases: ['{labels}: {t!}']}\n"
+    )
+    recipe = load_recipe(str(path))
+    assert recipe.data.labels == {"card_arrival": "card_arrival", "{x}": "{x}", "no": "no"}
+    assert recipe.prompt.answers == {"card_arrival": "card arrival", "{x}": "{x}", "no": "no"}
+    assert recipe.prompt.template == ("{t!}: card arrival, {{x}} or no? {{}}card arrival\n{{x}}\nno: None of them")
+    assert recipe.report.paraphrases == ["card arrival, {{x}} or no: {t!}"]
+
+
+@pytest.mark.parametrize(
+    "setting",
+    [
+        "report.seed=-1", "data.seed=-1", "train.seed=99999999999999999999", "report.bootstrap_samples=100000000000000",
+        "train.max_steps=1000000000000000", "train.num_train_epochs=inf", "train.learning_rate=nan",
+        "train.learning_rate=inf", "report.confidence=0.99999999999999999", "adapter.lora_alpha=inf",
+        "train.per_device_train_batch_size=100000000000000000000", "data.train_rows=0", "data.rows_per_label=0",
+        "score.per_device_eval_batch_size=100000000000000000000", "score.max_new_tokens=100000000000000000000",
+        "train.max_grad_norm=.inf", "prompt.max_length=100000000000000000000", "train.class_weights={a: inf}",
+        "data.split={validation: 0.5, test: 0.5}", "data.split={validation: 1.5}", "data.split={}",
+        "data.csv.encoding=utf-99", "data.csv.encoding=rot13", "data.csv.delimiter=ab",
+    ],
+)  # fmt: skip
+def test_bounds_are_checked_before_anything_is_loaded(setting):
+    with pytest.raises(ValueError, match=setting.split("=")[0].split(".")[1]):
+        load_recipe("quickstart", [setting])
 
 
 def test_settings_are_frozen():

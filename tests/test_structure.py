@@ -10,7 +10,7 @@ import pytest
 import yaml
 
 import labeltune
-from labeltune.recipes import _UniqueKeyLoader
+from labeltune.recipes import _TextLoader
 
 SOURCE = Path(labeltune.__file__).parent
 LAYERS = (
@@ -163,7 +163,7 @@ def dangers(tree):
         options = {keyword.arg: ast.unparse(keyword.value) for keyword in node.keywords}
         if name in FORBIDDEN_CALLS or name.startswith(FORBIDDEN_PREFIXES) or name.split(".")[-1] in FORBIDDEN_METHODS:
             yield node.lineno, name
-        if name == "yaml.load" and options.get("Loader") not in {"_UniqueKeyLoader", "yaml.SafeLoader"}:
+        if name == "yaml.load" and options.get("Loader") not in {"_TextLoader", "yaml.SafeLoader"}:
             yield node.lineno, "yaml.load without a safe loader"
         if name.endswith("import_module") and not isinstance(node.args[0], ast.Constant):
             yield node.lineno, "import_module of a name that is not fixed"
@@ -195,4 +195,4 @@ def test_the_check_knows_a_danger_when_it_sees_one(line):
 
 
 def test_the_configuration_reader_is_a_safe_one():
-    assert issubclass(_UniqueKeyLoader, yaml.SafeLoader)
+    assert issubclass(_TextLoader, yaml.SafeLoader)

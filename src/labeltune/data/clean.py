@@ -72,12 +72,16 @@ class LabelReader:
             return name
         raise BadRow(NO_LABEL) if text.casefold() in MISSING else BadRow(UNKNOWN_LABEL, repr(text))
 
-    def votes(self, value: object) -> tuple[str, ...]:
+    def votes(self, cells: Sequence[object]) -> tuple[str, ...]:
         """The annotators' labels, given as values or names, in a list or the JSON text of one; others are dropped.
 
-        >>> LabelReader({"0": "no", "1": "yes"}).votes('[0, "yes", "", "?"]')
+        Args:
+            cells: one that holds a list, or several with one label each; none where nobody voted.
+
+        >>> LabelReader({"0": "no", "1": "yes"}).votes(['[0, "yes", "", "?"]'])
         ('no', 'yes')
         """
+        value = cells[0] if len(cells) == 1 else list(cells)
         if isinstance(value, str):
             try:
                 value = json.loads(value)
@@ -125,7 +129,7 @@ class RowCleaner:
 
     def __init__(self, settings: DataSettings, class_names: Sequence[str] = ()) -> None:
         self._settings = settings
-        self._labels = LabelReader(settings.labels, class_names)
+        self._labels = LabelReader(settings.labels or {}, class_names)
 
     def record(self, row: Row, place_id: str) -> Record:
         """A usable row; `place_id` is its id where the data has none.
@@ -136,8 +140,8 @@ class RowCleaner:
         settings = self._settings
         return Record(
             id=_id(row, settings.id_column) if settings.id_column else place_id,
-            gold=self._labels.label(row.get(settings.label_column)),
-            votes=self._labels.votes(row.get(settings.votes_column)) if settings.votes_column else (),
+            gold=self._labels.label(row.get(str(settings.label_column))),
+            votes=self._labels.votes([row.get(column) for column in settings.vote_columns]),
             extra_json=json.dumps(_kept(row, settings.keep_columns)) if settings.keep_columns else None,
             texts=tuple([text_of(row, column) for column in settings.text_columns]),
         )

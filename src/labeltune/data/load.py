@@ -99,7 +99,10 @@ def load_rows(settings: DataSettings, splits: Sequence[str] = SPLITS) -> dict[st
             raise ValueError(_why_empty(split, accounts[split.name], settings))
     unseen = set(optional).intersection(*(account.columns_unseen for account in accounts.values()))
     if unseen:
-        raise ValueError(f"no split has the column {min(unseen)!r}; correct data.keep_columns or data.votes_column")
+        raise ValueError(
+            f"no split has the column {min(unseen)!r}; correct data.keep_columns, data.votes_column or "
+            "data.split.group_by"
+        )
     return loaded
 
 
@@ -190,7 +193,7 @@ def _why_empty(split: Split, account: _Account, settings: DataSettings) -> str:
     if account.unknown_labels:
         text += (
             f"; data.label_column {settings.label_column!r} holds {enumerated(account.unknown_labels)}, "
-            f"but data.labels has {enumerated(map(repr, settings.labels))}"
+            f"but data.labels has {enumerated(map(repr, settings.labels or ()))}"
         )
     elif split.skipped:
         text += f"; the first is {split.skipped[0]}"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import difflib
 from collections import Counter
-from collections.abc import Generator, Iterable, Sequence
+from collections.abc import Generator, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -44,11 +44,13 @@ class Source:
     """The first row's place in the whole file, from 0."""
     class_names: tuple[str, ...] = ()
     """The names behind integer labels, where the source knows them."""
+    notes: tuple[str, ...] = ()
+    """What was guessed about it, in words."""
 
 
 @dataclass(frozen=True)
 class Columns:
-    """The columns that a recipe reads."""
+    """The columns that a recipe reads, by the names that the file has for them."""
 
     required: tuple[str, ...]
     """Those that every split must have."""
@@ -58,15 +60,31 @@ class Columns:
     @classmethod
     def of(cls, settings: DataSettings) -> Columns:
         """Text, label and id are required; votes and columns to keep are optional."""
-        required = [*settings.text_columns, settings.label_column, settings.id_column]
-        optional = [*settings.keep_columns, settings.votes_column]
-        names = tuple(dict.fromkeys(name for name in required if name is not None))
-        return cls(names, tuple(dict.fromkeys(name for name in optional if name is not None and name not in names)))
+        group = settings.split.group_by if settings.split else None
+        needed = [*settings.text_columns, settings.label_column, settings.id_column]
+        further = [*settings.keep_columns, *settings.vote_columns, group]
+        required = dict.fromkeys(settings.heading(name) for name in needed if name is not None)
+        optional = dict.fromkeys(settings.heading(name) for name in further if name is not None)
+        return cls(tuple(required), tuple(name for name in optional if name not in required))
 
     @property
     def wanted(self) -> tuple[str, ...]:
         """All of them."""
         return self.required + self.optional
+
+
+def renamed(rows: RowStream, rename: Mapping[str, str]) -> RowStream:
+    """The rows under the recipe's names for their columns.
+
+    Args:
+        rename: the new name: the name in the file.
+    """
+    new_names = {heading: name for name, heading in rename.items()}
+    for line, row in rows:
+        if isinstance(row, BadRow):
+            yield line, row
+        else:
+            yield line, {new_names.get(name, name): value for name, value in row.items()}
 
 
 def bounded(row: Row) -> Row | BadRow:

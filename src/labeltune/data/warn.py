@@ -46,7 +46,7 @@ def _rows(name: str, split: Report, settings: DataSettings) -> Iterator[str]:
         reasons = enumerated(f"{reason.rstrip(':')} {count}" for reason, count in skipped["reasons"].items())
         yield f"{name}: {skipped['rows']:,} of {count(split['read'], 'row')} left out ({reasons})."
     if settings.votes_column is not None and not split["rows_with_votes"]:
-        yield f"{name}: no row has annotators' votes in {settings.votes_column!r}."
+        yield f"{name}: no row has annotators' votes in {', '.join(map(repr, settings.vote_columns))}."
 
 
 def _labels(name: str, split: Report) -> Iterator[str]:

@@ -99,7 +99,7 @@ def swap_label_words(prompt: PromptSettings) -> PromptSettings | None:
     >>> swapped.template, swapped.answers
     ('{text} Say 1 for no, 0 for yes.', {'no': '1', 'yes': '0'})
     """
-    answers = list(prompt.answers.values())
+    answers = list(prompt.words.values())
     following = dict(zip(answers, answers[1:] + answers[:1], strict=True))
     literal = FIELD.split(prompt.template)
     word = re.compile(r"(?<!\w)(" + "|".join(map(re.escape, sorted(answers, key=len, reverse=True))) + r")(?!\w)")
@@ -107,7 +107,7 @@ def swap_label_words(prompt: PromptSettings) -> PromptSettings | None:
     if named != set(answers):
         return None
     literal[::2] = [word.sub(lambda match: following[match.group(1)], part) for part in literal[::2]]
-    swapped = {label: following[answer] for label, answer in prompt.answers.items()}
+    swapped = {label: following[answer] for label, answer in prompt.words.items()}
     return prompt.model_copy(update={"template": "".join(literal), "answers": swapped})
 
 

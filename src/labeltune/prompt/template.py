@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import re
-import string
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from labeltune.recipe import PromptSettings
+from labeltune.recipe import PromptSettings, split_template
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,12 +33,13 @@ def parse_template(template: str, tokenizer: Any) -> list[Part]:
     specials = sorted(tokenizer.all_special_tokens, key=len, reverse=True)
     pattern = "(" + "|".join(map(re.escape, specials)) + ")" if specials else r"(?!)"
     parts: list[Part] = []
-    for literal, field, _, _ in string.Formatter().parse(template):
-        for piece in re.split(pattern, literal):
+    for text, is_column in split_template(template):
+        if is_column:
+            parts.append(Column(text))
+            continue
+        for piece in re.split(pattern, text):
             if piece:
                 parts.append(Literal(piece, tokenizer.convert_tokens_to_ids(piece) if piece in specials else None))
-        if field is not None:
-            parts.append(Column(field))
     return parts
 
 
@@ -56,7 +56,7 @@ def settle_end(tokenizer: Any, parts: list[Part], settings: PromptSettings) -> t
     blanks = last.text[len(kept) :]
     if not blanks:
         return parts, " "
-    if all(continuation(tokenizer, last.text, word) is not None for word in settings.answers.values()):
+    if all(continuation(tokenizer, last.text, word) is not None for word in settings.words.values()):
         return parts, ""
     return [*parts[:-1], *([Literal(kept)] if kept else [])], blanks
 

@@ -47,7 +47,7 @@ def label_words(
     tokenizer: Any, settings: PromptSettings, labels: Sequence[str], tail: str, answer_prefix: str
 ) -> LabelWords:
     """Tokenise each label's word in its place and check that they differ."""
-    words = [settings.answers[name] for name in labels]
+    words = [settings.words[name] for name in labels]
     spelled: list[tuple[int, ...]] = []
     for word in words:
         ids = continuation(tokenizer, tail, answer_prefix + word)

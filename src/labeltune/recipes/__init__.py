@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import json
 import re
 import reprlib
 import types
@@ -17,6 +18,10 @@ from labeltune.folder import RECIPE, RunFolder
 from labeltune.recipe import Recipe
 
 RECIPE_LIMIT_BYTES = 2**20
+SETTING_DEPTH = 2
+"""Sections are at depth 1, their settings at 2; deeper stand names and texts, which are never null."""
+NULL, MERGE = "tag:yaml.org,2002:null", "tag:yaml.org,2002:merge"
+LINE_SEPARATORS = re.compile("[\x85\u2028\u2029]")
 _shown = reprlib.Repr()  # a value may be of any size, and one of YAML's aliases grows as it is written out
 _shown.maxstring, _shown.maxother, _shown.maxlevel = 200, 200, 2
 
@@ -33,17 +38,19 @@ def load_recipe(name_or_path: str, overrides: Sequence[str] = ()) -> Recipe:
         ValueError: no such recipe, not YAML, an unknown key (the nearest one is suggested), or a value out of bounds.
     """
     path = _find(name_or_path)
-    content = _read_yaml(path)
+    content = _read(path)
     content.setdefault("name", path.parent.name if path.name == RECIPE else path.stem)
     for override in overrides:
         _apply(content, override)
     try:
-        return Recipe.model_validate(content)
+        recipe = Recipe.model_validate(content)
     except ValidationError as error:
         problems = [_explain(problem) for problem in error.errors()]
         raise ValueError(
             f"recipe {name_or_path}: " + "\n  ".join(["", *problems] if problems[1:] else problems)
         ) from None
+    labels = recipe.data.labels
+    return recipe if labels is None else recipe.with_labels(labels)
 
 
 def nearest(word: str, choices: Iterable[str]) -> str:
@@ -54,7 +61,7 @@ def nearest(word: str, choices: Iterable[str]) -> str:
     """
     found = difflib.get_close_matches(word, list(choices), n=2)
     likeness = [difflib.SequenceMatcher(None, choice, word).ratio() for choice in found]
-    near = [choice for choice, ratio in zip(found, likeness, strict=True) if ratio > likeness[0] - 0.1]
+    near = [choice for choice, ratio in zip(found, likeness, strict=True) if ratio > likeness[0] - 0.15]
     return f"; did you mean {' or '.join(near)}?" if near else ""
 
 
@@ -72,30 +79,109 @@ def _find(name_or_path: str) -> Path:
     )
 
 
-class _UniqueKeyLoader(yaml.SafeLoader):
-    """YAML itself lets a later key silently replace an earlier one; here it is an error."""
+class _Null(str):
+    """An unquoted null: no value where a setting may have none, and else the text that it is written as."""
+
+    __slots__ = ()
+
+
+class _TextLoader(yaml.SafeLoader):
+    """Every scalar is read as the text that stands there; the setting that it is for decides what it is.
+
+    So `yes`, `012`, `1.10` and `2024-01-01` stay labels. YAML itself lets a later key silently replace an earlier one;
+    here it is an error.
+    """
+
+    yaml_implicit_resolvers = {  # noqa: RUF012 (by first character, as in the class above)
+        "<": [(MERGE, re.compile("<<$"))],
+        **{first: [(NULL, re.compile("(~|null|Null|NULL|)$"))] for first in ("~", "n", "N", "")},
+    }
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
-        keys = [self.construct_object(key, deep=True) for key, _ in node.value]
-        for index, key in enumerate(keys):
-            if key in keys[:index]:
-                raise yaml.constructor.ConstructorError(None, None, f"the key {key!r} stands twice", node.start_mark)
+        seen = set()
+        for key, _ in node.value:
+            if isinstance(key, yaml.ScalarNode) and key.tag != MERGE:
+                if key.value in seen:
+                    raise yaml.constructor.ConstructorError(
+                        None, None, f"the key {key.value!r} stands twice", key.start_mark
+                    )
+                seen.add(key.value)
         return super().construct_mapping(node, deep)
 
+    def construct_null(self, node: yaml.Node) -> _Null:
+        return _Null(node.value)
 
-def _read_yaml(path: Path) -> dict[str, Any]:
+
+yaml.add_constructor(NULL, _TextLoader.construct_null, _TextLoader)
+yaml.add_constructor(MERGE, _TextLoader.construct_yaml_str, _TextLoader)  # where it is no key
+
+
+def _read(path: Path) -> dict[str, Any]:
     try:
         if path.stat().st_size > RECIPE_LIMIT_BYTES:
             raise ValueError(f"recipe {path} has more than {RECIPE_LIMIT_BYTES // 2**20} MiB; is this really a recipe?")
-        content = yaml.load(path.read_text(encoding="utf-8"), Loader=_UniqueKeyLoader)  # noqa: S506 (a SafeLoader)
+        text = path.read_text(encoding="utf-8-sig")
     except UnicodeDecodeError as error:
         raise ValueError(f"recipe {path} is not UTF-8 text; save it as UTF-8") from error
+    try:
+        content = _read_json(text) if path.suffix.lower() == ".json" else _read_yaml(text)
     except RecursionError as error:
         raise ValueError(f"recipe {path} is nested too deeply; is this really a recipe?") from error
-    except (yaml.YAMLError, TypeError) as error:
-        raise ValueError(f"recipe {path} is not valid YAML: {error}") from error
+    except ValueError as error:
+        raise ValueError(f"recipe {path} {error}") from error
     if not isinstance(content, dict):
         raise ValueError(f"recipe {path} holds no sections; see `labeltune recipes` for examples")
+    return content
+
+
+def _read_json(text: str) -> Any:
+    """JSON, in which numbers stay the text that they are written as.
+
+    >>> _read_json('{"a": {"b": 1.10, "c": null}}')
+    {'a': {'b': '1.10', 'c': None}}
+    """
+    try:
+        return json.loads(text, parse_float=str, parse_int=str, parse_constant=str, object_pairs_hook=_unique)
+    except json.JSONDecodeError as error:
+        raise ValueError(f"is not valid JSON: {error}") from error
+
+
+def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    found = dict(pairs)
+    if len(found) < len(pairs):
+        names = [name for name, _ in pairs]
+        raise ValueError(f"is not valid: the key {max(names, key=names.count)!r} stands twice")
+    return found
+
+
+def _read_yaml(text: str, depth: int = 0) -> Any:
+    """YAML, in which every scalar but a null is the text that stands there.
+
+    Args:
+        depth: how deep in the recipe the text stands; a setting is at 2 and may be null, what is in it may not.
+
+    >>> _read_yaml("data: {hub: null, labels: {yes: 012, no: null, on: ~}}")
+    {'data': {'hub': None, 'labels': {'yes': '012', 'no': 'null', 'on': '~'}}}
+    """
+    if found := LINE_SEPARATORS.search(text):
+        line, code = text.count("\n", 0, found.start()) + 1, f"\\u{ord(found[0]):04x}"
+        raise ValueError(
+            f'has the character {code} in line {line}, a line break to YAML; write it as "{code}" in quotes'
+        )
+    try:
+        return _settled(yaml.load(text, Loader=_TextLoader), depth)  # noqa: S506 (a SafeLoader)
+    except (yaml.YAMLError, TypeError) as error:
+        raise ValueError(f"is not valid YAML: {error}") from error
+
+
+def _settled(content: Any, depth: int) -> Any:
+    """The content with None for every null down to the settings themselves."""
+    if isinstance(content, _Null):
+        return None if depth <= SETTING_DEPTH else str(content)
+    if depth <= SETTING_DEPTH + 1 and isinstance(content, dict):
+        return {str(key): _settled(value, depth + 1) for key, value in content.items()}
+    if depth <= SETTING_DEPTH + 1 and isinstance(content, list):
+        return [_settled(value, depth + 1) for value in content]
     return content
 
 
@@ -104,7 +190,7 @@ def _apply(content: dict[str, Any], override: str) -> None:
 
     >>> content = {"train": {"seed": 0}}
     >>> _apply(content, "train.max_steps=40"); _apply(content, "data.files.train=a.jsonl"); content
-    {'train': {'seed': 0, 'max_steps': 40}, 'data': {'files': {'train': 'a.jsonl'}}}
+    {'train': {'seed': 0, 'max_steps': '40'}, 'data': {'files': {'train': 'a.jsonl'}}}
     """
     dotted, equals, text = override.partition("=")
     if not equals or not all(part.strip() for part in dotted.split(".")):
@@ -116,9 +202,9 @@ def _apply(content: dict[str, Any], override: str) -> None:
             place[parent] = {}
         place = place[parent]
     try:
-        place[key] = yaml.safe_load(text)
-    except yaml.YAMLError as error:
-        raise ValueError(f"--set {override!r}: the value is not valid YAML; put it in quotes") from error
+        place[key] = _read_yaml(text, depth=len(parents) + 1)
+    except ValueError as error:
+        raise ValueError(f"--set {override!r}: the value {error}; put it in quotes") from error
 
 
 def _explain(problem: Any) -> str:
