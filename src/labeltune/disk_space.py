@@ -32,8 +32,8 @@ def check_disk_space(folder: Path, recipe: Recipe, model: Any, encoded: Mapping[
     if free < needed:
         raise ValueError(
             f"the run needs about {needed / MIB:,.0f} MiB more in {folder}, and its disk has {free / MIB:,.0f} MiB "
-            "free; make space, set train.save_total_limit, score and save less often, take fewer steps, or name a folder "
-            "on another disk with --out"
+            "free; make space, set train.save_total_limit, score and save less often, take fewer steps, or name a "
+            "folder on another disk with --out"
         )
 
 
