@@ -57,7 +57,7 @@ def run(
 
     terminal = Terminal(quiet=as_json)
     if dry_run:
-        _, report = pipeline.load_and_audit(settings, terminal)
+        settings, _, report = pipeline.load_and_audit(settings, terminal)
         if as_json:
             _print_json(report)
         check_leakage(report, settings.data)

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from labeltune.data import load_rows, read_table, text_of, write_table
+from labeltune.data import load_rows, read_table, resolve, text_of, write_table
 from labeltune.data.files import table_format
 from labeltune.folder import RunFolder, open_finished
 from labeltune.job import EncodedSplit, Job, encode_splits, load_classifier, make_fast, score_rows, score_to_file
@@ -63,6 +63,7 @@ def score_split(subject: Subject, split: str, out: Path, terminal: Terminal) -> 
     """
     if out.exists():
         raise ValueError(f"{out} is there already; name another file with --out")
+    subject = replace(subject, recipe=resolve(subject.recipe)[0])
     loaded = load_rows(subject.recipe.data, [split])
     if split not in loaded:
         raise ValueError(f"the recipe has no {split} rows; it may have train, validation and test")

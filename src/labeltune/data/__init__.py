@@ -3,7 +3,9 @@
 from labeltune.data.audit import audit, check_leakage
 from labeltune.data.clean import text_of
 from labeltune.data.files import read_table
-from labeltune.data.load import Skipped, Split, load_rows
+from labeltune.data.labels import resolve
+from labeltune.data.load import Split, load_rows
+from labeltune.data.read import Skipped
 from labeltune.data.store import Rows
 from labeltune.data.table import audit_table
 from labeltune.data.writing import write_table
@@ -17,6 +19,7 @@ __all__ = [
     "check_leakage",
     "load_rows",
     "read_table",
+    "resolve",
     "text_of",
     "write_table",
 ]
