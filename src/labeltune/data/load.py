@@ -72,7 +72,7 @@ def load_rows(settings: DataSettings, splits: Sequence[str] = SPLITS) -> dict[st
     for split in loaded.values():
         if not split.rows:
             raise ValueError(_why_empty(split, accounts[split.name], settings))
-    unseen = set(optional).intersection(*(account.columns_unseen for account in accounts.values()))
+    unseen = set(optional).intersection(*(accounts[name].columns_unseen for name in sources))
     if unseen:
         raise ValueError(
             f"no split has the column {min(unseen)!r}; correct data.keep_columns, data.votes_column or "

@@ -58,6 +58,8 @@ class Selection:
                 if slot >= self._wanted:
                     return False
                 kept[slot] = self._stored
+        elif self.done:
+            return False
         self._stored += 1
         return True
 
