@@ -105,7 +105,7 @@ def _load_together(
             gold_N = one.rows.gold_ids_N(settings.label_names)
             places[name] = _without_repeats(hashes[name].exact_N, gold_N, accounts[name])
     origin = {name: name for name in stored}
-    if settings.split is not None:
+    if settings.split is not None and len(stored["train"].rows):
         _refuse_taken(settings.split, sources)
         places |= _divided(settings, stored["train"], hashes["train"], places["train"])
         for part in settings.split.parts:
