@@ -169,7 +169,7 @@ def test_a_whole_run_learns_is_reported_and_serves(runs, tmp_path, family):
     metrics = score_split(find_subject(str(folder.path), None, False, []), "test", tmp_path / "again.jsonl", QUIET)
     assert metrics.accuracy == summary["after"]["accuracy"]
     source = write_jsonl(tmp_path / "new.jsonl", make_rows(5, 7))
-    assert predict_file(folder.path, source, tmp_path / "new.csv", QUIET) == 5
+    assert predict_file(folder.path, source, tmp_path / "new.csv", QUIET).rows == 5
 
 
 @pytest.mark.parametrize("family", ["phi", "bert"])

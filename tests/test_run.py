@@ -304,8 +304,8 @@ def test_without_validation_or_test_rows_the_run_still_ends(recipe_file, tmp_pat
 def test_prediction_adds_a_label_and_probabilities_to_any_table(finished, tmp_path, capsys):
     rows = [{"note": f"n{i}", "first": row["first"], "second": row["second"]} for i, row in enumerate(make_rows(9, 77))]
     source = write_jsonl(tmp_path / "new.jsonl", rows)
-    assert predict_file(finished.path, source, tmp_path / "out.csv", QUIET) == 9
-    assert predict_file(finished.path, tmp_path / "out.csv", tmp_path / "out.parquet", Terminal()) == 9
+    assert predict_file(finished.path, source, tmp_path / "out.csv", QUIET) == (9, 0)
+    assert predict_file(finished.path, tmp_path / "out.csv", tmp_path / "out.parquet", Terminal()) == (9, 0)
     told = " ".join(capsys.readouterr().err.split())
     assert "out.csv has predicted, probability_" in told
     assert "already; " in told
@@ -319,17 +319,8 @@ def test_prediction_adds_a_label_and_probabilities_to_any_table(finished, tmp_pa
     assert (probabilities.idxmax(axis=1).str.removeprefix("probability_") == table["predicted"]).all()
 
 
-def test_prediction_names_every_bad_row_and_writes_nothing(finished, tmp_path):
-    source = write_jsonl(tmp_path / "new.jsonl", [{"first": "a", "second": ""}, {"first": None, "second": "b"}])
-    with pytest.raises(ValueError, match="rows cannot be read") as caught:
-        predict_file(finished.path, source, tmp_path / "out.csv", QUIET)
-    assert "new.jsonl:1" in str(caught.value)
-    assert "new.jsonl:2" in str(caught.value)
-    assert not (tmp_path / "out.csv").exists()
-
-
 def test_prediction_refuses_an_unknown_format_before_any_model_is_loaded(finished, tmp_path, monkeypatch):
-    monkeypatch.setattr("labeltune.predict.load_subject", lambda *_: pytest.fail("the model was loaded"))
+    monkeypatch.setattr("labeltune.predict.target.load_subject", lambda *_: pytest.fail("the model was loaded"))
     source = write_jsonl(tmp_path / "new.jsonl", make_rows(2, 3))
     with pytest.raises(ValueError, match=r"no table format ends in '\.xyz'"):
         predict_file(finished.path, source, tmp_path / "out.xyz", QUIET)

@@ -181,20 +181,32 @@ def export_task(
 @app.command()
 def predict(
     run_folder: Annotated[Path, typer.Argument(metavar="RUN", help="A finished run.")],
-    source: Annotated[Path, typer.Argument(metavar="INPUT", help="CSV, TSV, JSONL or Parquet with the text columns.")],
-    target: Annotated[Path, typer.Argument(metavar="OUTPUT", help="The same rows with label and probabilities.")],
+    source: Annotated[
+        Path, typer.Argument(metavar="INPUT", help="CSV, TSV, JSONL or Parquet with the text columns; - reads stdin.")
+    ],
+    target: Annotated[
+        Path, typer.Argument(metavar="OUTPUT", help="The same rows with label and probabilities; - writes to stdout.")
+    ],
+    form: Annotated[
+        str | None, typer.Option("--format", help="The format of -: jsonl, csv or tsv; jsonl when left out.")
+    ] = None,
     as_json: Json = False,
 ) -> None:
-    """Label new rows with a tuned model."""
+    """Label new rows with a tuned model. The same call again goes on where one was cut off."""
     prepare_libraries()
     from labeltune.predict import predict_file
+    from labeltune.stopping import Stop
     from labeltune.terminal import Terminal
 
+    to_stream = str(target) == "-"
+    if to_stream and as_json:
+        raise ValueError("--json writes to standard output, and OUTPUT - does too; leave one of them out")
     terminal = Terminal(quiet=as_json)
-    rows = predict_file(run_folder, source, target, terminal)
+    with Stop().catching() as stop:
+        rows, problems = predict_file(run_folder, source, target, terminal, stop, form)
     if as_json:
-        _print_json({"rows": rows, "output": str(target)})
-    terminal.say(f"{rows:,} rows written to {target}")
+        _print_json({"rows": rows, "problems": problems, "output": str(target)})
+    terminal.say(f"{rows:,} rows written to {'standard output' if to_stream else target}")
 
 
 @app.command()
@@ -237,19 +249,32 @@ def prompt(
 
 
 @app.command()
-def recipes(as_json: Json = False) -> None:
-    """List the bundled recipes."""
+def recipes(
+    name: Annotated[str | None, typer.Argument(metavar="NAME", help="Print this one as it ships.")] = None,
+    as_json: Json = False,
+) -> None:
+    """List the bundled recipes, or print one: `labeltune recipes quickstart > mine.yaml`."""
     from rich.table import Table
 
-    from labeltune.recipes import bundled_recipes, load_recipe
+    from labeltune.recipes import bundled_recipes, load_recipe, nearest
     from labeltune.terminal import Terminal
 
-    found = {name: load_recipe(name).description for name in bundled_recipes()}
+    shipped = bundled_recipes()
+    if name is not None:
+        if name not in shipped:
+            raise ValueError(f"no recipe {name!r} ships{nearest(name, shipped)}; there are {', '.join(shipped)}")
+        text = shipped[name].read_text(encoding="utf-8")
+        if as_json:
+            _print_json({"name": name, "text": text})
+        else:
+            _print(text.removesuffix("\n"))
+        return
+    found = {name: load_recipe(name).description for name in shipped}
     if as_json:
         _print_json(found)
     table = Table.grid(padding=(0, 2))
-    for name, description in found.items():
-        table.add_row(name, description)
+    for title, description in found.items():
+        table.add_row(title, description)
     Terminal(quiet=as_json).show(table)
 
 
@@ -302,9 +327,13 @@ def _fail(message: str, code: int) -> None:
 
 
 def _print_json(content: Any) -> None:
+    _print(json.dumps(content, ensure_ascii=False, indent=2))
+
+
+def _print(text: str) -> None:
     from labeltune.terminal import silence
 
     try:
-        print(json.dumps(content, ensure_ascii=False, indent=2), flush=True)
+        print(text, flush=True)
     except OSError:  # nobody is listening any more, but the work is done
         silence(sys.stdout)

@@ -2,6 +2,7 @@
 
 from labeltune.data.audit import audit, check_leakage
 from labeltune.data.clean import text_of
+from labeltune.data.columns import TableColumns, find_columns
 from labeltune.data.files import read_table
 from labeltune.data.labels import resolve
 from labeltune.data.load import Split, load_rows
@@ -14,9 +15,11 @@ __all__ = [
     "Rows",
     "Skipped",
     "Split",
+    "TableColumns",
     "audit",
     "audit_table",
     "check_leakage",
+    "find_columns",
     "load_rows",
     "read_table",
     "resolve",

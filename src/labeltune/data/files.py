@@ -233,7 +233,8 @@ def _csv_rows(
         if isinstance(record, BadRow):
             yield line, record
         elif len(record) > width and any(record[width:]):
-            yield line, BadRow("more fields than the header:", f"{len(record)} instead of {width}")
+            known = {name: record[place] for name, place in places}
+            yield line, BadRow("more fields than the header:", f"{len(record)} instead of {width}", known)
         else:
             yield line, {name: record[place] if place < len(record) else "" for name, place in places}
 

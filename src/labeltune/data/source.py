@@ -21,10 +21,15 @@ TEXT_LIMIT = 16 * 2**20
 
 
 class BadRow(ValueError):
-    """A row that cannot be used: a reason that many rows may share, and what this one had instead."""
+    """A row that cannot be used: a reason that many rows may share, and what this one had instead.
 
-    def __init__(self, reason: str, value: object = "") -> None:
+    Args:
+        known: those of its columns that could be read.
+    """
+
+    def __init__(self, reason: str, value: object = "", known: Row | None = None) -> None:
         self.reason = reason
+        self.known = known or {}
         self.value = excerpt(value)
         super().__init__(f"{reason} {self.value}".rstrip())
 

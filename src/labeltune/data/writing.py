@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import csv
 import gzip
 import io
@@ -10,26 +11,27 @@ import re
 from collections.abc import Iterable, Iterator
 from itertools import chain
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, Any, cast
 
+from labeltune.data.columns import TableColumns, batched
 from labeltune.data.files import DELIMITERS, table_format
-from labeltune.data.parquet import BATCH_ROWS
-from labeltune.data.source import Row, count_characters
+from labeltune.data.source import Row
 from labeltune.durable import NotWrittenError, flush_file, flush_folder
 
 FORMULA = ("=", "+", "-", "@", "\t", "\r", "\n", "＝", "＋", "－", "＠")
 """Beginnings that make a spreadsheet run a field instead of showing it (CWE-1236); the last four are full-width."""
-BATCH_CHARACTERS = 64 * 2**20
-"""Rows of Parquet are written when they are of so many characters together."""
 NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?")
 
 
-def write_table(path: Path, rows: Iterable[Row]) -> int:
+def write_table(path: Path, rows: Iterable[Row], columns: TableColumns | None = None) -> int:
     """Write rows in the format that the file name asks for. The file appears whole or not at all.
 
-    The first row decides the columns of CSV and TSV, the first rows the columns and types of Parquet. Lists and objects
-    become JSON text in CSV and TSV, and None an empty field. There a text that a spreadsheet would run as a formula
-    gets an apostrophe before it.
+    Lists and objects become JSON text in CSV and TSV, and None an empty field. There a text that a spreadsheet would
+    run as a formula gets an apostrophe before it.
+
+    Args:
+        columns: of all rows; when left out, the first row decides the columns of CSV and TSV, and the first rows the
+            columns and types of Parquet.
 
     Returns:
         how many fields got an apostrophe.
@@ -42,17 +44,18 @@ def write_table(path: Path, rows: Iterable[Row]) -> int:
     path.parent.mkdir(parents=True, exist_ok=True)
     partial = path.with_name(path.name + ".partial")
     disarmed = 0
+    rows = iter(rows) if columns is None or form == "jsonl" else map(columns.fit, rows)
     try:
-        if form == "parquet":
-            with gzip.open(partial, "wb") if gzipped else partial.open("wb") as packed:
-                _write_parquet(path, packed, iter(rows))
-        else:
-            opened = gzip.open if gzipped else open
-            with opened(partial, "wt", encoding="utf-8", newline="") as out:
-                if form == "jsonl":
-                    out.writelines(_json_line(row) for row in rows)
-                else:
-                    disarmed = _write_csv(path, out, DELIMITERS[form], iter(rows))
+        with _opened(partial, gzipped) as packed:
+            if form == "parquet":
+                _write_parquet(path, packed, rows, columns)
+            else:
+                with io.TextIOWrapper(packed, encoding="utf-8", newline="") as out:
+                    if form == "jsonl":
+                        out.writelines(_json_line(row) for row in rows)
+                    else:
+                        writer = csv.writer(out, delimiter=DELIMITERS[form], lineterminator="\n")
+                        disarmed = _write_csv(path, writer, rows, columns)
         flush_file(partial)
         partial.replace(path)
         flush_folder(path.parent)
@@ -65,6 +68,17 @@ def write_table(path: Path, rows: Iterable[Row]) -> int:
     finally:
         partial.unlink(missing_ok=True)
     return disarmed
+
+
+@contextlib.contextmanager
+def _opened(path: Path, gzipped: bool) -> Iterator[IO[bytes]]:
+    """A new file to write to. The name and the time that gzip would note are left out: equal rows make equal files."""
+    with path.open("wb") as out:
+        if not gzipped:
+            yield out
+            return
+        with gzip.GzipFile("", "wb", fileobj=out, mtime=0) as packed:
+            yield cast(IO[bytes], packed)
 
 
 def _json_line(row: Row) -> str:
@@ -82,21 +96,23 @@ def _json_line(row: Row) -> str:
     return text + "\n"
 
 
-def _write_csv(path: Path, out: IO[str], delimiter: str, rows: Iterator[Row]) -> int:
+def _write_csv(path: Path, writer: Any, rows: Iterator[Row], columns: TableColumns | None) -> int:
+    """Write header and rows with a writer of csv; returns how many fields got an apostrophe."""
     first = next(rows, None)
     if first is None:
         return 0
-    writer = csv.DictWriter(out, list(first), delimiter=delimiter, lineterminator="\n")
-    header = {name: _field(name) for name in first}
-    disarmed = sum(field != name for name, field in header.items())
+    names = dict.fromkeys(columns.names if columns else first)
+    header = [_field(name) for name in names]
+    disarmed = sum(field != name for name, field in zip(names, header, strict=True))
     writer.writerow(header)
     for number, row in enumerate(chain([first], rows), 1):
-        if new := [name for name in row if name not in first]:
-            raise ValueError(f"{path}: row {number} has a column {new[0]!r} that row 1 has not; write JSONL instead")
+        if row.keys() - names.keys():
+            new = next(name for name in row if name not in names)
+            raise ValueError(f"{path}: row {number} has a column {new!r} that row 1 has not; write JSONL instead")
         fields = {name: _field(value) for name, value in row.items()}
         disarmed += sum(isinstance(row[name], str) and field != row[name] for name, field in fields.items())
         try:
-            writer.writerow(fields)
+            writer.writerow([fields.get(name) for name in names])
         except UnicodeEncodeError as error:
             raise ValueError(f"{path}: row {number} holds half a surrogate pair; write JSONL instead") from error
     return disarmed
@@ -115,14 +131,16 @@ def _field(value: object) -> object:
     return value
 
 
-def _write_parquet(path: Path, target: gzip.GzipFile | io.BufferedWriter, rows: Iterator[Row]) -> None:
+def _write_parquet(path: Path, target: IO[bytes], rows: Iterator[Row], columns: TableColumns | None) -> None:
     import pyarrow as pa
     import pyarrow.parquet as pq
 
     try:
-        batches = _batches(rows)
+        batches = batched(rows)
         batch = next(batches, [])
-        schema = _schema(batch)
+        schema = (
+            _schema(batch) if columns is None else pa.schema([(name, columns.types[name]) for name in columns.names])
+        )
         with pq.ParquetWriter(target, schema) as out:
             while batch:
                 for row in batch:
@@ -134,20 +152,6 @@ def _write_parquet(path: Path, target: gzip.GzipFile | io.BufferedWriter, rows: 
         raise ValueError(f"{path}: a row holds half a surrogate pair; write JSONL instead") from error
     except pa.ArrowException as error:
         raise ValueError(f"{path}: a column mixes types ({error}); write JSONL instead") from error
-
-
-def _batches(rows: Iterator[Row]) -> Iterator[list[Row]]:
-    """Some thousands of rows at a time, fewer where they are long."""
-    batch: list[Row] = []
-    characters = 0
-    for row in rows:
-        batch.append(row)
-        characters += count_characters(row)
-        if len(batch) >= BATCH_ROWS or characters >= BATCH_CHARACTERS:
-            yield batch
-            batch, characters = [], 0
-    if batch:
-        yield batch
 
 
 def _schema(batch: list[Row]) -> Any:

@@ -71,7 +71,7 @@ class SoFar:
     def _write(self, content: dict[str, Any]) -> None:
         assert self._out is not None
         with naming(self.path):
-            self._out.write(_line(json.dumps(content).encode()))
+            self._out.write(checked_line(content))
             self._out.flush()
 
     def _read(self) -> int:
@@ -81,7 +81,7 @@ class SoFar:
         sound_bytes = 0
         with self.path.open("rb") as lines:
             for number, line in enumerate(lines):
-                content = _content(line)
+                content = line_content(line)
                 if content is None or (number == 0 and content != {"key": self._key}):
                     break
                 if number:
@@ -90,18 +90,20 @@ class SoFar:
         return sound_bytes
 
 
-def _line(body: bytes) -> bytes:
+def checked_line(content: dict[str, Any]) -> bytes:
+    """A line of JSON behind its checksum."""
+    body = json.dumps(content).encode()
     return b"%08x %s\n" % (zlib.crc32(body), body)
 
 
-def _content(line: bytes) -> dict[str, Any] | None:
+def line_content(line: bytes) -> dict[str, Any] | None:
     """A line's content; None where a crash cut it off or something changed it.
 
-    >>> _content(_line(b'{"a": 1}')), _content(_line(b'{"a": 1}')[:-2])
+    >>> line_content(checked_line({"a": 1})), line_content(checked_line({"a": 1})[:-2])
     ({'a': 1}, None)
     """
     body = line[9:-1]
-    if line != _line(body):
+    if line != b"%08x %s\n" % (zlib.crc32(body), body):
         return None
     content: dict[str, Any] = json.loads(body)
     return content
