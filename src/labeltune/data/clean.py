@@ -6,10 +6,12 @@ import json
 import math
 import re
 import reprlib
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 from labeltune.data.source import TEXT_LIMIT, BadRow, Row
+from labeltune.data.votes import count_unknown, read_votes
 from labeltune.recipe import DataSettings
 
 NO_LABEL = "no gold label"
@@ -52,6 +54,7 @@ class LabelReader:
 
     def __init__(self, labels: Mapping[str, str], class_names: Sequence[str] = ()) -> None:
         self.names = frozenset(labels.values())
+        self.unknown_votes: Counter[str] = Counter()
         self._by_text = {label_text(value): name for value, name in labels.items()}
         self._by_text |= labels
         for place, class_name in enumerate(class_names):
@@ -73,24 +76,24 @@ class LabelReader:
         raise BadRow(NO_LABEL) if text.casefold() in MISSING else BadRow(UNKNOWN_LABEL, repr(text))
 
     def votes(self, cells: Sequence[object]) -> tuple[str, ...]:
-        """The annotators' labels, given as values or names, in a list or the JSON text of one; others are dropped.
+        """The annotators' labels, given as values or names; votes that name no label are left out and counted.
 
         Args:
-            cells: one that holds a list, or several with one label each; none where nobody voted.
+            cells: one that holds them all, or several with one each; see `read_votes`. None where nobody voted.
 
-        >>> LabelReader({"0": "no", "1": "yes"}).votes(['[0, "yes", "", "?"]'])
-        ('no', 'yes')
+        >>> reader = LabelReader({"0": "no", "1": "yes"})
+        >>> reader.votes(['[0, "yes", "", "?"]']), dict(reader.unknown_votes)
+        (('no', 'yes'), {'?': 1})
         """
-        value = cells[0] if len(cells) == 1 else list(cells)
-        if isinstance(value, str):
-            try:
-                value = json.loads(value)
-            except (ValueError, RecursionError):
-                return ()
-        if not isinstance(value, list | tuple):
-            return ()
-        found = (self._by_text.get(text, text) for text in map(label_text, value))
-        return tuple(name for name in found if name in self.names)
+
+        def name_of(value: object) -> str | None:
+            text = label_text(value)
+            name = self._by_text.get(text, text)
+            return name if name in self.names else None
+
+        names, unknown = read_votes(cells, name_of)
+        count_unknown(self.unknown_votes, unknown)
+        return tuple(names)
 
 
 def text_of(row: Row, column: str) -> str:
@@ -130,6 +133,11 @@ class RowCleaner:
     def __init__(self, settings: DataSettings, class_names: Sequence[str] = ()) -> None:
         self._settings = settings
         self._labels = LabelReader(settings.labels or {}, class_names)
+
+    @property
+    def unknown_votes(self) -> dict[str, int]:
+        """Votes so far that name no label, by their text, the most frequent first."""
+        return dict(self._labels.unknown_votes.most_common())
 
     def record(self, row: Row, place_id: str) -> Record:
         """A usable row; `place_id` is its id where the data has none.

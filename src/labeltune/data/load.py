@@ -55,6 +55,8 @@ class Split:
     """The file, or the dataset and its split."""
     fingerprint: str
     """SHA-256 of the selected rows, as hex digits."""
+    unknown_votes: dict[str, int] = field(default_factory=dict)
+    """Votes of the rows read that name no label, by their text."""
 
 
 @dataclass
@@ -142,6 +144,7 @@ def _load_split(settings: DataSettings, name: str, source: Source, account: _Acc
         skipped_counts=dict(account.counts.most_common()),
         source=source.name,
         fingerprint=selected.fingerprint(),
+        unknown_votes=cleaner.unknown_votes,
     )
 
 
