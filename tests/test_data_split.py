@@ -246,6 +246,24 @@ def test_the_majority_of_the_votes_is_the_label(tmp_path):
     assert split.skipped_counts == {"no majority of the votes": 1, "no votes": 1}
 
 
+@pytest.mark.parametrize(
+    "cells",
+    [
+        {"v": ["a,a,not b", "a;not b;not b", "a"]},
+        {"v": ["['a', 'a', 'not b']", '["a", "not b", "not b"]', "a"]},
+        {"one": ["a", "a", "a"], "two": ["a", "not b", ""], "three": ["not b", "not b", ""]},
+    ],
+)
+def test_labels_are_found_in_the_votes_too(tmp_path, cells):
+    rows = [{"text": f"t{n}", **{name: values[n] for name, values in cells.items()}} for n in range(3)]
+    path = write_csv(tmp_path / "a.csv", rows)
+    data = {"label_column": None, "votes_column": list(cells)}
+    found, said = resolve(recipe({"train": path}, data=data))
+    assert list(found.data.labels) == ["a", "not b"]
+    assert [row.gold for row in load_rows(found.data)["train"].rows] == ["a", "not b", "a"]
+    assert said[0].startswith("labels: 2 in 'the votes of")
+
+
 @pytest.mark.parametrize("seed", range(20))
 def test_division_keeps_groups_and_shares(seed):
     random = np.random.default_rng(seed)

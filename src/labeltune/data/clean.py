@@ -12,6 +12,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Literal, NamedTuple
 
 from labeltune.data.source import TEXT_LIMIT, BadRow, Row
+from labeltune.data.votes import count_unknown, read_votes
 from labeltune.recipe import DataSettings
 
 NO_LABEL = "no gold label"
@@ -66,6 +67,8 @@ class LabelReader:
         label_values: Literal["names", "numbers"] | None = None,
     ) -> None:
         self.names = frozenset(labels.values())
+        self.unknown_votes: Counter[str] = Counter()
+        """Votes that name no label, by their text."""
         self._two_readings: frozenset[str] = frozenset()
         self._by_number: Mapping[str, str] | None = None
         if class_names:
@@ -104,24 +107,24 @@ class LabelReader:
         raise BadRow(NO_LABEL) if text.casefold() in MISSING else BadRow(UNKNOWN_LABEL, repr(text))
 
     def votes(self, cells: Sequence[object]) -> tuple[str, ...]:
-        """The annotators' labels, given as values or names, in a list or the JSON text of one; others are dropped.
+        """The annotators' labels, given as values or names; votes that name no label are left out and counted.
 
         Args:
-            cells: one that holds a list, or several with one label each; none where nobody voted.
+            cells: one that holds them all, or several with one each; see `read_votes`. None where nobody voted.
 
-        >>> LabelReader({"0": "no", "1": "yes"}).votes(['[0, "yes", "", "?"]'])
-        ('no', 'yes')
+        >>> reader = LabelReader({"0": "no", "1": "yes"})
+        >>> reader.votes(['[0, "yes", "", "?"]']), dict(reader.unknown_votes)
+        (('no', 'yes'), {'?': 1})
         """
-        value = cells[0] if len(cells) == 1 else list(cells)
-        if isinstance(value, str):
-            try:
-                value = json.loads(value)
-            except (ValueError, RecursionError):
-                return ()
-        if not isinstance(value, list | tuple):
-            return ()
-        found = (self._by_text.get(text, text) for text in map(label_text, value))
-        return tuple(name for name in found if name in self.names)
+
+        def name_of(value: object) -> str | None:
+            text = label_text(value)
+            name = self._by_text.get(text, text)
+            return name if name in self.names else None
+
+        names, unknown = read_votes(cells, name_of)
+        count_unknown(self.unknown_votes, unknown)
+        return tuple(names)
 
 
 def by_class_number(
@@ -208,6 +211,11 @@ class RowCleaner:
     def __init__(self, settings: DataSettings, class_names: Sequence[str] = ()) -> None:
         self._settings = settings
         self._labels = LabelReader(settings.labels or {}, class_names, settings.label_values)
+
+    @property
+    def unknown_votes(self) -> dict[str, int]:
+        """Votes so far that name no label, by their text, the most frequent first."""
+        return dict(self._labels.unknown_votes.most_common())
 
     def record(self, row: Row, place_id: str) -> Record:
         """A usable row; `place_id` is its id where the data has none.

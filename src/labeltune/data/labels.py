@@ -11,13 +11,16 @@ from typing import Any
 
 from labeltune.data.clean import label_text
 from labeltune.data.load import open_sources
-from labeltune.data.source import BadRow
+from labeltune.data.source import BadRow, Row
+from labeltune.data.votes import read_votes
 from labeltune.recipe import SPLITS, DataSettings, Recipe
 from labeltune.text import count, enumerated
 
 MOST_LABELS = 1000
 """A column of more values is taken for something else than labels."""
 NUMBER = re.compile(r"[+-]?\d+(\.\d+)?")
+BETWEEN = re.compile(r"[\[\](){},;|/\t]")
+"""What may stand between votes, and so in no label that is found among them."""
 NO_LABEL_TEXTS = frozenset({"", "-"})
 """What stands where there is no gold label; any other text is a label, such as `None` and `NA`."""
 
@@ -33,7 +36,8 @@ def resolve(recipe: Recipe) -> tuple[Recipe, list[str]]:
     labels = find_labels(recipe.data)
     resolved = recipe.with_labels(labels)
     names = resolved.data.label_names
-    said = [f"labels: {len(names)} in {recipe.data.label_column!r}, {enumerated(names)}"]
+    where = recipe.data.label_column or f"the votes of {', '.join(recipe.data.vote_columns)}"
+    said = [f"labels: {len(names)} in {where!r}, {enumerated(names, most=8)}"]
     if resolved.prompt.answers and recipe.prompt.answers is None:
         answers = [word for name, word in resolved.prompt.words.items() if word != name]
         said.append(f"answers: the labels' names{', as ' + enumerated(answers, most=3) if answers else ''}")
@@ -48,22 +52,28 @@ def find_labels(settings: DataSettings) -> dict[str, str]:
         OSError: a file or dataset cannot be opened.
         ValueError: there are fewer than two values or too many, or a value that may be a label or none.
     """
-    column = settings.label_column
-    if column is None:
-        raise ValueError("data.labels is left out, and there is no data.label_column to find them in; list them")
+    column = settings.label_column or ", ".join(settings.vote_columns)
     values: Counter[str] = Counter()
     for source in open_sources(settings, SPLITS).values():
-        if source.class_names:
+        if source.class_names and settings.label_column:
             return {name: name for name in source.class_names}
         with closing(source.rows) as rows:
             for _, row in rows:
                 if not isinstance(row, BadRow):
-                    values[_name(row.get(column))] += 1
+                    values.update(_names(row, settings))
                     if len(values) > MOST_LABELS:
                         raise ValueError(_too_many(column, values))
     found = {text: number for text, number in values.items() if text not in NO_LABEL_TEXTS}
     _check(column, found)
     return {text: text for text in sorted(found, key=_order if all(map(NUMBER.fullmatch, found)) else _alphabet)}
+
+
+def _names(row: Row, settings: DataSettings) -> list[str]:
+    """The row's label; its votes where the recipe has no label column."""
+    if settings.label_column is not None:
+        return [_name(row.get(settings.label_column))]
+    cells = [row.get(column) for column in settings.vote_columns]
+    return read_votes(cells, lambda value: None if BETWEEN.search(_name(value)) else _name(value) or None)[0]
 
 
 def _name(value: object) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from contextlib import closing
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -44,6 +44,8 @@ class Split:
     """SHA-256 of the selected rows, as hex digits."""
     notes: tuple[str, ...] = ()
     """What was guessed about the source, and what could not be had as asked, in sentences."""
+    unknown_votes: dict[str, int] = field(default_factory=dict)
+    """Votes of the rows read that name no label, by their text."""
 
 
 def load_rows(settings: DataSettings, splits: Sequence[str] = SPLITS) -> dict[str, Split]:
@@ -196,6 +198,7 @@ def _split(settings: DataSettings, name: str, stored: Stored, source: Source, ac
         source=source.name,
         fingerprint=rows.fingerprint(),
         notes=tuple(notes),
+        unknown_votes=dict(account.unknown_votes),
     )
 
 

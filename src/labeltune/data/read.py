@@ -43,6 +43,7 @@ class Account:
     skipped: list[Skipped] = field(default_factory=list)
     unknown_labels: dict[str, None] = field(default_factory=dict)
     columns_unseen: set[str] = field(default_factory=set)
+    unknown_votes: dict[str, int] = field(default_factory=dict)
 
     def add(self, line: int, bad: BadRow) -> None:
         """Note a row that cannot be used."""
@@ -103,4 +104,5 @@ def store_rows(
                     groups.append(label_text(row.get(group_column)) or f"\0{place}")  # without one, a group of its own
                 if selection is not None and selection.done:
                     break
+    account.unknown_votes = cleaner.unknown_votes
     return Stored(writer.finish(), read, None if group_column is None else hash_texts(groups))

@@ -6,9 +6,12 @@ import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 
-from labeltune.explain.measures import FEMALE, MALE, MALE_FEMALE, NUMBER_WORDS, WORD, has_negation, words
+import regex
+
+from labeltune.explain.measures import FEMALE, MALE, MALE_FEMALE, NUMBER_WORDS, has_negation
 from labeltune.recipe import PromptSettings
 from labeltune.rows import Example
+from labeltune.text import WORD, words
 
 Columns = Mapping[str, str]
 
@@ -122,26 +125,27 @@ def move_line_breaks(prompt: PromptSettings) -> PromptSettings | None:
     >>> move_line_breaks(PromptSettings(template="Read {text}. Is it good? Answer:")).template
     'Read {text}.\\nIs it good?\\nAnswer:'
     """
-    words = prompt.template.strip()
-    pattern, instead = (LINE_BREAK, " ") if "\n" in words else (SENTENCE_END, "\n")
-    literal = FIELD.split(words)
+    own = prompt.template.strip()
+    pattern, instead = (LINE_BREAK, " ") if "\n" in own else (SENTENCE_END, "\n")
+    literal = FIELD.split(own)
     literal[::2] = [pattern.sub(instead, part) for part in literal[::2]]
-    if literal == FIELD.split(words):
+    if literal == FIELD.split(own):
         return None
-    return prompt.model_copy(update={"template": prompt.template.replace(words, "".join(literal))})
+    return prompt.model_copy(update={"template": prompt.template.replace(own, "".join(literal))})
 
 
 def _each_word(text: str, change: Callable[[str], str]) -> str:
     """Change words, keeping a capital at their beginning."""
 
-    def put(match: re.Match[str]) -> str:
-        word = match.group()
+    def put(match: regex.Match[str]) -> str:
+        word: str = match[0]
         new = change(word.lower())
         if new == word.lower():
             return word
         return new.capitalize() if word[0].isupper() else new
 
-    return WORD.sub(put, text)
+    changed: str = WORD.sub(put, text)
+    return changed
 
 
 def _next_number(word: str) -> str | None:
