@@ -9,6 +9,7 @@ import pytest
 import yaml
 
 from labeltune import cli
+from labeltune.recipes import bundled_recipes, load_recipe
 from tiny import make_rows, write_jsonl
 
 
@@ -33,6 +34,17 @@ def test_recipes_lists_what_is_bundled(verb):
     code, out, _ = verb("recipes", "--json")
     assert code == 0
     assert set(json.loads(out)) == {"quickstart", "snli-phi2", "snli-phi2-best", "imdb"}
+
+
+def test_recipes_prints_one_as_it_ships(verb, tmp_path):
+    for name, path in bundled_recipes().items():
+        code, out, err = verb("recipes", name)
+        assert (code, out, err) == (0, path.read_text(), "")
+        (tmp_path / "mine.yaml").write_text(out)
+        kept = load_recipe(str(tmp_path / "mine.yaml")).model_dump(exclude={"name"})
+        assert kept == load_recipe(name).model_dump(exclude={"name"})
+    code, _, err = verb("recipes", "quikstart")
+    assert (code, "no recipe 'quikstart' ships; did you mean quickstart?" in err) == (2, True)
 
 
 def test_a_dry_run_audits_and_leaves_nothing(verb, recipe_file, tmp_path):
@@ -79,6 +91,21 @@ def test_run_compare_score_and_report_work_on_the_folder_that_run_leaves(verb, r
     assert "accuracy" in err
     code, printed, _ = verb("score", out, "--split", "test", "--out", tmp_path / "p.jsonl", "--json")
     assert json.loads(printed)["accuracy"] == summary["after"]["accuracy"]
+    assert verb("report", out, "--set", "report.title=Mine", "--set", "report.confidence=0.9")[0] == 0
+    assert json.loads((out / "recipe.json").read_text())["report"]["confidence"] == 0.9
+    assert json.loads((out / "summary.json").read_text())["after"]["confidence"] == 0.9
+    assert "Mine" in (out / "report.md").read_text()
+    recipe = (out / "recipe.json").read_bytes()
+    for override, message in {
+        "report.examples=1": f"labeltune run {out} --out {out} --resume --set 'report.examples=1'",
+        "report.training_rows=1": "decides what the model is asked",
+        "train.seed=1": "is of no setting of the report",
+        "report.confidnce=0.9": "did you mean confidence?",
+        "report.confidence=2": "report.confidence is '2'",
+    }.items():
+        code, _, err = verb("report", out, "--set", override)
+        assert (code, message in err) == (2, True), err
+    assert (out / "recipe.json").read_bytes() == recipe
     html = (out / "report.html").read_bytes()
     (out / "report.html").unlink()
     assert verb("report", out)[0] == 0

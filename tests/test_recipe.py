@@ -14,6 +14,7 @@ from pydantic import ValidationError
 from labeltune.folder import choose_folder
 from labeltune.recipe import Recipe, TrainSettings
 from labeltune.recipes import _explain, bundled_recipes, load_recipe
+from labeltune.recipes.keys import SYNONYMS, settings_class
 
 
 @pytest.mark.parametrize("name", sorted(bundled_recipes()))
@@ -333,3 +334,36 @@ def test_a_recipes_name_stays_under_runs(name, tmp_path, monkeypatch):
     path = choose_folder(recipe, None, False).path
     assert path.parent.name == "runs"
     assert ".." not in path.parts
+
+
+@pytest.mark.parametrize(
+    ("wrong", "right"),
+    [
+        ("train.lr", "learning_rate"), ("lr", "train.learning_rate"), ("seed", "train.seed"),
+        ("model.name", "name_or_path"), ("epochs", "train.num_train_epochs"), ("train.epochs", "num_train_epochs"),
+        ("train.batch_size", "per_device_train_batch_size"), ("score.batch_size", "per_device_eval_batch_size"),
+        ("max_seq_length", "prompt.max_length"), ("train.max_length", "prompt.max_length"),
+        ("adapter.lora_r", "r"), ("train.lora_r", "adapter.r"), ("adapter.alpha", "lora_alpha"),
+        ("dropout", "adapter.lora_dropout"), ("train.warmup", "warmup_ratio"), ("data.text_column", "text_columns"),
+        ("text_column", "data.text_columns"), ("data.target", "label_column"), ("base_model", "model.name_or_path"),
+        ("train.per_device_batch_size", "per_device_train_batch_size"), ("score.eval_steps", "train.eval_steps"),
+        ("train.learningRate", "learning_rate"), ("train.learning-rate", "learning_rate"),
+        ("train.LearningRate", "learning_rate"), ("model.maxSeqLength", "prompt.max_length"), ("lora", "adapter"),
+        ("training", "train"), ("data.csv.sep", "delimiter"), ("encoding", "data.csv.encoding"),
+        ("model.torch_dtype", "dtype"), ("title", "report.title"), ("adapter.lr", "train.learning_rate"),
+    ],
+)  # fmt: skip
+def test_another_trainers_key_or_one_in_the_wrong_section_gets_the_right_one(wrong, right):
+    with pytest.raises(ValueError, match=rf"unknown key {re.escape(wrong)}; did you mean ") as caught:
+        load_recipe("quickstart", [f"{wrong}=1"])
+    assert right in re.split(r" or |\?", str(caught.value).partition("did you mean ")[2])
+
+
+def test_every_right_key_that_is_hinted_at_is_one():
+    for name in SYNONYMS:
+        model = Recipe
+        for part in name.split("."):
+            assert part in model.model_fields, name
+            model = settings_class(model.model_fields[part].annotation)
+    with pytest.raises(ValueError, match="unknown key train.output_dir; name the run's folder with --out"):
+        load_recipe("quickstart", ["train.output_dir=x"])

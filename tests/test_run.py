@@ -19,8 +19,10 @@ from labeltune.folder import RunFolder
 from labeltune.predict import find_subject, predict_file, score_split
 from labeltune.recipes import load_recipe
 from labeltune.rows import read_predictions
+from labeltune.stopping import Stopped
 from labeltune.terminal import Terminal
 from labeltune.train import tuning
+from test_stopping import AskedAt
 from tiny import ANSWERS, COLOURS, TEMPLATE, make_recipe, make_rows, write_jsonl
 
 QUIET = Terminal(quiet=True)
@@ -240,7 +242,7 @@ def test_a_checkpoint_that_cannot_be_written_beside_training_stops_the_run(recip
 
 
 def test_resuming_with_another_recipe_is_refused(finished):
-    with pytest.raises(ValueError, match="its section 'train' differs"):
+    with pytest.raises(ValueError, match=r"its section 'train' differs \(train\.seed is 9 instead of 0\)"):
         run(finished.path, finished.path, "train.seed=9", resume=True)
 
 
@@ -356,3 +358,116 @@ def test_a_bundled_recipe_runs_with_all_its_own_arguments(tiny_model, tmp_path, 
         assert environment["attention"] == "labeltune"
     base = AutoModelForCausalLM.from_pretrained(tiny_model)
     assert PeftModel.from_pretrained(base, str(folder.adapter)).peft_config["default"].r == recipe.adapter.r
+
+
+def contents(folder):
+    """Every file of a folder but the report's own, which repeat its settings."""
+    own = {"recipe.json", "summary.json", "report.html", "report.md", "README.md"}
+    return {path: path.read_bytes() for path in folder.rglob("*") if path.is_file() and path.name not in own}
+
+
+def test_a_finished_runs_report_takes_new_settings_without_a_model(finished, monkeypatch):
+    monkeypatch.setattr(job, "load_classifier", lambda *_, **__: pytest.fail("the model was loaded"))
+    before, files = finished.read("summary.json"), contents(finished.path)
+    changed = [
+        "report.title=Colours told apart",
+        "report.confidence=0.8",
+        "report.bootstrap_samples=2000",
+        "report.seed=3",
+    ]
+    run(finished.path, finished.path, *changed, resume=True)
+    settings = finished.read("recipe.json")["report"]
+    assert [settings[name] for name in ("title", "confidence", "bootstrap_samples", "seed")] == [
+        "Colours told apart", 0.8, 2000, 3,
+    ]  # fmt: skip
+    after = finished.read("summary.json")
+    assert after["after"]["confidence"] == 0.8
+    assert after["after"]["accuracy_interval"] != before["after"]["accuracy_interval"]
+    assert "Colours told apart" in finished.report_html.read_text()
+    assert contents(finished.path) == files
+
+
+def test_what_the_report_is_to_show_beside_is_asked_of_a_finished_runs_model(finished, tiny_model):
+    before, files = finished.read("summary.json"), contents(finished.path)
+    run(finished.path, finished.path, "report.examples=5", "report.robustness_rows=20", resume=True)
+    summary = finished.read("summary.json")
+    assert finished.read("recipe.json")["report"]["robustness_rows"] == 20
+    assert {one["rows"] for one in summary["robustness"] if one["predictions"]} == {20}
+    for name in ("before", "after", "comparison", "epochs", "choice", "time", "hardware", "events", "signature"):
+        assert summary[name] == before[name], name
+    changed = {path.name for path, content in contents(finished.path).items() if files.get(path) != content}
+    assert changed <= {
+        "examples.json",
+        "variants.json",
+        *(path.name for path in finished.all_predictions.glob("variant-*")),
+    }
+    paraphrase = "report.paraphrases=['{first}, {second}: 0, 1 or 2?']"
+    run(finished.path, finished.path, "report.examples=0", paraphrase, resume=True)
+    assert not finished.examples.is_file()
+    assert "paraphrase 1 of the prompt" in {one["name"] for one in finished.read("summary.json")["robustness"]}
+    run(finished.path, finished.path, "report.robustness_rows=0", resume=True)
+    assert finished.read("summary.json")["robustness"] == []
+
+
+def test_training_rows_that_were_scored_stay_the_sample(recipe_file, tmp_path, capsys):
+    sampled = ["report.training_rows=20", "report.robustness_rows=10", "report.examples=1"]
+    whole = run(recipe_file, tmp_path / "whole", *sampled)
+    with pytest.raises(Stopped):
+        pipeline.run(load_recipe(str(recipe_file), sampled), QUIET, tmp_path / "run", stop=AskedAt(26))
+    folder = RunFolder(tmp_path / "run")
+    assert folder.predictions("epoch-1-train").is_file()
+    assert not folder.predictions("epoch-3-train").is_file()
+    changed = load_recipe(str(tmp_path / "run"), ["report.training_rows=30", "report.seed=5", "report.title=Mine"])
+    pipeline.run(changed, Terminal(), tmp_path / "run", resume=True)
+    said = " ".join(capsys.readouterr().err.split())
+    assert "report.training_rows stays 20" in said
+    assert "rows that were chosen with report.seed 0 stay" in said
+    settings = folder.read("recipe.json")["report"]
+    assert (settings["training_rows"], settings["seed"], settings["title"]) == (20, 5, "Mine")
+    for epoch in (1, 2, 3):
+        name = f"epoch-{epoch}-train"
+        assert folder.predictions(name).read_bytes() == whole.predictions(name).read_bytes()
+
+
+def test_before_an_epoch_is_scored_other_training_rows_may_be_asked_for(recipe_file, tmp_path):
+    with pytest.raises(Stopped):
+        pipeline.run(load_recipe(str(recipe_file)), QUIET, tmp_path / "run", stop=AskedAt(2))
+    folder = run(tmp_path / "run", tmp_path / "run", "report.training_rows=11", resume=True)
+    assert len(lines(folder.predictions("epoch-2-train"))) == 11
+    assert folder.read("summary.json")["training"]["rows"] == 11
+
+
+def test_resuming_finds_the_labels_that_the_recipe_leaves_out(finished):
+    recipe = load_recipe(str(finished.path))
+    unknown = recipe.model_copy(update={"data": recipe.data.model_copy(update={"labels": None})})
+    before = (finished.path / "recipe.json").read_bytes()
+    pipeline.run(unknown, QUIET, finished.path, resume=True)
+    assert (finished.path / "recipe.json").read_bytes() == before
+
+
+@pytest.mark.parametrize("left", ["nothing", "empty folder", "killed while it loaded"])
+def test_resume_begins_where_nothing_has_begun(recipe_file, tmp_path, left):
+    out = tmp_path / "run"
+    if left != "nothing":
+        out.mkdir()
+    if left.startswith("killed"):
+        (out / "predictions").mkdir()
+        (out / ".lock").write_text("{}")
+        (out / "recipe.json.partial").write_text("{")
+    folder = run(recipe_file, out, "train.max_steps=2", resume=True)
+    assert folder.read("summary.json")["choice"]["step"] == 2
+    assert not (out / "recipe.json.partial").exists()
+
+
+def test_resume_leaves_a_folder_that_holds_no_run_alone(recipe_file, tmp_path):
+    out = tmp_path / "run"
+    out.mkdir()
+    (out / "notes.txt").write_text("mine")
+    with pytest.raises(ValueError, match=r"holds no recipe\.json, .* such as notes\.txt; name another folder"):
+        run(recipe_file, out, resume=True)
+    assert [path.name for path in out.iterdir()] == ["notes.txt"]
+    (tmp_path / "file").write_text("mine")
+    with pytest.raises(ValueError, match="is a file"):
+        run(recipe_file, tmp_path / "file", resume=True)
+    with pytest.raises(ValueError, match="--resume needs the run's folder"):
+        run(recipe_file, None, resume=True)

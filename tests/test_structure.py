@@ -19,7 +19,7 @@ LAYERS = (
     {"recipe"},
     {"folder"},
     {"recipes"},
-    {"data", "prompt", "tracking"},
+    {"data", "prompt", "tracking", "resume"},
     {"model"},
     {"score"},
     {"judge"},

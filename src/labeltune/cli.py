@@ -148,13 +148,15 @@ def compare(
 @app.command()
 def report(
     run_folder: Annotated[Path, typer.Argument(metavar="RUN", help="A run folder.")],
+    overrides: Annotated[
+        list[str], typer.Option("--set", metavar="KEY=VALUE", help="Change a setting such as report.title=Mine.")
+    ] = [],  # noqa: B006
 ) -> None:
     """Judge a run again from its files, and write its summary and report anew."""
-    from labeltune.folder import open_finished
-    from labeltune.pipeline import finish
+    from labeltune.pipeline import report_again
     from labeltune.terminal import Terminal
 
-    finish(open_finished(run_folder), Terminal())
+    report_again(run_folder, overrides, Terminal())
 
 
 @app.command("export-lm-eval")

@@ -14,13 +14,15 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from labeltune.durable import NotWrittenError, flush_file, naming, tidy, write_file
+from labeltune.durable import PARTIAL, NotWrittenError, flush_file, naming, tidy, write_file
 from labeltune.lock import LOCK, only_run
 from labeltune.recipe import Recipe
 from labeltune.summary import Summary
 
 RUNS = Path("runs")
 RECIPE = "recipe.json"
+BEFORE_RECIPE = frozenset({LOCK, "predictions", f"{RECIPE}{PARTIAL}", "tensorboard", "trackers"})
+"""What a run may leave that is killed before it has written its recipe."""
 
 
 class _Place:
@@ -242,15 +244,15 @@ def choose_folder(recipe: Recipe, out: Path | None, resume: bool) -> RunFolder:
     """The folder that a run will write to; nothing is written yet.
 
     Raises:
-        ValueError: it is in use, cannot be written, or there is nothing in it to resume.
+        ValueError: it is in use, cannot be written, or holds something else than a run to go on with.
     """
-    if resume:
-        return _reopen(recipe, out)
+    if resume and out is None:
+        raise ValueError("--resume needs the run's folder; name it with --out")
     name = re.sub(r"[^\w.-]+", "-", recipe.name).strip(".-") or "run"  # a recipe may come from anywhere
     path = out or RUNS / f"{name[:80]}-{time.strftime('%Y%m%d-%H%M%S')}"
     if path.exists() and not path.is_dir():
         raise ValueError(f"{path} is a file; name another folder with --out")
-    _check_unused(path)
+    _check_unused(path, resume)
     above = next(folder for folder in (path, *path.absolute().parents) if folder.exists())
     if not os.access(above, os.W_OK | os.X_OK):
         raise ValueError(f"output folder {path} cannot be made: {above} is not writable; name another with --out")
@@ -273,14 +275,21 @@ def claimed(folder: RunFolder, resume: bool) -> Iterator[str | None]:
             note = stack.enter_context(only_run(folder.path))
         except OSError as error:
             raise _unwritable(folder.path, error) from error
-        if not resume:
-            _check_unused(folder.path)
+        _check_unused(folder.path, resume)
         yield note
 
 
-def _check_unused(path: Path) -> None:
-    if path.is_dir() and any(entry.name != LOCK for entry in path.iterdir()):
+def _check_unused(path: Path, resume: bool) -> None:
+    """See that the folder holds nothing, or where a run is resumed, a run or what one leaves that is killed early."""
+    there = sorted(entry.name for entry in path.iterdir()) if path.is_dir() else []
+    if not resume and any(name != LOCK for name in there):
         raise ValueError(f"output folder {path} is in use; name another with --out, or go on with its run by --resume")
+    foreign = [name for name in there if name not in BEFORE_RECIPE]
+    if resume and RECIPE not in there and foreign:
+        raise ValueError(
+            f"{path} holds no {RECIPE}, so there is no run to go on with, but something else, such as {foreign[0]}; "
+            "name another folder with --out"
+        )
 
 
 def _unwritable(path: Path, error: OSError) -> ValueError:
@@ -316,18 +325,4 @@ def open_finished(path: Path) -> RunFolder:
     folder = RunFolder(path)
     if not folder.recipe.is_file():
         raise ValueError(f"{path} holds no {RECIPE}, so it is not a run folder")
-    return folder
-
-
-def _reopen(recipe: Recipe, out: Path | None) -> RunFolder:
-    if out is None:
-        raise ValueError("--resume needs the run's folder; name it with --out")
-    folder = open_finished(out)
-    old, new = read_json(folder.recipe), recipe.model_dump(mode="json")
-    for section in new:
-        if old.get(section) != new[section]:
-            raise ValueError(
-                f"{out} was begun with another recipe: its section {section!r} differs; resume with the same recipe "
-                f"and settings (its own {RECIPE} serves), or start a new run in another folder"
-            )
     return folder

@@ -29,7 +29,7 @@ from labeltune.model.ready import make_ready
 from labeltune.monitor import Monitor
 from labeltune.prompt import EncodedRows, Prompter
 from labeltune.recipe import Recipe
-from labeltune.rows import Example, Prediction, write_predictions
+from labeltune.rows import Example, Prediction, read_predictions, write_predictions
 from labeltune.score import collect, score_batches, to_predictions
 from labeltune.score.sofar import SoFar
 from labeltune.stopping import Stop
@@ -173,12 +173,15 @@ def encode_splits(classifier: Classifier, splits: Mapping[str, Split], terminal:
     return encoded
 
 
-def training_sample(job: Job, splits: Mapping[str, EncodedSplit]) -> EncodedSplit | None:
-    """The training rows that are scored after each epoch, in the data's order; None where the recipe asks for none."""
+def training_sample(job: Job, splits: Mapping[str, EncodedSplit], folder: RunFolder) -> EncodedSplit | None:
+    """The training rows that are scored after each epoch, in the data's order: those that were scored already, if any.
+    None where the recipe asks for none."""
     train, most = splits["train"], job.recipe.report.training_rows
     if not most or len(train.rows) <= most:
         return train if most else None
-    rows = sample_rows(train.rows, most, job.recipe.report.seed)
+    scored = next(folder.all_predictions.glob("epoch-*-train.jsonl"), None)
+    ids = {row.id for row in read_predictions(scored)} if scored else set()
+    rows = [row for row in train.rows if row.id in ids] or sample_rows(train.rows, most, job.recipe.report.seed)
     return EncodedSplit(rows, job.classifier.prompter.encode_rows(rows))
 
 

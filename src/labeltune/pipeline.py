@@ -5,14 +5,23 @@ Right of the predictions no model is needed: `finish` judges, explains and repor
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import contextlib
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from labeltune.data import Split, audit, audit_table, check_leakage, load_rows, resolve
 from labeltune.environment import gpu_uuid
 from labeltune.explain.explanation import explain_run
-from labeltune.folder import RunFolder, choose_folder, claimed, create_folder, read_json, write_json
+from labeltune.folder import (
+    RunFolder,
+    choose_folder,
+    claimed,
+    create_folder,
+    open_finished,
+    read_json,
+    write_json,
+)
 from labeltune.hub import check_model_within_reach
 from labeltune.judge.choice import choose
 from labeltune.judge.summary import judge_run
@@ -21,6 +30,7 @@ from labeltune.model.files import begin_fingerprint
 from labeltune.monitor import Monitor
 from labeltune.recipe import SMALL, Recipe
 from labeltune.report import write_card, write_report
+from labeltune.resume import Continuation, change_report_settings, go_on_with, is_finished
 from labeltune.stopping import Stop, Stopped
 from labeltune.summary import Summary
 from labeltune.terminal import Terminal
@@ -70,21 +80,68 @@ def run(
     with claimed(folder, resume) as note:
         if note is not None:
             terminal.say(note, style="yellow")
-        if resume and folder.progress.is_file() and read_json(folder.progress)["choice"] is not None:
-            terminal.say(f"{folder.path} is finished; judging it again")
-            finish(folder, terminal)
+        begun = folder.recipe.is_file()
+        if resume and not begun:
+            terminal.say(f"nothing was begun in {folder.path}; the run begins")
+        going_on = go_on_with(folder, recipe) if begun else Continuation(recipe)
+        for kept in going_on.notes:
+            terminal.say(kept, style="yellow")
+        stop = stop or Stop()
+        if begun and is_finished(folder):
+            _judge_again(going_on, terminal, folder, stop)
             return folder
         check_trackers(recipe.train.report_to)
         about = Tracked(folder, recipe.model_dump(mode="json"))
         with tracking(recipe.train.report_to, about, terminal) as track:
-            try:
-                _tune_and_score(recipe, terminal, folder, stop or Stop(), track)
-            except Stopped:
-                if folder.recipe.is_file():
-                    terminal.say(f"go on with: labeltune run {folder.path} --out {folder.path} --resume")
-                raise
+            with _saying_how_to_go_on(folder, terminal):
+                _tune_and_score(going_on, terminal, folder, stop, track)
             _report_end(finish(folder, terminal), track)
     return folder
+
+
+@contextlib.contextmanager
+def _saying_how_to_go_on(folder: RunFolder, terminal: Terminal) -> Iterator[None]:
+    try:
+        yield
+    except Stopped:
+        if folder.recipe.is_file():
+            terminal.say(f"go on with: labeltune run {folder.path} --out {folder.path} --resume")
+        raise
+
+
+def _judge_again(going_on: Continuation, terminal: Terminal, folder: RunFolder, stop: Stop) -> None:
+    """A finished run's report anew, with its settings of now; the model is asked where they ask for more."""
+    if going_on.needs_model(folder):
+        terminal.say(f"{folder.path} is finished; the model is asked what its report is to show beside")
+        with _saying_how_to_go_on(folder, terminal):
+            _tune_and_score(going_on, terminal, folder, stop, lambda _figures, _step: None)
+    else:
+        terminal.say(f"{folder.path} is finished; judging it again")
+        going_on.save_report_settings(folder)
+    finish(folder, terminal)
+
+
+def report_again(path: Path, overrides: Sequence[str], terminal: Terminal) -> Summary:
+    """Judge a run again and write its report anew, with other settings of the report where some are given.
+
+    Raises:
+        ValueError, OSError: as for `change_report_settings` and `finish`; the run's recipe is then as it was.
+    """
+    folder = open_finished(path)
+    if not overrides:
+        return finish(folder, terminal)
+    with claimed(folder, resume=True):
+        before = read_json(folder.recipe)
+        changed = change_report_settings(folder, overrides)
+        changed.save_report_settings(folder)
+        try:
+            summary = finish(folder, terminal)
+        except BaseException:
+            write_json(folder.recipe, before)
+            raise
+        for note in changed.notes:
+            terminal.say(note, style="yellow")
+        return summary
 
 
 def finish(folder: RunFolder, terminal: Terminal) -> Summary:
@@ -121,8 +178,9 @@ def _report_end(summary: Summary, track: Track) -> None:
     track(figures, summary.epochs[-1].step)
 
 
-def _tune_and_score(recipe: Recipe, terminal: Terminal, folder: RunFolder, stop: Stop, track: Track) -> None:
-    """Everything that needs a model."""
+def _tune_and_score(going_on: Continuation, terminal: Terminal, folder: RunFolder, stop: Stop, track: Track) -> None:
+    """Everything that needs a model; of a finished run, what its report is to show beside."""
+    recipe, finished = going_on.recipe, is_finished(folder)
     with Monitor() as monitor:
         with monitor.phase("load"):
             if recipe.model.name_or_path != SMALL:
@@ -142,18 +200,22 @@ def _tune_and_score(recipe: Recipe, terminal: Terminal, folder: RunFolder, stop:
             stages.check_same_run(folder, identity, encoded)
             tokens = {name: split.tokens for name, split in encoded.items()}
             classifier = stages.make_fast(classifier, tokens.values(), terminal)
-            check_disk_space(folder.path, recipe, classifier.model, tokens)
-            create_folder(folder, recipe)
-            monitor.record_to(folder.hardware)
-            write_json(folder.data, _with_cuts(data_report, encoded, classifier.prompter.max_prompt_tokens))
-            environment = stages.write_environment(folder, recipe, classifier, base, encoded, identity=identity)
+            if finished:
+                going_on.save_report_settings(folder)
+            else:
+                check_disk_space(folder.path, recipe, classifier.model, tokens)
+                going_on.forget_stale()
+                create_folder(folder, recipe)
+                monitor.record_to(folder.hardware)
+                write_json(folder.data, _with_cuts(data_report, encoded, classifier.prompter.max_prompt_tokens))
+                stages.write_environment(folder, recipe, classifier, base, encoded, identity=identity)
         terminal.say(f"LoRA adapter: {count_parameters(classifier.model)}")
         job = stages.Job(recipe, terminal, monitor, classifier, identity, stop, track)
         with stop.deferred():
-            _work(job, folder, encoded, environment)
+            (_gather_more if finished else _work)(job, folder, encoded)
 
 
-def _work(job: Job, folder: RunFolder, splits: Mapping[str, EncodedSplit], environment: Mapping[str, Any]) -> None:
+def _work(job: Job, folder: RunFolder, splits: Mapping[str, EncodedSplit]) -> None:
     """Score the base, tune, choose, score the test rows, and note what judgement and explanation need."""
     from labeltune import job as stages
     from labeltune.explain.gather import Scored, gather
@@ -181,8 +243,25 @@ def _work(job: Job, folder: RunFolder, splits: Mapping[str, EncodedSplit], envir
             stages.score_to_file(job, splits["test"], tuned_rows, title="tuned, test rows")
     keep_chosen(tuning, choice)
     gather(Scored(job, folder, splits, scored, tuned_rows, tuning.training_sample))
-    fields = stages.signature_fields(recipe, environment, scored, len(splits[scored].rows))
+    fields = stages.signature_fields(recipe, read_json(folder.environment), scored, len(splits[scored].rows))
     write_json(folder.progress, progress_so_far(tuning, choice) | stages.facts(job) | {"signature_fields": fields})
+
+
+def _gather_more(job: Job, folder: RunFolder, splits: Mapping[str, EncodedSplit]) -> None:
+    """Ask a finished run's tuned model for what its report shows and no file has; scores and times stay as they are."""
+    from labeltune.explain.gather import Scored, gather
+    from labeltune.job import training_sample
+    from labeltune.train.checkpoint import load_adapter_weights
+
+    progress = read_json(folder.progress)
+    load_adapter_weights(folder.adapter, job.classifier)
+    scored, tuned = "test", folder.tuned_test
+    if "test" not in splits:
+        chosen = (one for one in progress["epochs"] if one["step"] == progress["choice"]["step"])
+        scored, tuned = "validation", folder.predictions(next(chosen)["predictions"])
+    gather(Scored(job, folder, splits, scored, tuned, training_sample(job, splits, folder)))
+    events = [*progress["events"], *(event for event in job.events if event not in progress["events"])]
+    write_json(folder.progress, progress | {"events": events})
 
 
 def _with_cuts(report: dict[str, Any], encoded: Mapping[str, EncodedSplit], limit: int) -> dict[str, Any]:

@@ -21,6 +21,8 @@ _UNSPACED = "".join(
 """Scripts without blanks between words. Tibetan is none of them: it marks the end of each syllable."""
 _SINGLE = rf"[[{_UNSPACED}\u30fc\uff70]--[\p{{Nd}}\p{{P}}]]"
 _RUN = rf"[[\p{{L}}\p{{M}}\p{{N}}]--{_SINGLE}]+"
+WORD_CHARACTER = rf"[[\p{{L}}\p{{M}}\p{{N}}_]--{_SINGLE}]"
+"""What continues a word in a script with blanks, as a set of `regex` in version 1."""
 _EMOJI = r"\p{Extended_Pictographic}(?:\ufe0f|\p{Emoji_Modifier}|\u200d\p{Extended_Pictographic})*"
 WORD = regex.compile(
     rf"(?V1){_SINGLE}\p{{M}}*|{_EMOJI}|\p{{Regional_Indicator}}{{2}}|{_RUN}(?:(?:['’\u200c\u200d]|_+){_RUN})*"

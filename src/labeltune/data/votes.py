@@ -102,7 +102,7 @@ def _flat(value: object, name_of: NameOf, depth: int = 0) -> Iterator[object]:
     elif isinstance(value, list | tuple | set | frozenset):
         for part in value:
             yield from _flat(part, name_of, depth + 1)
-    elif isinstance(value, str) and name_of(value) is None and len(value) > 1 and value[0] == value[-1] == '"':
+    elif isinstance(value, str) and len(value) > 1 and value[0] == value[-1] == '"' and name_of(value) is None:
         yield value[1:-1]
     elif isinstance(value, int) and value.bit_length() > LARGEST_BITS:
         yield hex(value)  # in decimals Python refuses to write what is too long

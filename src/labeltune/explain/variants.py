@@ -11,7 +11,7 @@ import regex
 from labeltune.explain.measures import FEMALE, MALE, MALE_FEMALE, NUMBER_WORDS, has_negation
 from labeltune.recipe import PromptSettings
 from labeltune.rows import Example
-from labeltune.text import WORD, words
+from labeltune.text import WORD, WORD_CHARACTER, words
 
 Columns = Mapping[str, str]
 
@@ -101,15 +101,18 @@ def swap_label_words(prompt: PromptSettings) -> PromptSettings | None:
     >>> swapped = swap_label_words(settings)
     >>> swapped.template, swapped.answers
     ('{text} Say 1 for no, 0 for yes.', {'no': '1', 'yes': '0'})
+    >>> swap_label_words(PromptSettings(template="{text}是好还是坏？", answers={"good": "好", "bad": "坏"})).template
+    '{text}是坏还是好？'
     """
     answers = list(prompt.words.values())
     following = dict(zip(answers, answers[1:] + answers[:1], strict=True))
     literal = FIELD.split(prompt.template)
-    word = re.compile(r"(?<!\w)(" + "|".join(map(re.escape, sorted(answers, key=len, reverse=True))) + r")(?!\w)")
+    choice = "|".join(map(regex.escape, sorted(answers, key=len, reverse=True)))
+    word = regex.compile(rf"(?V1)(?<!{WORD_CHARACTER})({choice})(?!{WORD_CHARACTER}|\p{{M}})")
     named = {found for part in literal[::2] for found in word.findall(part)}
     if named != set(answers):
         return None
-    literal[::2] = [word.sub(lambda match: following[match.group(1)], part) for part in literal[::2]]
+    literal[::2] = [word.sub(lambda match: following[match[1]], part) for part in literal[::2]]
     swapped = {label: following[answer] for label, answer in prompt.words.items()}
     return prompt.model_copy(update={"template": "".join(literal), "answers": swapped})
 

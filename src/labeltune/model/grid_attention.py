@@ -86,7 +86,7 @@ def _laid_out(cos_sin: CosSin, grid: Grid) -> tuple[CosSin, CosSin]:
     if grid.cos_sin is None or grid.cos_sin[0] is not cos_sin[0]:
         wide = [angles.to(torch.promote_types(angles.dtype, torch.float32))[0] for angles in cos_sin]
         shared_cos, shared_sin = (angles_TR[: grid.shared] for angles_TR in wide)
-        cos, sin = (angles_TR[grid.places_GL.flatten()].view(*grid.places_GL.shape, -1) for angles_TR in wide)
+        cos, sin = (angles_TR[grid.places_GL] for angles_TR in wide)
         grid.cos_sin = (cos_sin[0], (shared_cos, shared_sin), (cos, sin))
     return grid.cos_sin[1], grid.cos_sin[2]
 

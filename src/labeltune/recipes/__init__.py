@@ -2,20 +2,21 @@
 
 from __future__ import annotations
 
-import difflib
 import json
 import re
 import reprlib
-import types
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any
 
 import yaml
 from pydantic import BaseModel, ValidationError
 
 from labeltune.folder import RECIPE, RunFolder
 from labeltune.recipe import Recipe
+from labeltune.recipes.keys import nearest, right_key, settings_class
+
+__all__ = ["bundled_recipes", "load_recipe", "nearest"]
 
 RECIPE_LIMIT_BYTES = 2**20
 SETTING_DEPTH = 2
@@ -51,18 +52,6 @@ def load_recipe(name_or_path: str, overrides: Sequence[str] = ()) -> Recipe:
         ) from None
     labels = recipe.data.labels
     return recipe if labels is None else recipe.with_labels(labels)
-
-
-def nearest(word: str, choices: Iterable[str]) -> str:
-    """A hint for a mistyped word: the nearest choice, or two that are almost equally near; else an empty string.
-
-    >>> nearest("max_step", ["max_steps", "seed"]), nearest("adam_beta", ["adam_beta1", "adam_beta2"])
-    ('; did you mean max_steps?', '; did you mean adam_beta2 or adam_beta1?')
-    """
-    found = difflib.get_close_matches(word, list(choices), n=2)
-    likeness = [difflib.SequenceMatcher(None, choice, word).ratio() for choice in found]
-    near = [choice for choice, ratio in zip(found, likeness, strict=True) if ratio > likeness[0] - 0.15]
-    return f"; did you mean {' or '.join(near)}?" if near else ""
 
 
 def _find(name_or_path: str) -> Path:
@@ -215,7 +204,7 @@ def _explain(problem: Any) -> str:
     if problem["type"] == "extra_forbidden":
         section = _model_at(location[:-1])
         known = list(section.model_fields) if section else []
-        hint = nearest(str(location[-1]), known) or (f"; there are {', '.join(known)}" if known else "")
+        hint = right_key(location[:-1], str(location[-1])) or (f"; there are {', '.join(known)}" if known else "")
         return f"unknown key {where}{hint}"
     if problem["type"] == "missing":
         return f"{where} is missing; add it"
@@ -232,9 +221,8 @@ def _model_at(location: Sequence[Any]) -> type[BaseModel] | None:
         field = model.model_fields.get(str(part))
         if field is None:
             return None
-        kinds = get_args(field.annotation) if isinstance(field.annotation, types.UnionType) else (field.annotation,)
-        models = [kind for kind in kinds if isinstance(kind, type) and issubclass(kind, BaseModel)]
-        if not models:
+        inner = settings_class(field.annotation)
+        if inner is None:
             return None
-        model = models[0]
+        model = inner
     return model

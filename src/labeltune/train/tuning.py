@@ -39,7 +39,7 @@ class Tuning:
     splits: Mapping[str, EncodedSplit]
     schedule: Schedule
     optimizer: Optimizer
-    training_sample: EncodedSplit | None
+    training_sample: EncodedSplit | None = None
     """The training rows that are scored after each epoch; None for none."""
     epochs: list[dict[str, Any]] = field(default_factory=list)
     """One entry per scored checkpoint, as progress.json has them."""
@@ -71,8 +71,9 @@ def tune(job: Job, folder: RunFolder, splits: Mapping[str, EncodedSplit]) -> Tun
     tokens = splits["train"].tokens
     schedule = make_schedule(settings, len(tokens))
     stepper = make_stepper(job.classifier, schedule)
-    tuning = Tuning(job, folder, splits, schedule, stepper.optimizer, training_sample(job, splits))
+    tuning = Tuning(job, folder, splits, schedule, stepper.optimizer)
     begun = _resume(tuning)
+    tuning.training_sample = training_sample(job, splits, folder)
     if begun:
         job.events.append(
             f"resumed after step {begun} of {schedule.total_steps}; time and hardware are of the last part"
