@@ -365,5 +365,5 @@ def test_every_right_key_that_is_hinted_at_is_one():
         for part in name.split("."):
             assert part in model.model_fields, name
             model = settings_class(model.model_fields[part].annotation)
-    with pytest.raises(ValueError, match="unknown key train.output_dir; name the run's folder with --out"):
+    with pytest.raises(ValueError, match=r"unknown key train\.output_dir; name the run's folder with --out"):
         load_recipe("quickstart", ["train.output_dir=x"])

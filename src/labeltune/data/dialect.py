@@ -1,4 +1,4 @@
-"""How a CSV or TSV file is written: what stands between fields, what quotes are, and whether a line names the columns."""
+"""How a CSV or TSV file is written: what separates fields, what quotes are, and whether a line names the columns."""
 
 from __future__ import annotations
 
@@ -37,8 +37,9 @@ class Dialect:
     def reader(self, lines: Iterator[str]) -> Any:
         """A strict csv.reader."""
         csv.field_size_limit(LINE_LIMIT)
-        quoting = csv.QUOTE_MINIMAL if self.quotes else csv.QUOTE_NONE
-        return csv.reader(lines, delimiter=self.delimiter, quoting=quoting, strict=True)
+        if self.quotes:
+            return csv.reader(lines, delimiter=self.delimiter, strict=True)
+        return csv.reader(lines, delimiter=self.delimiter, quoting=csv.QUOTE_NONE, strict=True)
 
 
 def find_dialect(file: TextFile, form: str, asked: CsvSettings, required: Sequence[str] = ()) -> Dialect:
@@ -99,11 +100,12 @@ def _delimiter(head: Sequence[str], usual: str, required: Sequence[str]) -> str:
 
 
 def _fields(line: str, delimiter: str, quotes: bool) -> list[str]:
-    quoting = csv.QUOTE_MINIMAL if quotes else csv.QUOTE_NONE
-    try:
-        return next(csv.reader([line], delimiter=delimiter, quoting=quoting), [])
-    except csv.Error:
-        return line.rstrip("\r\n").split(delimiter)
+    if quotes:
+        try:
+            return next(csv.reader([line], delimiter=delimiter), [])
+        except csv.Error:
+            pass
+    return line.rstrip("\r\n").split(delimiter)
 
 
 def _quoted(file: TextFile, delimiter: str, form: str) -> bool:

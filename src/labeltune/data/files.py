@@ -14,7 +14,7 @@ from labeltune.data.csv_rows import csv_rows
 from labeltune.data.dialect import DELIMITERS, Dialect, find_dialect
 from labeltune.data.json_rows import json_layout, json_rows
 from labeltune.data.lines import open_file, text_file
-from labeltune.data.parquet import parquet_rows
+from labeltune.data.parquet import class_names, parquet_rows
 from labeltune.data.source import BadRow, Row, RowStream
 from labeltune.recipe import PAIRS, CsvSettings
 
@@ -162,6 +162,17 @@ def table_notes(path: Path, required: Sequence[str] = (), csv: CsvSettings | Non
         dialect = table_dialect(path, required, csv)
         return dialect.notes if dialect else ()
     except (OSError, ValueError, EOFError, zlib.error):
+        return ()
+
+
+def file_class_names(path: Path, column: str) -> tuple[str, ...]:
+    """The names behind a column's integers, where a Parquet file knows them; none otherwise."""
+    form, gzipped = table_format(path)
+    if form != "parquet" or gzipped:
+        return ()
+    try:
+        return class_names(path, column)
+    except (OSError, ValueError):  # damaged, which reading tells
         return ()
 
 

@@ -148,8 +148,8 @@ def _whole(file: TextFile) -> str:
         characters += len(line)
         if characters > LIST_LIMIT:
             raise ValueError(
-                f"{file.path}: a list of more than {LIST_LIMIT // 2**30} GiB; write every row as an object on a line of "
-                "its own (JSONL)"
+                f"{file.path}: a list of more than {LIST_LIMIT // 2**30} GiB; write every row as an object on a line "
+                "of its own (JSONL)"
             )
     return "".join(parts)
 

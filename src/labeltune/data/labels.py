@@ -10,8 +10,8 @@ from contextlib import closing
 from typing import Any
 
 from labeltune.data.clean import label_text
-from labeltune.data.load import open_sources
 from labeltune.data.source import BadRow, Row
+from labeltune.data.sources import open_sources
 from labeltune.data.votes import read_votes
 from labeltune.recipe import SPLITS, DataSettings, Recipe
 from labeltune.text import count, enumerated

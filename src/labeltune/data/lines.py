@@ -112,8 +112,8 @@ def _check_beginning(path: Path, head: bytes, encoding: str | None) -> None:
             raise ValueError(f"{path}: not text but {what}; give the file the ending that tells its format")
     if encoding is None and head.count(0) > len(head) // 4:
         raise ValueError(
-            f"{path}:1: not UTF-8 but UTF-16 or UTF-32, by its NUL bytes; save it as UTF-8, or set data.csv.encoding to "
-            "utf-16-le or utf-16-be"
+            f"{path}:1: not UTF-8 but UTF-16 or UTF-32, by its NUL bytes; save it as UTF-8, or set data.csv.encoding "
+            "to utf-16-le or utf-16-be"
         )
     if head.startswith(GIT_LFS):
         raise ValueError(f"{path}: a pointer of Git LFS instead of the file itself; fetch that with `git lfs pull`")

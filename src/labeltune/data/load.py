@@ -3,21 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from contextlib import closing
 from dataclasses import dataclass, field
-from itertools import islice
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from labeltune.data.divide import divide
 from labeltune.data.duplicates import Hashes, hash_rows, hash_texts, repeats
-from labeltune.data.files import check_file, resolve_path, scan_rows, split_slice
-from labeltune.data.hub import hub_sources
 from labeltune.data.read import ERRORS_SHOWN, Account, Skipped, Stored, store_rows
 from labeltune.data.select import Selection
-from labeltune.data.source import Columns, RowStream, Source
+from labeltune.data.source import Columns, Source
+from labeltune.data.sources import open_sources
 from labeltune.data.store import Rows
 from labeltune.recipe import SPLITS, DataSettings, SplitSettings
 from labeltune.text import enumerated, excerpt
@@ -200,26 +196,6 @@ def _split(settings: DataSettings, name: str, stored: Stored, source: Source, ac
         notes=tuple(notes),
         unknown_votes=dict(account.unknown_votes),
     )
-
-
-def open_sources(settings: DataSettings, splits: Sequence[str]) -> dict[str, Source]:
-    columns = Columns.of(settings)
-    if settings.files is not None:
-        files = {name: settings.files[name] for name in splits if name in settings.files}
-        return {name: _file_source(text, columns) for name, text in files.items()}
-    return hub_sources(settings, splits, columns)
-
-
-def _file_source(text: str, columns: Columns) -> Source:
-    named, start, stop = split_slice(text)
-    path = resolve_path(named)
-    check_file(path)
-    return Source(str(named), _file_rows(path, start, stop, columns), first_place=start)
-
-
-def _file_rows(path: Path, start: int, stop: int | None, columns: Columns) -> RowStream:
-    with closing(scan_rows(path, columns.required, columns.wanted)) as rows:
-        yield from islice(rows, start, stop)
 
 
 def _check_ids(rows: Rows, column: str, source: str) -> None:

@@ -21,7 +21,8 @@ SYNONYMS = {
     "train.max_steps": "steps num_steps total_steps train_steps num_train_steps iterations max_iters",
     "train.per_device_train_batch_size": "batch_size train_batch_size micro_batch_size per_device_batch_size "
     "per_gpu_train_batch_size device_batch_size mini_batch_size bs batch",
-    "score.per_device_eval_batch_size": "batch_size bs batch eval_batch_size test_batch_size per_gpu_eval_batch_size inference_batch_size",
+    "score.per_device_eval_batch_size": "batch_size bs batch eval_batch_size test_batch_size "
+    "per_gpu_eval_batch_size inference_batch_size",
     "train.gradient_accumulation_steps": "gradient_accumulation grad_accum grad_accum_steps accumulation_steps "
     "accumulate_grad_batches",
     "train.lr_scheduler_type": "scheduler lr_scheduler schedule scheduler_type lr_schedule",
@@ -103,8 +104,8 @@ OUTSIDE = {
 def right_key(section: Sequence[Any], key: str) -> str:
     """A hint to the key that is meant by one which the section does not have; empty where none is known.
 
-    Hyphens and capitals do not count. Another trainer's name for it and the same key of another section come first, then
-    what is like it in this section, and last what is like it elsewhere.
+    Hyphens and capitals do not count. Another trainer's name for it and the same key of another section come first,
+    then what is like it in this section, and last what is like it elsewhere.
 
     >>> right_key(["train"], "lr"), right_key(["train"], "learning-rate"), right_key(["model"], "eval_steps")
     ('; did you mean learning_rate?', '; did you mean learning_rate?', '; did you mean train.eval_steps?')
