@@ -32,15 +32,15 @@ def check_disk_space(folder: Path, recipe: Recipe, model: Any, encoded: Mapping[
     if free < needed:
         raise ValueError(
             f"the run needs about {needed / MIB:,.0f} MiB more in {folder}, and its disk has {free / MIB:,.0f} MiB "
-            "free; make space, set train.save_total_limit, or name a folder on another disk with --out"
+            "free; make space, set train.save_total_limit, score and save less often, take fewer steps, or name a "
+            "folder on another disk with --out"
         )
 
 
 def needed_bytes(recipe: Recipe, trainable: int, encoded: Mapping[str, EncodedRows]) -> int:
     """What a whole run leaves on disk at the most, by rule of thumb."""
     schedule = make_schedule(recipe.train, len(encoded["train"]))
-    scorings = 1 + sum(schedule.scores(step) for step in _steps(schedule))
-    times = {"validation": scorings, "test": 2}
+    times = {"validation": 1 + schedule.scorings, "test": 2}
     predictions = sum(
         times[name] * (len(rows.token_ids) * TOKEN_BYTES + len(rows) * ROW_BYTES)
         for name, rows in encoded.items()
@@ -51,13 +51,9 @@ def needed_bytes(recipe: Recipe, trainable: int, encoded: Mapping[str, EncodedRo
 
 def _checkpoints_at_once(schedule: Schedule) -> int:
     """Checkpoints that lie there together: with a limit also the best, the last, and one that is being written."""
-    written = sum(schedule.saves(step) for step in _steps(schedule)) + 1  # the chosen adapter is a copy
+    written = schedule.savings + 1  # the chosen adapter is a copy
     limit = schedule.settings.save_total_limit
     return written if limit is None else min(written, limit + 3)
-
-
-def _steps(schedule: Schedule) -> range:
-    return range(1, schedule.total_steps + 1)
 
 
 def _held_bytes(folder: Path) -> int:

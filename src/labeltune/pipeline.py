@@ -188,6 +188,11 @@ def _tune_and_score(going_on: Continuation, terminal: Terminal, folder: RunFolde
             fingerprint = begin_fingerprint(recipe.model)
             recipe, splits, data_report = load_and_audit(recipe, terminal)
             check_leakage(data_report, recipe.data)
+            if recipe.train.early_stopping_patience is not None and "validation" not in splits:
+                raise ValueError(
+                    "train.early_stopping_patience needs validation rows, and the recipe has none; name a validation "
+                    "split, or leave it out"
+                )
 
             # torch and what builds on it take seconds to import; what is wrong with the rows should be reported before
             from labeltune import job as stages

@@ -172,7 +172,7 @@ def _scorings(
 ) -> list[Scoring]:
     """Base, checkpoints and tuned model on validation and test rows, and the training sample."""
     few = {name: split.rows[:FEW_ROWS] for name, split in splits.items()}
-    checkpoints = sum(schedule.scores(step) for step in range(1, schedule.total_steps + 1))
+    checkpoints = schedule.scorings
     times = {"validation": 1 + checkpoints, "test": 2}
     found = [Scoring(encoded[name], few[name], times[name], recipe.score) for name in times if name in encoded]
     sample = encoded["train"].first(recipe.report.training_rows)
@@ -261,10 +261,16 @@ def _training_s(classifier: Classifier, recipe: Recipe, encoded: EncodedRows, sc
     times = _times(stepper, steps)
     recording_s = max(0.0, sum(map(sum, beginnings)) - len(beginnings) * sum(times))
     start_s, token_s = _line(tokens[: len(times)], times)
-    total_tokens = sum(
-        int(encoded.lengths[rows].sum()) + len(rows) for _, step in rows_by_step(encoded, schedule, 1) for rows in step
-    )
-    return choosing_s + schedule.total_steps * (making_s + start_s) + total_tokens * token_s + recording_s
+    steps_s = schedule.total_steps * (making_s + start_s) + _total_tokens(encoded, schedule) * token_s
+    return choosing_s + steps_s + recording_s
+
+
+def _total_tokens(encoded: EncodedRows, schedule: Schedule) -> int:
+    """Prompt and answer tokens of all steps: of whole epochs, and of the steps of one that is not finished."""
+    epochs = schedule.total_steps // schedule.steps_per_epoch
+    last = rows_by_step(encoded, schedule, epochs * schedule.steps_per_epoch + 1)
+    begun = sum(int(encoded.lengths[rows].sum()) + len(rows) for _, step in last for rows in step)
+    return epochs * (int(encoded.lengths.sum()) + len(encoded)) + begun
 
 
 def _times(stepper: Stepper, steps: Sequence[Sequence[Batch]]) -> list[float]:

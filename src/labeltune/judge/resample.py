@@ -4,10 +4,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+from scipy.sparse import csr_array
 
 from labeltune.summary.scores import Interval, Scores
 
@@ -15,6 +17,8 @@ Array = np.ndarray[Any, np.dtype[Any]]
 
 MOST_CELLS = 4_000_000
 """Counts drawn at once: what bounds the memory."""
+MOST_SCORES = 32_000_000
+"""Scores of one kind, of resamples and labels, that are held at once."""
 
 
 def score_intervals(
@@ -28,8 +32,7 @@ def score_intervals(
     An interval is None where the score is undefined, or where every resample gives the same: an interval of width 0
     would claim certainty.
     """
-    draws = [_scores(counts_SKC) for counts_SKC in _resamples(scores.confusion, samples, seed)]
-    precision_SK, recall_SK, f1_SK, macro_S = (np.concatenate(parts) for parts in zip(*draws, strict=True))
+    cells = _Cells.of(scores.confusion)
     tail = (1 - scores.confidence) / 2
 
     def bounds(values_S: Array, value: float | None) -> Interval | None:
@@ -39,30 +42,60 @@ def score_intervals(
         low, high = np.quantile(defined_S, [tail, 1 - tail])
         return float(low), float(high)
 
-    columns = {"precision": precision_SK, "recall": recall_SK, "f1": f1_SK}
-    return bounds(macro_S, scores.macro_f1), {
-        label: {name: bounds(draws_SK[:, place], getattr(own, name)) for name, draws_SK in columns.items()}
-        for place, (label, own) in enumerate(scores.per_label.items())
-    }
+    macro_S = np.empty(samples)
+    per_label: dict[str, dict[str, Interval | None]] = {}
+    labels = list(scores.per_label.items())
+    at_once = max(1, MOST_SCORES // samples)
+    for start in range(0, len(labels), at_once):  # the same draws again for each part of the labels
+        some = labels[start : start + at_once]
+        columns = {name: np.empty((samples, len(some))) for name in ("precision", "recall", "f1")}
+        done = 0
+        for draws_SN in cells.draws(samples, seed):
+            *per_score, macro = _scores(draws_SN, cells)
+            part = slice(done, done + len(macro))
+            macro_S[part] = macro
+            for kept_SK, all_SK in zip(columns.values(), per_score, strict=True):
+                kept_SK[part] = all_SK[:, start : start + at_once]
+            done += len(macro)
+        for place, (label, own) in enumerate(some):
+            per_label[label] = {name: bounds(kept[:, place], getattr(own, name)) for name, kept in columns.items()}
+    return bounds(macro_S, scores.macro_f1), per_label
 
 
-def _resamples(confusion: Mapping[str, Mapping[str, int]], samples: int, seed: int) -> list[Array]:
-    """Confusion matrices with K rows and K or K + 1 columns, the last one for invalid outputs."""
-    counts_KC = np.array([list(row.values()) for row in confusion.values()])
-    random = np.random.default_rng(seed)
-    size = max(1, MOST_CELLS // counts_KC.size)
-    shares = counts_KC.ravel() / counts_KC.sum()
-    return [
-        random.multinomial(counts_KC.sum(), shares, min(size, samples - start)).reshape(-1, *counts_KC.shape)
-        for start in range(0, samples, size)
-    ]
+@dataclass(frozen=True, slots=True)
+class _Cells:
+    """The N cells of a confusion matrix that hold rows, and its last; no resample has a row in any other."""
+
+    counts_N: Array
+    right_NK: csr_array
+    """Which cells count as right for each of the K labels, with 1 and 0; and so on."""
+    predicted_NK: csr_array
+    gold_NK: csr_array
+
+    @classmethod
+    def of(cls, confusion: Mapping[str, Mapping[str, int]]) -> _Cells:
+        """From a matrix of K rows and K or K + 1 columns, the last one for invalid outputs."""
+        counts_KC = np.array([list(row.values()) for row in confusion.values()])
+        held_KC = counts_KC > 0
+        held_KC[-1, -1] = True  # the last cell of a multinomial takes what is left, so it must stay the same one
+        gold_N, column_N = held_KC.nonzero()
+        places_K = np.arange(len(counts_KC))
+        is_gold_NK, is_predicted_NK = gold_N[:, None] == places_K, column_N[:, None] == places_K
+        members = (is_gold_NK & is_predicted_NK, is_predicted_NK, is_gold_NK)
+        return cls(counts_KC[gold_N, column_N], *(csr_array(one.astype(np.int64)) for one in members))
+
+    def draws(self, samples: int, seed: int) -> Iterator[Array]:
+        """Resamples, shape (S, N), as many at a time as memory is to hold."""
+        random = np.random.default_rng(seed)
+        rows, size = self.counts_N.sum(), max(1, MOST_CELLS // (len(self.counts_N) + self.gold_NK.shape[1]))
+        for start in range(0, samples, size):
+            yield random.multinomial(rows, self.counts_N / rows, min(size, samples - start))
 
 
-def _scores(counts_SKC: Array) -> tuple[Array, Array, Array, Array]:
+def _scores(draws_SN: Array, cells: _Cells) -> tuple[Array, Array, Array, Array]:
     """Precision, recall and F1 of shape (S, K), and macro F1 of shape (S,); NaN where undefined."""
-    labels = counts_SKC.shape[1]
-    right_SK = np.diagonal(counts_SKC[:, :, :labels], axis1=1, axis2=2)
-    predicted_SK, gold_SK = counts_SKC[:, :, :labels].sum(1), counts_SKC.sum(2)
+    members = (cells.right_NK, cells.predicted_NK, cells.gold_NK)
+    right_SK, predicted_SK, gold_SK = (np.ascontiguousarray(draws_SN @ one_NK) for one_NK in members)
     with np.errstate(invalid="ignore"):
         precision_SK, recall_SK = right_SK / predicted_SK, right_SK / gold_SK
         f1_SK = 2 * right_SK / (predicted_SK + gold_SK)

@@ -65,6 +65,7 @@ class Stepper:
     def take(self, batches: Sequence[Batch]) -> PendingStep:
         """Start one step on these micro-batches; the device may still be at work on it when this returns."""
         weight = total_weight(batches)
+        self.optimizer.begin_step()
         if not self.capture:
             for batch in batches:
                 self.optimizer.accumulate(self.classifier, batch, weight)

@@ -27,21 +27,41 @@ class Schedule:
 
     def scores(self, step: int) -> bool:
         """Whether the validation rows are scored after this step; the last step counts as the end of an epoch."""
-        if self.settings.eval_strategy == "no":
-            return False
-        if self.settings.eval_strategy == "epoch":
-            return self.ends_epoch(step) or step == self.total_steps
-        every = self.settings.eval_steps or self.settings.logging_steps
-        return step % every == 0 or step == self.total_steps
+        return self.settings.eval_strategy != "no" and self._due(step, self._scoring_periods)
 
     def saves(self, step: int) -> bool:
         """Whether a checkpoint is written after this step: when due, at the end, and where the best may be."""
-        due = {
-            "no": False,
-            "epoch": self.ends_epoch(step),
-            "steps": step % self.settings.save_steps == 0,
-        }[self.settings.save_strategy]
-        return due or step == self.total_steps or (self.settings.load_best_model_at_end and self.scores(step))
+        return self._due(step, self._saving_periods)
+
+    @property
+    def scorings(self) -> int:
+        """How many steps are scored."""
+        return self._count(self._scoring_periods) if self.settings.eval_strategy != "no" else 0
+
+    @property
+    def savings(self) -> int:
+        """After how many steps a checkpoint is written."""
+        return self._count(self._saving_periods)
+
+    @property
+    def _scoring_periods(self) -> tuple[int, ...]:
+        by_steps = self.settings.eval_steps or self.settings.logging_steps
+        return {"no": (), "epoch": (self.steps_per_epoch,), "steps": (by_steps,)}[self.settings.eval_strategy]
+
+    @property
+    def _saving_periods(self) -> tuple[int, ...]:
+        due = {"no": (), "epoch": (self.steps_per_epoch,), "steps": (self.settings.save_steps,)}
+        own = due[self.settings.save_strategy]
+        return own + (self._scoring_periods if self.settings.load_best_model_at_end else ())
+
+    def _due(self, step: int, periods: tuple[int, ...]) -> bool:
+        return step == self.total_steps or any(step % period == 0 for period in periods)
+
+    def _count(self, periods: tuple[int, ...]) -> int:
+        """Steps that are due by one of at most two periods, without looking at each."""
+        total, both = self.total_steps, math.lcm(*periods)
+        due = sum(total // period for period in periods) - (total // both if len(periods) == 2 else 0)
+        return due + (not any(total % period == 0 for period in periods))
 
     def pauses(self, step: int) -> bool:
         """Whether anything but logging is due after this step, so that the next must wait for it."""

@@ -24,6 +24,8 @@ from labeltune.train.schedule import Schedule
 
 MOST_OVERFLOWS = 20
 FIRST_LOSS_SCALE, STEPS_TO_GROW = 65536.0, 2000
+RATES_AT_HAND = 2**16
+"""So many learning rates are worked out at once, in some hundredths of a second."""
 MOMENTS = ("exp_avg", "exp_avg_sq")
 
 
@@ -97,8 +99,8 @@ class Optimizer:
         self.flat = [whole for whole, _ in decays]
         self.adapter_weights = adapter_weights(classifier.model)
         """The adapter's tensors by their names in peft's file: views of the weights above, sought once."""
-        self.rates = learning_rates(settings, schedule).to(device)
-        self.rate = self.rates[0].clone()
+        self._rates = LearningRates(settings, schedule, device)
+        self.rate = self._rates.at_hand[0].clone()
         self.adamw = torch.optim.AdamW(
             [{"params": [whole.weights], "weight_decay": decay} for whole, decay in decays],
             lr=self.rate,
@@ -122,6 +124,10 @@ class Optimizer:
         self._loss = torch.zeros((), device=device)
         self.figures = torch.zeros(6, device=device)
         """Loss, gradient norm, skipped, learning rate, overflows in a row, halted: of the last step."""
+
+    def begin_step(self) -> None:
+        """Have what the step needs at hand; called before each, outside of what is recorded."""
+        self._rates.begin_step(self.counts["taken"])
 
     def accumulate(self, classifier: Classifier, batch: Batch, total_weight: torch.Tensor) -> None:
         """Add one micro-batch's part of the weighted mean loss, and its gradients; zeros for what had no part in it.
@@ -179,9 +185,8 @@ class Optimizer:
         self._loss.zero_()
 
     def _set_rate(self) -> None:
-        """The learning rate by the number of steps taken; an index of one dimension stays on the device."""
-        taken_1 = self.counts["taken"].clamp(max=len(self.rates) - 1).view(1)
-        self.rate.copy_(self.rates.index_select(0, taken_1)[0])
+        """The learning rate by the number of steps taken."""
+        self.rate.copy_(self._rates.after(self.counts["taken"]))
 
     def state(self) -> dict[str, torch.Tensor]:
         """All that resuming needs, as tensors by name."""
@@ -196,6 +201,7 @@ class Optimizer:
         """Restore what `state` gave."""
         for name, value in self.counts.items():
             value.copy_(tensors[f"count.{name}"])
+        self._rates.load(int(self.counts["taken"]))
         self._set_rate()
         for whole in self.flat:
             if not all(f"adamw.step.{name}" in tensors for name in whole.shapes):
@@ -206,12 +212,41 @@ class Optimizer:
             self.adamw.state[whole.weights] = {key: value.to(whole.weights.device) for key, value in state.items()}
 
 
-def learning_rates(settings: TrainSettings, schedule: Schedule) -> torch.Tensor:
-    """The learning rate of every step, by the number of steps taken before it; float32."""
-    kind = "constant_with_warmup" if settings.lr_scheduler_type == "constant" else settings.lr_scheduler_type
-    stand_in = torch.optim.SGD([torch.zeros(1)], lr=settings.learning_rate)
-    factor = get_scheduler(kind, stand_in, schedule.warmup_steps, schedule.total_steps).lr_lambdas[0]
-    return torch.tensor([settings.learning_rate * factor(step) for step in range(schedule.total_steps + 1)])
+class LearningRates:
+    """The learning rate by the number of steps taken, in float32 on the device: of all steps where they are few, else
+    of those that come next, so that a schedule of any length takes no longer to begin.
+    """
+
+    def __init__(self, settings: TrainSettings, schedule: Schedule, device: torch.device) -> None:
+        kind = "constant_with_warmup" if settings.lr_scheduler_type == "constant" else settings.lr_scheduler_type
+        stand_in = torch.optim.SGD([torch.zeros(1)], lr=settings.learning_rate)
+        factors = get_scheduler(kind, stand_in, schedule.warmup_steps, schedule.total_steps).lr_lambdas
+        self._factor, self._peak, self._last = factors[0], settings.learning_rate, schedule.total_steps
+        self.at_hand = torch.empty(min(self._last + 1, RATES_AT_HAND), device=device)
+        self._first = torch.zeros((), dtype=torch.int64, device=device)
+        """The step that the rates at hand begin with."""
+        self._steps_left = 0
+        """So many more steps have their rates at hand, at least: where one is left out they last longer."""
+        self.load(0)
+
+    def load(self, first: int) -> None:
+        """Have the rates after so many steps and on at hand; the tensors stay the same, as they may be recorded."""
+        first = max(0, min(first, self._last + 1 - len(self.at_hand)))
+        steps = range(first, first + len(self.at_hand))
+        self.at_hand.copy_(torch.tensor([self._peak * self._factor(step) for step in steps]))
+        self._first.fill_(first)
+        self._steps_left = len(steps) - 1
+
+    def begin_step(self, taken: torch.Tensor) -> None:
+        """Load more where they run out; only then is the device asked how many steps were taken."""
+        if not self._steps_left:
+            self.load(int(taken))
+        self._steps_left -= 1
+
+    def after(self, taken: torch.Tensor) -> torch.Tensor:
+        """The rate; an index of one dimension stays on the device."""
+        place_1 = (taken - self._first).clamp(max=len(self.at_hand) - 1).view(1)
+        return self.at_hand.index_select(0, place_1)[0]
 
 
 def run_step(classifier: Classifier, optimizer: Optimizer, batches: Sequence[Batch]) -> StepResult:
@@ -221,6 +256,7 @@ def run_step(classifier: Classifier, optimizer: Optimizer, batches: Sequence[Bat
         NotFiniteLossError: a loss or, outside float16, a gradient is not finite; no weight has changed.
     """
     weight = total_weight(batches)
+    optimizer.begin_step()
     for batch in batches:
         optimizer.accumulate(classifier, batch, weight)
     optimizer.update()
