@@ -7,9 +7,10 @@ from pathlib import Path
 import pyarrow.parquet as pq
 import pytest
 
-from labeltune.data import files, read_table, write_table
+from labeltune.data import lines, read_table, write_table
 from labeltune.data.files import scan_rows, split_slice
 from labeltune.data.source import BadRow
+from labeltune.recipe import CsvSettings
 
 ROWS = [
     {"text": 'She said "no", twice.', "label": "0"},
@@ -69,18 +70,20 @@ def test_a_byte_order_mark_and_windows_line_ends_are_fine(tmp_path):
 
 def test_an_open_quote_does_not_swallow_the_file(tmp_path):
     path = tmp_path / "rows.tsv"
+    quoted = CsvSettings(quotes=True)
     path.write_text("text\tlabel\nfine\t0\n" + '"open\t1\n' + "fine\t0\n" * 1100)
     with pytest.raises(ValueError, match=r"rows.tsv:3: a record of more than 1000 lines; a quote that opens here"):
-        list(read_table(path))
+        list(read_table(path, csv=quoted))
     path.write_text("text\tlabel\nfine\t0\n" + '"open\t1\n' + "fine\t0\n")
     with pytest.raises(ValueError, match=r"rows.tsv:3: a record without an end; a quote that opens here"):
-        list(read_table(path))
+        list(read_table(path, csv=quoted))
+    assert [row["text"] for _, row in read_table(path)] == ["fine", '"open', "fine"]
 
 
 def test_stray_quotes_are_bad_rows_and_reading_goes_on(tmp_path):
     path = tmp_path / "rows.csv"
     path.write_text('text,label\n"A" B,0\n5" disk,1\nx,1,2\nx,1,,\nshort\n')
-    found = list(scan_rows(path))
+    found = list(scan_rows(path, csv=CsvSettings(quotes=True)))
     assert [line for line, _ in found] == [2, 3, 4, 5, 6]
     assert isinstance(found[0][1], BadRow)
     assert found[0][1].reason == "broken quoting:"
@@ -105,7 +108,7 @@ def test_broken_json_lines_are_bad_rows_with_their_column(tmp_path):
     ("name", "content", "message"),
     [
         ("rows.csv", "text,label\nnaïve,0\n".encode("latin-1"), r"rows.csv:2: not UTF-8 \(byte 0xef\); save the file"),
-        ("rows.jsonl", '{"text": "Hm."}'.encode("utf-16"), r"rows.jsonl:1: not UTF-8"),
+        ("rows.jsonl", '{"text": "Hm."}'.encode("utf-16-le"), r"rows.jsonl:1: not UTF-8 but UTF-16"),
         (
             "rows.jsonl.gz",
             b'{"text": "Hm."}',
@@ -116,7 +119,7 @@ def test_broken_json_lines_are_bad_rows_with_their_column(tmp_path):
         ("rows.parquet.gz", gzip.compress(b"no Parquet"), r"rows.parquet.gz: the Parquet data is damaged"),
         ("rows.parquet.gz", b"no gzip", r"rows.parquet.gz: the gzip data is damaged"),
         ("rows.csv", b"a,b,a\n1,2,3\n", r"rows.csv:1: the header names the column 'a' twice"),
-        ("rows.csv", b"a,b\r1,2\r", r"rows.csv:1: the header cannot be read \(.*new-line character"),
+        ("rows.csv", b"a,b\r1,2\n", r"rows.csv:1: the header cannot be read \(.*new-line character"),
         ("rows.xlsx", b"", r"rows.xlsx: no table format ends in '.xlsx'; use .jsonl, .*also with .gz"),
     ],
 )
@@ -149,7 +152,7 @@ def test_missing_files_and_folders(tmp_path):
 
 
 def test_an_endless_line_is_refused(tmp_path, monkeypatch):
-    monkeypatch.setattr(files, "LINE_LIMIT_BYTES", 2**20)
+    monkeypatch.setattr(lines, "LINE_LIMIT", 2**20)
     path = tmp_path / "rows.jsonl"
     path.write_text('{"text": "' + "a" * 2**21 + '"}')
     with pytest.raises(ValueError, match=r"rows.jsonl:1: a line of more than 1 MiB"):

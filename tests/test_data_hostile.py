@@ -77,14 +77,24 @@ def test_a_bad_line_is_counted_with_its_place_and_reason(tmp_path, line, reason)
 @pytest.mark.parametrize(
     ("name", "content", "message"),
     [
-        ("a.csv", "text,label\nhi,0\n".encode("utf-16"), "a.csv:1: not UTF-8 but UTF-16 or UTF-32, by its NUL bytes"),
+        (
+            "a.csv",
+            "text,label\nhi,0\n".encode("utf-16-be"),
+            "a.csv:1: not UTF-8 but UTF-16 or UTF-32, by its NUL bytes",
+        ),
+        ("a.csv", "text,label\nhi,0\n".encode("utf-16")[:-1], "a.csv:2: not utf-16, here or shortly after"),
         ("a.csv", bytes(5000), "a.csv:1: not UTF-8 but UTF-16 or UTF-32, by its NUL bytes"),
         ("a.csv", b"version https://git-lfs.github.com/spec/v1\noid sha256:1\n", "a.csv: a pointer of Git LFS instead"),
-        ("a.jsonl", b'[{"text": "a", "label": 0}]\n', "a.jsonl:1: a JSON list; write every row as an object on a line"),
-        ("a.jsonl", b"\n [\n {", "a.jsonl:2: a JSON list; write every row as an object on a line of its own (JSONL)"),
+        ("a.jsonl", b'[{"text": "a", "label": 0}\n', "a.jsonl:2: broken JSON: Expecting value; mend the list"),
+        ("a.jsonl", b"\n [\n {", "a.jsonl:3: broken JSON: Expecting property name enclosed in double quotes; mend"),
+        ("a.json", b'[{"text": "a", "text": "b"}]', "a.json:1: a key stands twice: text; mend the row"),
+        ("a.json", b"[" + b"[" * 90_000, "a.json:1: broken JSON: maximum recursion depth"),
+        ("a.json", b'{"text": ["a", "b"], "label": [0, 1]}', "a.json: one object of whole columns; write each row"),
+        ("a.json", b'{"text": {"0": "a"}, "label": {"0": 1}}', "a.json: one object of whole columns; write each row"),
+        ("a.json", b"[]", "a.json has no rows for train"),
         ("a.jsonl", b"<html>\n", "none of 1 rows can be used for train (broken JSON: 1); the first is "),
         ("a.jsonl", b"<html>\n", "a.jsonl:1: broken JSON: Expecting value at column 1"),
-        ("a.jsonl", b'{"text": "a"}\r{"text": "b"}\r', "a.jsonl:1: broken JSON: Extra data at column 15"),
+        ("a.jsonl", b'{"text": "a"}\r{"text": "b"}\n', "a.jsonl:1: broken JSON: Extra data at column 15"),
         (
             "a.jsonl",
             '{"text": "hi"}\n'.encode("utf-16-le"),
@@ -98,7 +108,12 @@ def test_a_bad_line_is_counted_with_its_place_and_reason(tmp_path, line, reason)
         ("a.jsonl", b"\n \n", "a.jsonl has no rows for train"),
         ("a.csv.gz", b"", "a.csv.gz has no column 'text'"),
         ("a.csv", b"text,label,text\n", "a.csv:1: the header names the column 'text' twice"),
-        ("a.csv", b"txt;label\nhi;0\n", "a.csv has no column 'text'; it has txt;label"),
+        ("a.csv", b"txt;label\nhi;0\n", "a.csv has no column 'text'; did you mean 'txt'? it has txt, label"),
+        (
+            "a.csv",
+            b"hello there,0\n" + b"x" * 99 + b",1\n",
+            "a.csv has no column 'text'; it has hello there, 0; if its ",
+        ),
         ("a.csv", ",".join(f"c{i}" for i in range(1_000_000)).encode(), "a.csv:1: 1,000,000 columns; at most 10,000"),
         ("a.csv", b"text,label\n" + b"a" * 20_000_000 + b",0\n", "a.csv:2: a line of more than 16 MiB"),
         ("a.jsonl.gz", gzip.compress(b"a" * 20_000_000), "a.jsonl.gz:1: a line of more than 16 MiB"),
@@ -196,7 +211,7 @@ def test_any_values_are_rows_or_counted(tmp_path, rows):
     path.write_text("".join(json.dumps(row) + "\n" for row in rows))
     found = load(path)
     if isinstance(found, str):
-        assert f"none of {len(rows)} rows can be used" in found
+        assert f"none of {len(rows)} rows can be used" in found or "object of whole columns" in found
     else:
         assert found.read == len(rows) == len(found.rows) + sum(found.skipped_counts.values())
         assert all(example.columns["text"].strip() and example.gold in {"no", "yes"} for example in found.rows)

@@ -80,7 +80,7 @@ def test_integers_match_by_value_or_by_class_name():
         (["1", 0, "yes", "", None, "?"], ("yes", "no", "yes")),
         ('["yes", 1, ""]', ("yes", "yes")),
         (None, ()),
-        ("yes", ()),
+        ("yes", ("yes",)),
         ("[[[", ()),
         (7, ()),
     ],

@@ -283,9 +283,15 @@ def kinds(summary: Summary, data: dict[str, Any] | None = None) -> list[str]:
     return [one.kind for one in find_facts(summary, data or {})]
 
 
+def leak(exact: int, near: int, split: str = "test", other: str = "train") -> dict[str, Any]:
+    return {"split": split, "other": other, "exact": exact, "near": near}
+
+
 def test_a_quiet_run_has_no_findings() -> None:
     assert kinds(quiet_summary()) == []
-    clean = {"leakage": {"test": {"rows": 0}}, "splits": {"train": {"rows": 9, "duplicates": {"exact": 0, "near": 0}}}}
+    clean = {"leakage": [leak(0, 0)], "splits": {
+        name: {"rows": 9, "duplicates": {"exact": 0, "near": 0}} for name in ("train", "test")
+    }}  # fmt: skip
     assert kinds(quiet_summary(), clean) == []
 
 
@@ -305,10 +311,17 @@ def test_each_planted_fact_is_named() -> None:
     sharp = Sides.model_construct(before=None, after=Calibration.model_construct(found=True, sentence="Too sure."))
     assert kinds(quiet_summary(calibration=sharp)) == ["miscalibrated"]
     data = {
-        "leakage": {"test": {"rows": 3}},
-        "splits": {"train": {"rows": 10, "duplicates": {"exact": 2, "near": 1}}},
+        "leakage": [leak(3, 0), leak(0, 2), leak(1, 1, split="validation", other="test")],
+        "splits": {
+            "train": {"rows": 10, "duplicates": {"exact": 2, "near": 1}},
+            "validation": {"rows": 1000, "duplicates": {"exact": 0, "near": 0}},
+            "test": {"rows": 20, "duplicates": {"exact": 0, "near": 0}},
+        },
     }
-    assert kinds(quiet_summary(), data) == ["leakage", "duplicates"]
+    assert kinds(quiet_summary(), data) == ["leakage", "near leakage", "leakage", "duplicates"]
+    assert "chosen by these too" in find_facts(quiet_summary(), data)[2].sentence
+    with pytest.raises(ValueError, match=r"data\.json is of another version"):
+        find_facts(quiet_summary(), {"leakage": {"test": {"rows": 3}}})
     few = {"splits": {"train": {"rows": 1000, "duplicates": {"exact": 7, "near": 3}}}}
     assert kinds(quiet_summary(), few) == []
     usual = [answer(str(i), "yes", "yes") for i in range(60)]

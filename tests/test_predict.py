@@ -190,6 +190,19 @@ def test_a_renamed_column_is_read_by_the_name_that_the_file_has(finished, tmp_pa
     assert list(rows_of(tmp_path / "out.csv")[0]) == ["Premise", "second", "predicted", *PROBABILITIES]
 
 
+def test_a_table_is_read_as_the_recipe_says_or_as_it_is_written(finished, tmp_path):
+    run = shutil.copytree(finished, tmp_path / "run")
+    recipe = json.loads((run / "recipe.json").read_text())
+    recipe["data"]["csv"] |= {"delimiter": ";", "encoding": "cp1252", "header": False, "names": ["first", "second"]}
+    (run / "recipe.json").write_text(json.dumps(recipe))
+    (tmp_path / "new.csv").write_bytes("red ball caf\u00e9;kite, boat\nblue coat;lamp\n".encode("cp1252"))
+    predict_file(run, tmp_path / "new.csv", tmp_path / "out.jsonl", QUIET)
+    assert [row["first"] for row in rows_of(tmp_path / "out.jsonl")] == ["red ball caf\u00e9", "blue coat"]
+    (tmp_path / "found.csv").write_text("first;second\nred ball;kite\nblue coat;boat, lamp\ngreen hat;lamp\n")
+    predict_file(finished, tmp_path / "found.csv", tmp_path / "found.jsonl", QUIET)
+    assert rows_of(tmp_path / "found.jsonl")[1]["second"] == "boat, lamp"
+
+
 def test_no_row_that_can_be_read_needs_no_model(finished, tmp_path, monkeypatch):
     monkeypatch.setattr(target, "load_subject", lambda *_: pytest.fail("the model was loaded"))
     source = write_jsonl(tmp_path / "new.jsonl", [{"first": "", "second": "b"}])

@@ -19,12 +19,12 @@ from markdown_it import MarkdownIt
 from rich.console import Console
 
 from labeltune.explain.choose import choose_examples
-from labeltune.folder import RunFolder
+from labeltune.folder import RunFolder, write_json, write_lines
 from labeltune.judge.paired import match_rows
 from labeltune.judge.runs import compare_runs
 from labeltune.judge.table import comparison_table, runs_table, scores_table
 from labeltune.pipeline import write_summary
-from labeltune.report import write_report
+from labeltune.report import write_card, write_report
 from labeltune.report.contents import read_contents
 from labeltune.report.examples import explain_examples
 from labeltune.rows import Prediction, read_predictions, write_predictions
@@ -319,7 +319,7 @@ def test_colours_have_enough_contrast() -> None:
 def test_the_markdown_is_well_formed(finished: Path) -> None:
     text = (finished / "report.md").read_text(encoding="utf-8")
     tokens = MarkdownIt("commonmark").enable("table").parse(text)
-    assert sum(token.type == "table_open" for token in tokens) == 5
+    assert sum(token.type == "table_open" for token in tokens) == 6
     assert not [token for token in tokens if token.type == "html_block"]
     rows = [line for line in text.splitlines() if line.startswith("|")]
     assert any("accuracy" in row and "**" in row for row in rows)
@@ -485,7 +485,7 @@ def test_the_table_fits_the_terminal(tmp_path: Path, labels: tuple[str, ...]) ->
     summary = RunFolder(folder).read_summary()
     lines = plain(show(comparison_table(summary, "pairs"))).splitlines()
     assert max(len(line) for line in lines) <= 100
-    assert len(lines) <= 46
+    assert len(lines) <= 54
     text = "\n".join(lines)
     for part in (
         f"{summary.after.accuracy * 100:.1f} %",
@@ -498,6 +498,107 @@ def test_the_table_fits_the_terminal(tmp_path: Path, labels: tuple[str, ...]) ->
         assert part in text
     if len(labels) > 8:
         assert "and 42 more labels" in text
+
+
+def test_annotators_stand_beside_the_baselines(tmp_path: Path) -> None:
+    folder = build_run(tmp_path / "run", rows=90)
+    kept = [json.loads(line) for line in (folder / "explain/rows.jsonl").read_text().splitlines()]
+    for place, line in enumerate(kept):
+        line["votes"] = [line["votes"][0], LABELS[place % 3], LABELS[(place + 1) % 3]]
+    (folder / "explain/rows.jsonl").write_text("".join(json.dumps(line) + "\n" for line in kept))
+    data = json.loads((folder / "data.json").read_text())
+    agreement = {"sentence": "Krippendorff's alpha of the test votes is 0.1."}
+    data["splits"] = {
+        "test": {"rows": 90, "duplicates": {"exact": 0, "near": 0}, "votes": agreement},
+        "train": {"rows": 90, "duplicates": {"exact": 0, "near": 0}, "votes": None},
+    }
+    (folder / "data.json").write_text(json.dumps(data))
+    summary = judge_again(folder)
+    people = summary.annotators
+    assert people is not None
+    assert people.judged_by == "gold label"
+    write_report(RunFolder(folder))
+    page = " ".join(Page(folder / "report.html").text.replace("\xa0", " ").split())
+    markdown = MarkdownIt("commonmark").enable("table").render((folder / "report.md").read_text(encoding="utf-8"))
+    terminal = " ".join(plain(show(comparison_table(summary))).split())
+    for shown in (page, markdown, terminal):
+        assert "a single annotator" in shown
+        assert f"{people.accuracy * 100:.1f} %" in shown
+        assert "Single annotators give the gold label in" in shown
+    for shown in (page, markdown):
+        assert "alpha of the test votes is 0.1." in shown
+    (folder / "explain/rows.jsonl").unlink()
+    assert judge_again(folder).annotators is None
+    write_report(RunFolder(folder))
+    assert "a single annotator" not in Page(folder / "report.html").text
+
+
+def test_a_report_of_seventy_seven_labels_can_be_read(tmp_path: Path) -> None:
+    labels = tuple(f"label {place}" for place in range(77))
+    folder = build_run(tmp_path / "run", rows=400, labels=labels)
+    write_report(RunFolder(folder))
+    text = (folder / "report.md").read_text(encoding="utf-8")
+    tokens = MarkdownIt("commonmark").enable("table").parse(text)
+    assert sum(token.type == "table_open" for token in tokens) == 6
+    assert max(map(len, text.split("\n"))) < 1000
+    assert text.count("The 77 labels are too many for a table") == 2
+
+
+@pytest.mark.parametrize("labels", [("正面", "负面"), ("إيجابي", "سلبي"), ("good", "좋음", "xấu")])
+def test_labels_of_any_script_are_shown(tmp_path: Path, labels: tuple[str, ...]) -> None:
+    folder = build_run(tmp_path / "run", rows=60, labels=labels)
+    write_report(RunFolder(folder))
+    shown = plain(show(comparison_table(RunFolder(folder).read_summary())))
+    page, text = Page(folder / "report.html").text, (folder / "report.md").read_text(encoding="utf-8")
+    for label in labels:
+        assert label in shown
+        assert label in page
+        assert label in text
+
+
+SEPARATORS = "\x0b\x0c\x1c\x1d\x1e\x85\u2028\u2029\r"
+
+
+def test_separators_of_lines_in_any_text_break_no_file(tmp_path: Path) -> None:
+    """Texts, kept columns, ids and labels with every character that Python takes for the end of a line."""
+    labels = tuple(f"{label}{SEPARATORS}x" for label in LABELS)
+    folder = build_run(tmp_path / "run", rows=90, labels=labels)
+    for path in (folder / "predictions").glob("*.jsonl"):
+        write_predictions(path, [strange(row) for row in read_predictions(path)])
+    kept = [json.loads(line) for line in (folder / "explain/rows.jsonl").read_text().split("\n") if line]
+    lines = [
+        {**line, "id": line["id"] + SEPARATORS, "extra": {f"kind{SEPARATORS}": line["extra"]["kind"] + SEPARATORS}}
+        for line in kept
+    ]
+    write_lines(folder / "explain/rows.jsonl", lines)
+    examples = json.loads((folder / "explain/examples.json").read_text())["examples"]
+    for one in examples:
+        one["id"] += SEPARATORS
+        one["texts"]["after"] += SEPARATORS
+    write_json(folder / "explain/examples.json", {"examples": examples})
+    summary = judge_again(folder)
+    assert (summary.after.rows, summary.labels) == (90, list(labels))
+    assert RunFolder(folder).read_summary() == summary
+    assert any(one.name.startswith("kind") and one.rows == 45 for one in summary.slices)
+    assert summary.annotators is not None
+    write_report(RunFolder(folder))
+    (folder / "adapter").mkdir()
+    write_card(RunFolder(folder))
+    source = (folder / "report.html").read_text(encoding="utf-8")
+    page = Page(folder / "report.html")
+    assert "Not in this report" not in page.text
+    assert len(json.loads(source.split('id="rows-data">')[1].split("</script>")[0])["rows"]) == 90
+    for name in ("report.html", "report.md", "adapter/README.md"):
+        text = (folder / name).read_bytes().decode()
+        assert not set(SEPARATORS) & set(text), name
+    assert comparison_table(summary)
+    assert compare_runs(RunFolder(folder), RunFolder(folder)).comparison.changed == 0
+    assert max(map(len, plain(show(comparison_table(summary))).split("\n"))) <= 100
+
+
+def strange(row: Prediction) -> Prediction:
+    columns = {name: f"{text[:5]}{SEPARATORS}{text[5:]}" for name, text in row.columns.items()}
+    return replace(row, id=row.id + SEPARATORS, columns=columns, generated=f"it{SEPARATORS}is")
 
 
 def test_the_table_of_two_runs(finished: Path, tmp_path: Path) -> None:

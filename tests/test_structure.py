@@ -28,7 +28,7 @@ LAYERS = (
     {"explain", "disk_space"},
     {"report"},
     {"show", "doctor", "export"},
-    {"pipeline", "predict", "plan"},
+    {"init", "pipeline", "predict", "plan"},
     {"cli"},
     {"__main__"},
 )

@@ -57,7 +57,7 @@ def run(
 
     terminal = Terminal(quiet=as_json)
     if dry_run:
-        _, report = pipeline.load_and_audit(settings, terminal)
+        settings, _, report = pipeline.load_and_audit(settings, terminal)
         if as_json:
             _print_json(report)
         check_leakage(report, settings.data)
@@ -66,6 +66,33 @@ def run(
         folder = pipeline.run(settings, terminal, out, resume, stop)
     if as_json:
         _print_json({"run": str(folder.path), **read_json(folder.summary)})
+
+
+@app.command()
+def init(  # noqa: PLR0913, PLR0917 (its options)
+    source: Annotated[str, typer.Argument(metavar="DATA", help="A table, a folder in the hub's layout, or a dataset.")],
+    out: Annotated[Path | None, typer.Option(help="The recipe's file; named after the data when left out.")] = None,
+    text: Annotated[list[str], typer.Option(help="A text column; guessed when left out.")] = [],  # noqa: B006
+    label: Annotated[str | None, typer.Option(help="The label column; guessed when left out.")] = None,
+    validation: Annotated[str | None, typer.Option(help="A file of validation rows.")] = None,
+    test: Annotated[str | None, typer.Option(help="A file of test rows.")] = None,
+    base: Annotated[str | None, typer.Option(help="The base model; chosen for this machine when left out.")] = None,
+    as_json: Json = False,
+) -> None:
+    """Write a first recipe for a table: columns guessed, labels found, splits made. It runs as it is."""
+    prepare_libraries()
+    from labeltune.init import Asked, recipe_path, write_recipe
+    from labeltune.terminal import Terminal
+
+    terminal = Terminal(quiet=as_json)
+    files = {name: file for name, file in (("validation", validation), ("test", test)) if file is not None}
+    target = out or recipe_path(source)
+    recipe, said = write_recipe(Asked(source, text, label, files, base), target)
+    if as_json:
+        _print_json({"recipe": str(target), **recipe.model_dump(mode="json")})
+    for note in said:
+        terminal.say(note)
+    terminal.say(f"written to {target}; next: labeltune prompt {target}, then labeltune run {target}")
 
 
 @app.command()

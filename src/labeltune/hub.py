@@ -65,6 +65,19 @@ def cached_commit(name: str, revision: str, kind: str) -> str | None:
     return None
 
 
+def cached_snapshot(name: str, revision: str | None, kind: str) -> Path | None:
+    """The folder of a repository's files in the cache, which may be some of them; None where there is none.
+
+    Args:
+        kind: `model` or `dataset`.
+    """
+    from huggingface_hub import snapshot_download
+
+    with contextlib.suppress(OSError, ValueError):
+        return Path(snapshot_download(name, revision=revision, repo_type=kind, local_files_only=True))
+    return None
+
+
 def check_model_within_reach(name: str, revision: str | None) -> None:
     """See in a moment whether a model is whole in a folder or the cache, or behind a hub that answers. Loads nothing.
 

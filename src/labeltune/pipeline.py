@@ -10,7 +10,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from labeltune.data import Split, audit, audit_table, check_leakage, load_rows
+from labeltune.data import Split, audit, audit_table, check_leakage, load_rows, resolve
 from labeltune.environment import gpu_uuid
 from labeltune.explain.explanation import explain_run
 from labeltune.folder import (
@@ -41,21 +41,27 @@ if TYPE_CHECKING:
     from labeltune.job import EncodedSplit, Job
 
 
-def load_and_audit(recipe: Recipe, terminal: Terminal) -> tuple[dict[str, Split], dict[str, Any]]:
-    """Load the rows, audit them, and show the audit.
+def load_and_audit(recipe: Recipe, terminal: Terminal) -> tuple[Recipe, dict[str, Split], dict[str, Any]]:
+    """Find the labels where the recipe leaves them out, load the rows, audit them, and show what was found.
+
+    Returns:
+        the recipe with its labels and answers, the rows, and the audit.
 
     Raises:
         ValueError: rows that cannot be used, or nothing to compare before and after on.
     """
+    recipe, said = resolve(recipe)
     splits = load_rows(recipe.data)
+    for note in [*said, *dict.fromkeys(note for split in splits.values() for note in split.notes)]:
+        terminal.say(note)
     if not {"validation", "test"} & set(splits):
         raise ValueError(
             "the recipe has neither validation nor test rows, so nothing could show what tuning changed; "
-            "name one under data.files or data.splits"
+            "name one under data.files or data.splits, or let data.split take some of the training rows"
         )
     report = audit(splits, recipe.data, recipe.data.seed)
     terminal.show(audit_table(report))
-    return splits, report
+    return recipe, splits, report
 
 
 def run(
@@ -180,7 +186,7 @@ def _tune_and_score(going_on: Continuation, terminal: Terminal, folder: RunFolde
             if recipe.model.name_or_path != SMALL:
                 check_model_within_reach(recipe.model.name_or_path, recipe.model.revision)
             fingerprint = begin_fingerprint(recipe.model)
-            splits, data_report = load_and_audit(recipe, terminal)
+            recipe, splits, data_report = load_and_audit(recipe, terminal)
             check_leakage(data_report, recipe.data)
             if recipe.train.early_stopping_patience is not None and "validation" not in splits:
                 raise ValueError(

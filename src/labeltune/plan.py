@@ -22,7 +22,7 @@ import torch
 from rich.table import Table
 from transformers import AutoModel, AutoModelForCausalLM
 
-from labeltune.data import Rows, Split, load_rows
+from labeltune.data import Rows, Split, load_rows, resolve
 from labeltune.disk_space import MIB, needed_bytes
 from labeltune.job import EncodedSplit, Job, device_name, load_classifier, make_fast, score_to_file
 from labeltune.model.adapter import count_parameters
@@ -102,6 +102,7 @@ def make_plan(recipe: Recipe, terminal: Terminal) -> dict[str, Any]:
     Raises:
         ValueError: rows or model are not to be had, or not even a few layers fit into memory.
     """
+    recipe, _ = resolve(recipe)
     splits = load_rows(recipe.data)
     config, tokenizer = load_config(recipe.model), load_tokenizer(recipe.model)
     prompter = Prompter(tokenizer, recipe.prompt, recipe.data.label_names, max_length(config), recipe.model.head)

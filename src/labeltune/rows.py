@@ -102,7 +102,7 @@ def read_predictions(path: Path) -> Iterator[Prediction]:
     Raises:
         ValueError: a line is not a prediction; names file and line.
     """
-    with path.open(encoding="utf-8") as lines:
+    with path.open(encoding="utf-8", newline="\n") as lines:
         for number, line in enumerate(lines, 1):
             try:
                 yield Prediction.from_json(line)

@@ -7,7 +7,7 @@ from typing import Any
 from rich.console import Group, RenderableType
 from rich.text import Text
 
-from labeltune.data import load_rows
+from labeltune.data import load_rows, resolve
 from labeltune.model.base import load_config, load_tokenizer, max_length
 from labeltune.prompt import Prompter
 from labeltune.recipe import Recipe
@@ -23,6 +23,7 @@ def describe_prompt(recipe: Recipe, split: str, row: int) -> dict[str, Any]:
     Raises:
         ValueError: there is no such split or row.
     """
+    recipe, _ = resolve(recipe)
     splits = load_rows(recipe.data, [split])
     rows = splits[split].rows if split in splits else []
     if not 0 <= row < len(rows):

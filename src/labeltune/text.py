@@ -3,13 +3,46 @@
 from __future__ import annotations
 
 import re
+import unicodedata
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
+
+import regex
 
 MISSING = "–"
 EXCERPT_WIDTH = 60
 CONTROL = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff]")
 """Control characters but tab and line feed, separators of lines, marks of the writing direction, lone surrogates."""
+
+_ASCII_WORD = re.compile(r"[a-z0-9]+(?:(?:'|_+)[a-z0-9]+)*")
+_UNSPACED = "".join(
+    rf"\p{{Script={name}}}" for name in ("Han", "Hiragana", "Katakana", "Thai", "Lao", "Khmer", "Myanmar")
+)
+"""Scripts without blanks between words. Tibetan is none of them: it marks the end of each syllable."""
+_SINGLE = rf"[[{_UNSPACED}\u30fc\uff70]--[\p{{Nd}}\p{{P}}]]"
+_RUN = rf"[[\p{{L}}\p{{M}}\p{{N}}]--{_SINGLE}]+"
+WORD_CHARACTER = rf"[[\p{{L}}\p{{M}}\p{{N}}_]--{_SINGLE}]"
+"""What continues a word in a script with blanks, as a set of `regex` in version 1."""
+_EMOJI = r"\p{Extended_Pictographic}(?:\ufe0f|\p{Emoji_Modifier}|\u200d\p{Extended_Pictographic})*"
+WORD = regex.compile(
+    rf"(?V1){_SINGLE}\p{{M}}*|{_EMOJI}|\p{{Regional_Indicator}}{{2}}|{_RUN}(?:(?:['’\u200c\u200d]|_+){_RUN})*"
+)
+"""A word: a run of letters, marks and digits, with apostrophes within it; in a script without blanks between words a
+single character with its marks; an emoji."""
+
+
+def words(text: str) -> list[str]:
+    """The words of a text in lower case, one apostrophe for all, accents composed (Unicode NFC).
+
+    >>> words("The dogs don't run: 2 of them.")
+    ['the', 'dogs', "don't", 'run', '2', 'of', 'them']
+    >>> words("我有2只猫。"), words("मैं हूँ"), words("good 👍")
+    (['我', '有', '2', '只', '猫'], ['मैं', 'हूँ'], ['good', '👍'])
+    """
+    if text.isascii():
+        return _ASCII_WORD.findall(text.lower())
+    folded = unicodedata.normalize("NFC", text.lower().replace("’", "'"))
+    return [match[0] for match in WORD.finditer(folded)]
 
 
 def percent(share: float | None, decimals: int = 1) -> str:

@@ -6,10 +6,13 @@ import json
 import math
 import re
 import reprlib
+import unicodedata
+from collections import Counter
 from collections.abc import Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 from labeltune.data.source import TEXT_LIMIT, BadRow, Row
+from labeltune.data.votes import count_unknown, read_votes
 from labeltune.recipe import DataSettings
 
 NO_LABEL = "no gold label"
@@ -31,14 +34,16 @@ class Record(NamedTuple):
 def label_text(value: object) -> str:
     """A label value as the recipe writes it; empty where it is missing.
 
-    >>> [label_text(value) for value in (1, 1.0, "1.0", True, "True", " no ", None, float("nan"))]
-    ['1', '1', '1', 'true', 'true', 'no', '', '']
+    >>> [label_text(value) for value in (1, 1.0, "1.0", "01", True, "True", " no ", None, float("nan"))]
+    ['1', '1', '1', '01', 'true', 'true', 'no', '', '']
     """
     if value is None or (isinstance(value, float) and math.isnan(value)):
         return ""
     text = (str(value) if isinstance(value, str | int | float) else reprlib.repr(value)).strip()
     if text in ("True", "False"):
         return text.lower()
+    if not text.isascii():
+        return unicodedata.normalize("NFC", text)
     return text.partition(".")[0] if re.fullmatch(r"[+-]?\d+\.0*", text) else text
 
 
@@ -47,50 +52,126 @@ class LabelReader:
 
     Args:
         labels: value in the data: the label's name.
-        class_names: the names behind integer values, which the recipe may use instead of the integers.
+        class_names: the names of the dataset's classes, whose numbers are their places; the recipe and the data may
+            have either.
+        label_values: what `labels` has, where it could be both.
+
+    Raises:
+        ValueError: `labels` could be both.
     """
 
-    def __init__(self, labels: Mapping[str, str], class_names: Sequence[str] = ()) -> None:
+    def __init__(
+        self,
+        labels: Mapping[str, str],
+        class_names: Sequence[str] = (),
+        label_values: Literal["names", "numbers"] | None = None,
+    ) -> None:
         self.names = frozenset(labels.values())
-        self._by_text = {label_text(value): name for value, name in labels.items()}
-        self._by_text |= labels
-        for place, class_name in enumerate(class_names):
-            if class_name in labels:
-                self._by_text.setdefault(str(place), labels[class_name])
+        self.unknown_votes: Counter[str] = Counter()
+        """Votes that name no label, by their text."""
+        self._two_readings: frozenset[str] = frozenset()
+        self._by_number: Mapping[str, str] | None = None
+        if class_names:
+            self._by_number = by_class_number(labels, class_names, label_values)
+            numbers = {name: str(place) for place, name in enumerate(class_names)}
+            texts = {name: self._by_number[number] for name, number in numbers.items() if number in self._by_number}
+            if label_values != "names":
+                self._two_readings = frozenset(name for name in numbers if name.isdecimal() and name != numbers[name])
+                texts = dict(self._by_number) | texts
+            if "-1" in labels:
+                texts["-1"] = labels["-1"]
+            self._by_text = {label_text(value): name for value, name in texts.items()} | texts
+        else:
+            self._by_text = {label_text(value): name for value, name in labels.items()} | dict(labels)
 
     def label(self, value: object) -> str:
         """The label's name.
 
         Raises:
             BadRow: there is no label, or an unknown one.
+            ValueError: the value is one class's name and another's number.
         """
+        by_value = self._by_text if self._by_number is None or isinstance(value, str) else self._by_number
         # The two cases that most rows are, before the one that covers everything.
-        if type(value) in (str, int) and (name := self._by_text.get(str(value))) is not None:
+        text = str(value)
+        if type(value) in (str, int) and (name := by_value.get(text)) is not None and text not in self._two_readings:
             return name
         text = label_text(value)
-        if (name := self._by_text.get(text)) is not None:
+        if text in self._two_readings and isinstance(value, str):
+            raise ValueError(
+                f"the label {text!r} could be the class of that name or that number; set data.label_values to names if "
+                "the column has names, or write the column as numbers"
+            )
+        if (name := by_value.get(text)) is not None:
             return name
         raise BadRow(NO_LABEL) if text.casefold() in MISSING else BadRow(UNKNOWN_LABEL, repr(text))
 
     def votes(self, cells: Sequence[object]) -> tuple[str, ...]:
-        """The annotators' labels, given as values or names, in a list or the JSON text of one; others are dropped.
+        """The annotators' labels, given as values or names; votes that name no label are left out and counted.
 
         Args:
-            cells: one that holds a list, or several with one label each; none where nobody voted.
+            cells: one that holds them all, or several with one each; see `read_votes`. None where nobody voted.
 
-        >>> LabelReader({"0": "no", "1": "yes"}).votes(['[0, "yes", "", "?"]'])
-        ('no', 'yes')
+        >>> reader = LabelReader({"0": "no", "1": "yes"})
+        >>> reader.votes(['[0, "yes", "", "?"]']), dict(reader.unknown_votes)
+        (('no', 'yes'), {'?': 1})
         """
-        value = cells[0] if len(cells) == 1 else list(cells)
-        if isinstance(value, str):
-            try:
-                value = json.loads(value)
-            except (ValueError, RecursionError):
-                return ()
-        if not isinstance(value, list | tuple):
-            return ()
-        found = (self._by_text.get(text, text) for text in map(label_text, value))
-        return tuple(name for name in found if name in self.names)
+
+        def name_of(value: object) -> str | None:
+            text = label_text(value)
+            name = self._by_text.get(text, text)
+            return name if name in self.names else None
+
+        names, unknown = read_votes(cells, name_of)
+        count_unknown(self.unknown_votes, unknown)
+        return tuple(names)
+
+
+def by_class_number(
+    labels: Mapping[str, str], class_names: Sequence[str], label_values: Literal["names", "numbers"] | None = None
+) -> dict[str, str]:
+    """The label's name by the number of a class, as text.
+
+    >>> by_class_number({"0": "up", "1": "down"}, ["pos", "neg"]), by_class_number({"neg": "down"}, ["pos", "neg"])
+    ({'0': 'up', '1': 'down'}, {'1': 'down'})
+
+    Raises:
+        ValueError: `labels` could be names or numbers, and would mean another class; both are shown.
+    """
+    by_numbers = {str(place): labels[str(place)] for place in range(len(class_names)) if str(place) in labels}
+    by_names = {str(place): labels[name] for place, name in enumerate(class_names) if name in labels}
+    if list(labels) == list(class_names):
+        return by_names
+    if label_values is not None:
+        return by_numbers if label_values == "numbers" else by_names
+    known = labels.keys() - {"-1"}
+    both = [text for text in labels if text in by_numbers and text in class_names and class_names[int(text)] != text]
+    if not both:
+        return by_names | by_numbers
+    numbers_fit, names_fit = known <= by_numbers.keys(), known <= set(class_names)
+    if numbers_fit != names_fit:
+        return by_numbers if numbers_fit else by_names
+    raise ValueError(
+        f"data.labels can be read in two ways: {both[0]!r} is the number of the class {class_names[int(both[0])]!r}, "
+        f"and the name of class number {class_names.index(both[0])}; set data.label_values to numbers or names"
+    )
+
+
+def majority(votes: Sequence[str]) -> str:
+    """The label that most annotators chose.
+
+    >>> majority(["no", "yes", "no"])
+    'no'
+
+    Raises:
+        BadRow: nobody voted, or two labels have the most votes.
+    """
+    counts = Counter(votes).most_common(2)
+    if not counts:
+        raise BadRow("no votes")
+    if len(counts) > 1 and counts[0][1] == counts[1][1]:
+        raise BadRow("no majority of the votes")
+    return counts[0][0]
 
 
 def text_of(row: Row, column: str) -> str:
@@ -129,7 +210,12 @@ class RowCleaner:
 
     def __init__(self, settings: DataSettings, class_names: Sequence[str] = ()) -> None:
         self._settings = settings
-        self._labels = LabelReader(settings.labels or {}, class_names)
+        self._labels = LabelReader(settings.labels or {}, class_names, settings.label_values)
+
+    @property
+    def unknown_votes(self) -> dict[str, int]:
+        """Votes so far that name no label, by their text, the most frequent first."""
+        return dict(self._labels.unknown_votes.most_common())
 
     def record(self, row: Row, place_id: str) -> Record:
         """A usable row; `place_id` is its id where the data has none.
@@ -138,10 +224,11 @@ class RowCleaner:
             BadRow: the row cannot be used.
         """
         settings = self._settings
+        votes = self._labels.votes([row.get(column) for column in settings.vote_columns])
         return Record(
             id=_id(row, settings.id_column) if settings.id_column else place_id,
-            gold=self._labels.label(row.get(str(settings.label_column))),
-            votes=self._labels.votes([row.get(column) for column in settings.vote_columns]),
+            gold=self._labels.label(row.get(settings.label_column)) if settings.label_column else majority(votes),
+            votes=votes,
             extra_json=json.dumps(_kept(row, settings.keep_columns)) if settings.keep_columns else None,
             texts=tuple([text_of(row, column) for column in settings.text_columns]),
         )

@@ -1,4 +1,4 @@
-"""Rows that say the same: exactly, but for case and punctuation, or (long texts) but for a word here and there.
+"""Rows that say the same: exactly, but for case, blanks and full stops, or (long texts) but for a word here and there.
 
 Rows are compared by 64-bit hashes, so that memory holds some dozens of bytes per row and never the texts.
 """
@@ -14,8 +14,10 @@ from itertools import chain
 from typing import Any
 
 import numpy as np
+import regex
 
 from labeltune.data.store import Rows
+from labeltune.text import words
 
 # N rows, C text columns, S shingles of a batch, L long rows, B bands, P pairs
 Array = np.ndarray[Any, np.dtype[Any]]
@@ -31,16 +33,25 @@ PRIME = np.uint64(0x9E3779B97F4A7C15)
 NONE = np.zeros(0, dtype=np.uint64)
 
 
-class _Kept(dict[int, int | None]):
-    """For str.translate: punctuation, white space and control characters go, everything else stays."""
-
-    def __missing__(self, code: int) -> int | None:
-        category = unicodedata.category(chr(code))
-        self[code] = None if category[0] in "PZ" or category in ("Cc", "Cf") else code
-        return self[code]
-
-
-_KEPT = _Kept()
+_ALIKE = {
+    **dict.fromkeys("‘’‚‛´ʼ‹›", "'"), **dict.fromkeys("“”„‟«»", '"'), "\u2010": "-", "\u2011": "-",
+    **dict.fromkeys("\u200b\u2060\ufeff\u00ad\u200e\u200f\ufe0e\ufe0f"),
+}  # fmt: skip
+"""One quotation mark and apostrophe for all, one hyphen, and no characters that nobody sees."""
+_WIDE = {chr(code + 0xFEE0): chr(code) for code in range(0x21, 0x7F)}
+"""The full width letters, digits and signs of East Asian fonts."""
+_SAME = str.maketrans(_ALIKE)
+_NARROW = str.maketrans(_WIDE)
+_STOPS = ".,;:!?…"
+_BEFORE = r"""[\p{L}\p{M}\p{N}\p{Sc}\p{So}\p{Pe}_"'%+#]"""
+"""What a full stop follows: a word, a closing bracket or quotation mark, an emoji, and the end of 5 % or C++."""
+_STOPS_WITHIN = regex.compile(rf"""(?V1)[{_STOPS}](?<={_BEFORE}.)[{_STOPS}]*(?=["']*(?: |$))""")
+_STOPS_WITHIN_ASCII = re.compile(r"""[.,;:!?](?<=[a-z0-9_)\]}"'%+#].)[.,;:!?]*(?=["']*(?: |$))""")
+_ENDS_WELL = regex.compile(rf"(?V1){_BEFORE}$")
+_OTHER_STOPS = regex.compile(
+    r"(?V1)(?<=[\p{L}\p{M}\p{N}\p{Pe}\p{Pf}'\"%])(?: ?[。、，．；：！？｡､…।॥،؛؟۔።፣។།။၊])+(?![\p{N}()（）])"
+)
+"""Full stops and commas of scripts that need no blank behind them. Before a digit or a bracket they stay."""
 
 
 @dataclass(frozen=True)
@@ -56,13 +67,27 @@ class Hashes:
 
 
 def normalise(text: str) -> str:
-    """NFKC and case folding, without punctuation and white space; the text itself where nothing else would be left.
+    """A text as it is compared for being nearly the same: without regard to case, blanks, the kind of quotation marks
+    and the width of letters (Unicode NFC), and without full stops, commas, colons, question and exclamation marks at a
+    word's end. Numbers and signs stay as they are.
 
-    >>> normalise("Don't  STOP!"), normalise("?!")
-    ('dontstop', '?!')
+    >>> normalise("Don’t  STOP!"), normalise("“No”, he said…")
+    ("don't stop", '"no" he said')
+    >>> normalise("at 12:30, -3.5 degrees."), normalise("C++ :)"), normalise("?!")
+    ('at 12:30 -3.5 degrees', 'c++ :)', '?!')
     """
-    folded = (text if text.isascii() else unicodedata.normalize("NFKC", text)).casefold()
-    return folded.translate(_KEPT) or text
+    if text.isascii():
+        return _STOPS_WITHIN_ASCII.sub("", _without_end(" ".join(text.lower().split())))
+    folded = " ".join(unicodedata.normalize("NFC", text.casefold()).translate(_SAME).split())
+    narrow = _OTHER_STOPS.sub("", folded).translate(_NARROW)
+    kept: str = _STOPS_WITHIN.sub("", _without_end(narrow))
+    return kept or text
+
+
+def _without_end(text: str) -> str:
+    """Without the full stops at its end, also where a blank stands before them."""
+    kept = text.rstrip(_STOPS + " ")
+    return kept if _ENDS_WELL.search(kept[-1:]) else text
 
 
 def hash_rows(rows: Rows) -> Hashes:
@@ -135,12 +160,12 @@ def similar_rows(rows: Rows, skip_N: Array, seed: int) -> tuple[list[tuple[int, 
     start = 0
     for batch in rows.batches():
         whole = [" ".join(texts) for texts in zip(*batch.texts, strict=True)]
-        long = [row for row, text in enumerate(whole) if text.count(" ") >= LONG_WORDS - 1 and not skip_N[start + row]]
-        words = {row: found for row in long if len(found := _words(whole[row])) >= LONG_WORDS}
-        chosen = list(words)[: LONG_ROWS_COMPARED - len(places)]
+        long = [row for row, text in enumerate(whole) if _may_be_long(text) and not skip_N[start + row]]
+        found = {row: own for row in long if len(own := words(whole[row])) >= LONG_WORDS}
+        chosen = list(found)[: LONG_ROWS_COMPARED - len(places)]
         if chosen:
             places += [start + row for row in chosen]
-            bands.append(_bands([words[row] for row in chosen], seed))
+            bands.append(_bands([found[row] for row in chosen], seed))
         start += len(whole)
     if not places:
         return [], True
@@ -150,16 +175,17 @@ def similar_rows(rows: Rows, skip_N: Array, seed: int) -> tuple[list[tuple[int, 
     return [(first, second) for first, second in pairs if _nearly_same(rows, first, second)], complete
 
 
-def _words(text: str) -> list[str]:
-    return re.findall(r"\w+", text.casefold())
+def _may_be_long(text: str) -> bool:
+    """What spares short texts the search for words: in ASCII, words need something between them."""
+    return len(text) >= (2 * LONG_WORDS - 1 if text.isascii() else LONG_WORDS)
 
 
-def _bands(words: Sequence[Sequence[str]], seed: int) -> Array:
+def _bands(words_L: Sequence[Sequence[str]], seed: int) -> Array:
     """One hash per row and band of the row's word triples, shape (L, B)."""
-    vocabulary = list(dict.fromkeys(chain.from_iterable(words)))
+    vocabulary = list(dict.fromkeys(chain.from_iterable(words_L)))
     code_of = dict(zip(vocabulary, hash_texts(vocabulary).tolist(), strict=True))
-    codes = np.fromiter(map(code_of.__getitem__, chain.from_iterable(words)), dtype=np.uint64)
-    lengths_L = np.array([len(found) for found in words])
+    codes = np.fromiter(map(code_of.__getitem__, chain.from_iterable(words_L)), dtype=np.uint64)
+    lengths_L = np.array([len(found) for found in words_L])
     triples = (codes[:-2] * PRIME ^ codes[1:-1]) * PRIME ^ codes[2:]
     ends_L = np.cumsum(lengths_L)
     inside = np.ones(len(codes), dtype=bool)
@@ -167,7 +193,7 @@ def _bands(words: Sequence[Sequence[str]], seed: int) -> Array:
     shingles_S = (triples ^ triples >> np.uint64(29))[inside[:-2]] * PRIME
     starts_L = np.concatenate([[0], np.cumsum(lengths_L - 2)[:-1]])
     random = np.random.default_rng(seed)
-    bands_LB = np.zeros((len(words), BANDS), dtype=np.uint64)
+    bands_LB = np.zeros((len(words_L), BANDS), dtype=np.uint64)
     for band in range(BANDS):
         for _ in range(HASHES_PER_BAND):
             factor, shift = random.integers(0, 2**64, size=2, dtype=np.uint64)
@@ -198,7 +224,7 @@ def jaccard(one: str, other: str) -> float:
     >>> jaccard("a b c d", "A, b c e")
     0.3333333333333333
     """
-    pair = [_words(one), _words(other)]
+    pair = [words(one), words(other)]
     if min(map(len, pair)) < 3:
         return float(pair[0] == pair[1])
     left, right = ({tuple(found[at : at + 3]) for at in range(len(found) - 2)} for found in pair)

@@ -14,6 +14,7 @@ import numpy as np
 
 from labeltune.data.store import Rows
 from labeltune.rows import Prediction
+from labeltune.text import words
 
 # N rows, K labels, F features
 Array = np.ndarray[Any, np.dtype[Any]]
@@ -98,8 +99,9 @@ def _features(train: list[str], test: list[str], labels: int) -> tuple[Any, Any]
     from sklearn.feature_extraction.text import HashingVectorizer, TfidfTransformer
 
     hashing = HashingVectorizer(
-        n_features=HASHED_FEATURES, ngram_range=(1, 2), token_pattern=r"\w+", alternate_sign=False, norm=None
-    )
+        n_features=HASHED_FEATURES, ngram_range=(1, 2), tokenizer=words, token_pattern=None, lowercase=False,
+        alternate_sign=False, norm=None,
+    )  # fmt: skip
     train_NF, test_NF = hashing.transform(train), hashing.transform(test)
     rows_with_F = np.bincount(train_NF.indices, minlength=HASHED_FEATURES)
     most = min(MOST_FEATURES, MOST_WEIGHTS // labels)

@@ -1,19 +1,40 @@
-"""Rows from a dataset on the hub, or from a local folder in the hub's layout, through `datasets`."""
+"""Rows from a dataset on the hub, or from a local folder in the hub's layout.
+
+`datasets` finds out which files belong to which split, and gives the names of classes. Files of CSV and JSON are read
+here, as they are when they are named themselves: `datasets` takes `NA` for nothing and `012` for 12.
+"""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
+from itertools import chain, islice
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
+from labeltune.data.files import scan_rows, table_notes
 from labeltune.data.parquet import batch_rows
-from labeltune.data.source import Columns, RowStream, Source, bounded, check_columns
-from labeltune.hub import cached_commit, hub_reachable
-from labeltune.recipe import DataSettings
+from labeltune.data.source import (
+    BadRow,
+    Columns,
+    Row,
+    RowStream,
+    Source,
+    bounded,
+    check_columns,
+    normalised,
+    renamed,
+)
+from labeltune.hub import cached_commit, cached_snapshot, hub_reachable
+from labeltune.recipe import CsvSettings, DataSettings, column_name
 from labeltune.text import enumerated
+
+FILES = frozenset({"csv", "json"})
+"""What `datasets` calls datasets whose files are read here."""
+BESIDE = ("README.md", "*.yaml", "dataset_infos.json")
+"""What says how a dataset's files are to be read."""
 
 
 def hub_sources(settings: DataSettings, splits: Sequence[str], columns: Columns) -> dict[str, Source]:
@@ -26,33 +47,171 @@ def hub_sources(settings: DataSettings, splits: Sequence[str], columns: Columns)
         OSError: the dataset, or the revision of it, is neither here nor within reach.
         ValueError: the dataset cannot be read, or lacks a split that the recipe names or a column.
     """
-    path = str(settings.hub)
-    is_folder = Path(path).expanduser().is_dir()
-    where = f"{path} ({settings.config})" if settings.config else path
-    sources: dict[str, Source] = {}
-    with _quiet(offline=True):
-        builder = None if is_folder else _from_cache(settings)
-    online = is_folder or (builder is None and hub_reachable(f"/api/datasets/{quote(path)}"))
-    with _quiet(offline=not online):
-        builder = builder or _prepare(settings, online)
-        _check_commit(settings, builder.hash, online)
-        present = list(builder.info.splits)
+    with open_dataset(settings) as dataset:
+        present = dataset.splits
+        sources: dict[str, Source] = {}
         for name in splits:
             if (spec := settings.splits.get(name)) is None:
                 continue
             if re.split(r"[\[+]", spec)[0] not in present:
                 if spec == name:
                     continue
-                raise ValueError(f"{where} has no split {spec!r} (data.splits.{name}); it has {enumerated(present)}")
-            with _explained(settings, online):
-                rows = builder.as_dataset(spec)
-            title = f"{where}, split {spec}" + (f", revision {settings.revision}" if settings.revision else "")
-            title += "" if online else _cache_note(settings, builder.hash)
-            check_columns(title, columns.required, rows.column_names)
-            chosen = [column for column in rows.column_names if column in columns.wanted]
-            classes = tuple(getattr(rows.features[settings.label_column], "names", None) or ())
-            sources[name] = Source(title, _rows(rows.select_columns(chosen)), class_names=classes)
-    return sources
+                raise ValueError(
+                    f"{dataset.title} has no split {spec!r} (data.splits.{name}); it has {enumerated(present)}"
+                )
+            sources[name] = dataset.source(spec, columns)
+        return sources
+
+
+class HubDataset:
+    """A dataset whose rows are on disk, as files that are read here or as tables that `datasets` has made of them.
+
+    Args:
+        builder: of `datasets`.
+        note: where it came from, for the names of its sources.
+    """
+
+    def __init__(self, settings: DataSettings, builder: Any, note: str = "") -> None:
+        self._settings, self._builder, self._note = settings, builder, note
+        self.title = f"{settings.hub} ({settings.config})" if settings.config else str(settings.hub)
+        self._files: dict[str, list[Path]] | None = None
+        if builder.name in FILES:
+            self._files = {
+                str(split): [Path(one) for one in files] for split, files in builder.config.data_files.items()
+            }
+
+    @property
+    def splits(self) -> list[str]:
+        """The names of its splits."""
+        return list(self._files if self._files is not None else self._builder.info.splits)
+
+    @property
+    def class_names(self) -> tuple[str, ...]:
+        """The names behind the label column's integers; none where it names no classes."""
+        features = self._builder.info.features or {}
+        return next(
+            (
+                tuple(getattr(feature, "names", None) or ())
+                for name, feature in features.items()
+                if column_name(name) == self._settings.heading(str(self._settings.label_column))
+            ),
+            (),
+        )
+
+    def source(self, spec: str, columns: Columns) -> Source:
+        """The rows of a split or of slices of splits, such as `train[:1000]`.
+
+        Raises:
+            ValueError: the slice cannot be read, or a column is missing.
+        """
+        settings = self._settings
+        revision = f", revision {settings.revision}" if settings.revision else ""
+        title = f"{self.title}, split {spec}{revision}{self._note}"
+        if self._files is None:
+            with _explained(settings, online=not self._note):
+                table = self._builder.as_dataset(spec)
+            names = {str(column_name(name)): name for name in table.column_names}
+            check_columns(title, columns.required, names)
+            rows = _rows(table.select_columns([raw for name, raw in names.items() if name in columns.wanted]))
+            notes: tuple[str, ...] = ()
+        else:
+            rows = self._file_rows(spec, columns)
+            files = self._files[re.split(r"[\[+]", spec)[0]]
+            notes = tuple(note for file in files[:1] for note in table_notes(file, columns.required, self._csv))
+        named = renamed(rows, settings.rename) if settings.rename else rows
+        return Source(title, named, class_names=self.class_names, notes=notes)
+
+    @property
+    def _csv(self) -> CsvSettings:
+        """How its files are written: as the recipe says, or else as the dataset's own card does."""
+        own = self._builder.config
+        card = {"delimiter": getattr(own, "sep", None), "names": getattr(own, "names", None)}
+        given = {key: value for key, value in card.items() if value and value != ","}
+        return CsvSettings(**(given | self._settings.csv.model_dump(exclude_none=True)))
+
+    def _file_rows(self, spec: str, columns: Columns) -> RowStream:
+        if re.fullmatch(r"[\w.-]+", spec):
+            yield from self._split_rows(spec, columns)
+            return
+        for split, start, stop in self._slices(spec):
+            with closing(self._split_rows(split, columns)) as rows:
+                yield from islice(rows, start, stop)
+
+    def _split_rows(self, split: str, columns: Columns) -> RowStream:
+        assert self._files is not None
+        for path in self._files[split]:
+            yield from scan_rows(path, columns.required, columns.wanted, self._csv)
+
+    def _slices(self, spec: str) -> list[tuple[str, int, int]]:
+        """The slices of a spec, as split, first row and row after the last."""
+        from datasets.arrow_reader import ReadInstruction
+
+        nothing = Columns((), ())
+        assert self._files is not None
+        named = [split for split in self._files if re.search(rf"(^|\+){re.escape(split)}(\[|\+|$)", spec)]
+        counts = {split: sum(1 for _ in self._split_rows(split, nothing)) for split in named}
+        try:
+            found = ReadInstruction.from_spec(spec).to_absolute(counts)
+        except (ValueError, AssertionError) as error:
+            raise ValueError(f"data.splits names {spec!r}, which cannot be read ({error})") from error
+        return [(one.splitname, one.from_, one.to) for one in found]
+
+    def peek(self, most: int) -> tuple[list[Row], int]:
+        """The first rows of the training split, with all columns, and how many there are."""
+        split = "train" if "train" in self.splits else self.splits[0]
+        if self._files is None:
+            table = self._builder.as_dataset(split)
+            rows: RowStream = _rows(table)
+            return [row for _, row in islice(rows, most) if not isinstance(row, BadRow)], len(table)
+        found: list[Row] = []
+        total = 0
+        for _, row in chain.from_iterable(scan_rows(path, csv=self._csv) for path in self._files[split]):
+            total += 1
+            if len(found) < most and not isinstance(row, BadRow):
+                found.append(row)
+        return found, total
+
+
+@contextmanager
+def open_dataset(settings: DataSettings) -> Iterator[HubDataset]:
+    """The dataset, from a folder, the cache or the hub; inside, `datasets` is quiet and asks no hub that is silent.
+
+    Raises:
+        OSError, ValueError: as `hub_sources`.
+    """
+    path = str(settings.hub)
+    if Path(path).expanduser().is_dir():
+        with _quiet(offline=False):
+            yield HubDataset(settings, _prepare(settings, online=True))
+        return
+    with _quiet(offline=True):
+        folder, builder = cached_snapshot(path, settings.revision, "dataset"), None
+        in_folder = None if folder is None else _of_files(settings, folder)
+        if in_folder is None:
+            builder = _from_cache(settings)
+    if folder is not None and in_folder is not None:
+        with _quiet(offline=True):
+            yield HubDataset(settings, in_folder, _cache_note(settings, folder.name))
+        return
+    online = builder is None and hub_reachable(f"/api/datasets/{quote(path)}")
+    with _quiet(offline=not online):
+        builder = builder or _prepare(settings, online)
+        _check_commit(settings, builder.hash, online)
+        yield HubDataset(settings, builder, "" if online else _cache_note(settings, builder.hash))
+
+
+def _of_files(settings: DataSettings, folder: Path) -> Any | None:
+    """The builder of a folder of CSV or JSON files; None where it is none, or where files are missing."""
+    import datasets
+
+    try:
+        builder = datasets.load_dataset_builder(str(folder), settings.config)
+    except Exception:  # whatever it is that `datasets` cannot read
+        return None
+    if builder.name not in FILES:
+        return None
+    files = [Path(file) for files in builder.config.data_files.values() for file in files]
+    return builder if files and all(file.is_file() for file in files) else None
 
 
 def _prepare(settings: DataSettings, online: bool) -> Any:
@@ -60,12 +219,32 @@ def _prepare(settings: DataSettings, online: bool) -> Any:
     import datasets
 
     local = Path(str(settings.hub)).expanduser()
+    is_folder = local.is_dir()
     with _explained(settings, online):
         builder = datasets.load_dataset_builder(
-            str(local if local.is_dir() else settings.hub), settings.config, revision=settings.revision
+            str(local if is_folder else settings.hub), settings.config, revision=settings.revision
         )
-        builder.download_and_prepare()
+        if builder.name not in FILES:
+            builder.download_and_prepare()
+        elif not is_folder and online:
+            builder = _fetched(settings, builder)
     return builder
+
+
+def _fetched(settings: DataSettings, builder: Any) -> Any:
+    """The builder of a dataset's own files, once they are in the cache; they are read from there."""
+    import datasets
+    from huggingface_hub import snapshot_download
+
+    names = [
+        str(file).rpartition(f"@{builder.hash}/")[2] for files in builder.config.data_files.values() for file in files
+    ]
+    folder = snapshot_download(
+        str(settings.hub), repo_type="dataset", revision=builder.hash, allow_patterns=[*names, *BESIDE]
+    )
+    found = datasets.load_dataset_builder(folder, settings.config)
+    found.hash = builder.hash
+    return found
 
 
 def _from_cache(settings: DataSettings) -> Any | None:
@@ -124,7 +303,9 @@ def _explained(settings: DataSettings, online: bool) -> Iterator[None]:
 
 def _rows(dataset: Any) -> RowStream:
     batches = dataset.with_format("arrow").iter(batch_rows(len(dataset), dataset.data.nbytes))
-    yield from enumerate((bounded(row) for batch in batches for row in batch.to_pylist()), 1)
+    for number, row in enumerate((row for batch in batches for row in batch.to_pylist()), 1):
+        known = normalised(row)
+        yield number, known if isinstance(known, BadRow) else bounded(known)
 
 
 @contextmanager

@@ -2,41 +2,24 @@
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Sequence
-from contextlib import closing
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from itertools import islice
-from pathlib import Path
+from typing import Any
 
-from labeltune.data.clean import UNKNOWN_LABEL, RowCleaner
-from labeltune.data.duplicates import hash_texts, repeats
-from labeltune.data.files import check_file, resolve_path, scan_rows, split_slice
-from labeltune.data.hub import hub_sources
+import numpy as np
+
+from labeltune.data.divide import divide
+from labeltune.data.duplicates import Hashes, hash_rows, hash_texts, repeats
+from labeltune.data.read import ERRORS_SHOWN, Account, Skipped, Stored, store_rows
 from labeltune.data.select import Selection
-from labeltune.data.source import BadRow, Columns, RowStream, Source
-from labeltune.data.store import Rows, RowWriter
-from labeltune.recipe import SPLITS, DataSettings
+from labeltune.data.source import Columns, Source
+from labeltune.data.sources import open_sources
+from labeltune.data.store import Rows
+from labeltune.recipe import SPLITS, DataSettings, SplitSettings
 from labeltune.text import enumerated, excerpt
 
-SKIPPED_LISTED = 1000
-"""So many skipped rows are listed per split; all are counted."""
-ERRORS_SHOWN = 20
-
-
-@dataclass(frozen=True)
-class Skipped:
-    """A row that was left out."""
-
-    file: str
-    line: int
-    """Line in the file from 1; the row's number where there are no lines."""
-    reason: str
-    value: str = ""
-    """What the row had instead, shortened."""
-
-    def __str__(self) -> str:
-        return f"{self.file}:{self.line}: {self.reason} {self.value}".rstrip()
+LEAKING = {"validation": "stands in test too", "train": "stands in validation or test too"}
+REPEATED = "repeats an earlier row"
 
 
 @dataclass(frozen=True)
@@ -55,28 +38,14 @@ class Split:
     """The file, or the dataset and its split."""
     fingerprint: str
     """SHA-256 of the selected rows, as hex digits."""
-
-
-@dataclass
-class _Account:
-    """Counts what is skipped, and lists the first of it."""
-
-    source: str
-    counts: Counter[str] = field(default_factory=Counter)
-    skipped: list[Skipped] = field(default_factory=list)
-    unknown_labels: dict[str, None] = field(default_factory=dict)
-    columns_unseen: set[str] = field(default_factory=set)
-
-    def add(self, line: int, bad: BadRow) -> None:
-        self.counts[bad.reason] += 1
-        if len(self.skipped) < SKIPPED_LISTED:
-            self.skipped.append(Skipped(self.source, line, bad.reason, bad.value))
-        if bad.reason == UNKNOWN_LABEL and len(self.unknown_labels) < ERRORS_SHOWN:
-            self.unknown_labels[bad.value] = None
+    notes: tuple[str, ...] = ()
+    """What was guessed about the source, and what could not be had as asked, in sentences."""
+    unknown_votes: dict[str, int] = field(default_factory=dict)
+    """Votes of the rows read that name no label, by their text."""
 
 
 def load_rows(settings: DataSettings, splits: Sequence[str] = SPLITS) -> dict[str, Split]:
-    """Load those of the splits that the recipe has.
+    """Load those of the splits that the recipe has. Its labels must be known: see `labels.resolve`.
 
     Raises:
         OSError: a file or dataset cannot be opened.
@@ -86,83 +55,147 @@ def load_rows(settings: DataSettings, splits: Sequence[str] = SPLITS) -> dict[st
     for name in splits:
         if name not in SPLITS:
             raise ValueError(f"there is no split {name!r}; choose one of {', '.join(SPLITS)}")
-    sources = _sources(settings, splits)
-    if "train" in splits and "train" not in sources:
+    together = settings.split is not None or settings.drop_leaking_rows  # which rows are used depends on other splits
+    sources = open_sources(settings, SPLITS if together else splits)
+    if ("train" in splits or settings.split) and "train" not in sources:
         raise ValueError("the recipe's data has no train split; name one under data.files or data.splits")
     optional = Columns.of(settings).optional
-    accounts = {name: _Account(source.name, columns_unseen=set(optional)) for name, source in sources.items()}
-    loaded = {name: _load_split(settings, name, source, accounts[name]) for name, source in sources.items()}
+    accounts = {name: Account(source.name, columns_unseen=set(optional)) for name, source in sources.items()}
+    if together or settings.drop_duplicates:
+        loaded = _load_together(settings, sources, accounts)
+    else:
+        loaded = {name: _load_split(settings, name, source, accounts[name]) for name, source in sources.items()}
     if settings.bad_rows == "error":
         _refuse_bad_rows(accounts)
     for split in loaded.values():
         if not split.rows:
             raise ValueError(_why_empty(split, accounts[split.name], settings))
-    unseen = set(optional).intersection(*(account.columns_unseen for account in accounts.values()))
+    unseen = set(optional).intersection(*(accounts[name].columns_unseen for name in sources))
     if unseen:
         raise ValueError(
             f"no split has the column {min(unseen)!r}; correct data.keep_columns, data.votes_column or "
             "data.split.group_by"
         )
-    return loaded
+    return {name: loaded[name] for name in splits if name in loaded}
 
 
-def _load_split(settings: DataSettings, name: str, source: Source, account: _Account) -> Split:
-    cleaner = RowCleaner(settings, source.class_names)
-    selection = Selection(settings.rows_wanted(name), settings.select, f"{settings.seed} {name}")
-    writer = RowWriter(settings.text_columns)
-    read = 0
-    with closing(source.rows) as rows:
-        for line, row in rows:
-            place = source.first_place + read
-            read += 1
-            if isinstance(row, BadRow):
-                account.add(line, row)
-                continue
-            if account.columns_unseen:
-                account.columns_unseen.difference_update(row)
-            try:
-                record = cleaner.record(row, f"{name}-{place}")
-            except BadRow as bad:
-                account.add(line, bad)
-                continue
-            if selection.wants(str(record.gold)):
-                writer.add(record)
-                if selection.done:
-                    break
-    stored = writer.finish()
+def _load_split(settings: DataSettings, name: str, source: Source, account: Account) -> Split:
+    """One split alone: rows are selected as they are read, so that no others are stored."""
+    selection = _selection(settings, name)
+    stored = store_rows(settings, name, source, account, selection)
     positions = selection.positions()
-    selected = stored if positions is None else stored.subset(positions)
+    rows = stored.rows if positions is None else stored.rows.subset(positions)
+    return _split(settings, name, Stored(rows, stored.read, None), source, account)
+
+
+def _load_together(
+    settings: DataSettings, sources: Mapping[str, Source], accounts: dict[str, Account]
+) -> dict[str, Split]:
+    """Read all splits whole, then divide them, leave rows out, and select.
+
+    Test rows are selected first and training rows last: what two of them share is left out where it does less harm.
+    """
+    stored = {name: store_rows(settings, name, source, accounts[name]) for name, source in sources.items()}
+    hashes = {name: hash_rows(one.rows) for name, one in stored.items()}
+    places = {name: np.arange(len(one.rows)) for name, one in stored.items()}
+    if settings.drop_duplicates:
+        for name, one in stored.items():
+            gold_N = one.rows.gold_ids_N(settings.label_names)
+            places[name] = _without_repeats(hashes[name].exact_N, gold_N, accounts[name])
+    origin = {name: name for name in stored}
+    if settings.split is not None and len(stored["train"].rows):
+        _refuse_taken(settings.split, sources)
+        places |= _divided(settings, stored["train"], hashes["train"], places["train"])
+        for part in settings.split.parts:
+            origin[part], accounts[part] = "train", Account(sources["train"].name)
+    seen_N = np.zeros(0, dtype=np.uint64)
+    loaded: dict[str, Split] = {}
+    for name in (name for name in reversed(SPLITS) if name in places):
+        exact_N, rows = hashes[origin[name]].exact_N, stored[origin[name]].rows
+        read = stored[name].read if origin[name] == name else len(places[name])
+        if settings.drop_leaking_rows:
+            leaking = np.isin(exact_N[places[name]], seen_N)
+            accounts[name].leave_out(LEAKING.get(name, ""), int(leaking.sum()))
+            places[name] = places[name][~leaking]
+        chosen = _chosen(_selection(settings, name), rows, places[name])
+        seen_N = np.concatenate([seen_N, exact_N[chosen]])
+        subset = Stored(rows.subset(chosen), read, None)
+        loaded[name] = _split(settings, name, subset, sources[origin[name]], accounts[name])
+    return {name: loaded[name] for name in SPLITS if name in loaded}
+
+
+def _refuse_taken(split: SplitSettings, sources: Mapping[str, Source]) -> None:
+    for part in split.parts:
+        if part in sources:
+            raise ValueError(
+                f"data.split.{part} is given, and {sources[part].name} holds {part} rows too; leave data.split.{part} "
+                "out, or name only the other splits under data.splits"
+            )
+
+
+def _divided(settings: DataSettings, train: Stored, hashes: Hashes, places: Any) -> dict[str, Any]:
+    """Places of the rows of each part of the training rows."""
+    how = settings.split
+    assert how is not None
+    keys = [hashes.exact_N[places], hashes.normalised_N[places]]
+    keys += [train.group_N[places]] if train.group_N is not None else []
+    gold_N = train.rows.gold_ids_N(settings.label_names)[places]
+    parts = {name: places[found] for name, found in divide(gold_N, keys, how.parts, how.seed).items()}
+    if empty := [name for name, found in parts.items() if not len(found)]:
+        raise ValueError(
+            f"data.split leaves no {empty[0]} rows of {len(places):,}, in which equal texts"
+            + (f" and equal values of {how.group_by!r}" if how.group_by else "")
+            + " stay together; change its sizes"
+        )
+    return parts
+
+
+def _without_repeats(exact_N: Any, gold_N: Any, account: Account) -> Any:
+    """Places of the rows that are no repeats of an earlier one; counts the others, those with another label apart."""
+    again_N = repeats(exact_N)
+    _, first_N, inverse_N = np.unique(exact_N, return_index=True, return_inverse=True)
+    other_N = again_N & (gold_N != gold_N[first_N[inverse_N]])
+    account.leave_out(REPEATED, int((again_N & ~other_N).sum()))
+    account.leave_out(f"{REPEATED} under another label", int(other_N.sum()))
+    return np.flatnonzero(~again_N)
+
+
+def _chosen(selection: Selection, rows: Rows, places: Any) -> Any:
+    """Those of the places that the recipe selects."""
+    names = list(rows.gold_counts())
+    gold_N = rows.gold_ids_N(names)
+    kept = [place for place in places.tolist() if selection.wants(names[gold_N[place]])]
+    positions = selection.positions()
+    return np.array(kept if positions is None else [kept[position] for position in positions], dtype=np.int64)
+
+
+def _selection(settings: DataSettings, name: str) -> Selection:
+    per_label = settings.rows_per_label if name == "train" else None
+    wanted = settings.rows_wanted(name) if per_label is None else per_label
+    labels = None if per_label is None else len(settings.label_names)
+    return Selection(wanted, settings.select, f"{settings.seed} {name}", labels)
+
+
+def _split(settings: DataSettings, name: str, stored: Stored, source: Source, account: Account) -> Split:
+    rows = stored.rows
     if settings.id_column is not None:
-        _check_ids(selected, settings.id_column, source.name)
+        _check_ids(rows, settings.id_column, source.name)
+    notes = list(source.notes)
+    if settings.rows_per_label is not None and name == "train":
+        counts = dict.fromkeys(settings.label_names, 0) | rows.gold_counts()
+        if few := [f"{label} has {found:,}" for label, found in counts.items() if found < settings.rows_per_label]:
+            notes.append(f"train: fewer than {settings.rows_per_label:,} rows of a label: {enumerated(few)}")
     return Split(
         name=name,
-        rows=selected,
-        read=read,
+        rows=rows,
+        read=stored.read,
         skipped=tuple(account.skipped),
         skipped_counts=dict(account.counts.most_common()),
         source=source.name,
-        fingerprint=selected.fingerprint(),
+        fingerprint=rows.fingerprint(),
+        notes=tuple(notes),
+        unknown_votes=dict(account.unknown_votes),
     )
-
-
-def _sources(settings: DataSettings, splits: Sequence[str]) -> dict[str, Source]:
-    columns = Columns.of(settings)
-    if settings.files is not None:
-        files = {name: settings.files[name] for name in splits if name in settings.files}
-        return {name: _file_source(text, columns) for name, text in files.items()}
-    return hub_sources(settings, splits, columns)
-
-
-def _file_source(text: str, columns: Columns) -> Source:
-    named, start, stop = split_slice(text)
-    path = resolve_path(named)
-    check_file(path)
-    return Source(str(named), _file_rows(path, start, stop, columns), first_place=start)
-
-
-def _file_rows(path: Path, start: int, stop: int | None, columns: Columns) -> RowStream:
-    with closing(scan_rows(path, columns.required, columns.wanted)) as rows:
-        yield from islice(rows, start, stop)
 
 
 def _check_ids(rows: Rows, column: str, source: str) -> None:
@@ -176,7 +209,7 @@ def _check_ids(rows: Rows, column: str, source: str) -> None:
         )
 
 
-def _refuse_bad_rows(accounts: dict[str, _Account]) -> None:
+def _refuse_bad_rows(accounts: dict[str, Account]) -> None:
     total = sum(account.counts.total() for account in accounts.values())
     if total:
         found = [str(skipped) for account in accounts.values() for skipped in account.skipped]
@@ -185,7 +218,7 @@ def _refuse_bad_rows(accounts: dict[str, _Account]) -> None:
         raise ValueError(f"{total} rows cannot be used; mend them, or set data.bad_rows to skip:\n  {shown}{more}")
 
 
-def _why_empty(split: Split, account: _Account, settings: DataSettings) -> str:
+def _why_empty(split: Split, account: Account, settings: DataSettings) -> str:
     if not split.read:
         return f"{split.source} has no rows for {split.name}; check the file, and the slice if there is one"
     reasons = enumerated(f"{reason} {count}" for reason, count in split.skipped_counts.items())

@@ -7,12 +7,14 @@ and records, so that a repeated value is one string here too. What lists can unp
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator, Sequence
 from itertools import islice
 from pathlib import Path
 from typing import Any
 
 from labeltune.data.source import TEXT_LIMIT, BadRow, Row, bounded, check_columns, check_header
+from labeltune.recipe import column_name
 
 BATCH_ROWS, BATCH_BYTES, BATCH_LISTED = 4096, 64 * 2**20, 2**20
 """Rows, their bytes, and values inside their lists that are read at a time, by the mean of the row group."""
@@ -47,9 +49,10 @@ def parquet_rows(
     ]
     with pq.ParquetFile(plain, buffer_size=BUFFER_BYTES, read_dictionary=texts) as table:
         names = table.schema_arrow.names
-        check_header(str(path), names)
-        check_columns(str(path), required, names)
-        chosen = [name for name in names if wanted is None or name in wanted]
+        known = [str(column_name(name)) for name in names]
+        check_header(str(path), known, names)
+        check_columns(str(path), required, known)
+        chosen = [name for name, used in zip(names, known, strict=True) if wanted is None or used in wanted]
         groups = [table.metadata.row_group(place) for place in range(table.metadata.num_row_groups)]
         _refuse_bombs(path, groups, plain.stat().st_size)
         lists = _lists(table, chosen)
@@ -70,7 +73,21 @@ def parquet_rows(
 def _rows(path: Path, batch: Any) -> Iterator[Row | BadRow]:
     names = batch.schema.names
     columns = [_values(column, f"{path}: {name!r}") for name, column in zip(names, batch.columns, strict=True)]
-    return (bounded(dict(zip(names, values, strict=True))) for values in zip(*columns, strict=True))
+    known = [str(column_name(name)) for name in names]
+    return (bounded(dict(zip(known, values, strict=True))) for values in zip(*columns, strict=True))
+
+
+def class_names(plain: Path, column: str) -> tuple[str, ...]:
+    """The names behind a column's integers, where `datasets` wrote the file and knew them."""
+    import pyarrow.parquet as pq
+
+    metadata = pq.read_schema(plain).metadata or {}
+    try:
+        features = json.loads(metadata[b"huggingface"])["info"]["features"]
+        names = next(own["names"] for name, own in features.items() if column_name(name) == column)
+    except (KeyError, ValueError, TypeError, StopIteration, AttributeError):
+        return ()
+    return tuple(map(str, names)) if isinstance(names, list) else ()
 
 
 def batch_rows(rows: int, total_bytes: int, listed: int = 0) -> int:

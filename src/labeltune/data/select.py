@@ -1,4 +1,4 @@
-"""Which of a split's usable rows are kept: the first, random ones, or random ones that keep the share of each label."""
+"""Which of a split's usable rows are kept: the first, random ones, those in the labels' shares, or so many a label."""
 
 from __future__ import annotations
 
@@ -14,10 +14,22 @@ class Selection:
     rows are a uniform sample of each group in one pass: algorithm R in Vitter 1985.
     """
 
-    def __init__(self, wanted: int | None, how: Literal["first", "random", "stratified"], seed: str) -> None:
+    def __init__(
+        self,
+        wanted: int | None,
+        how: Literal["first", "random", "stratified"],
+        seed: str,
+        labels: int | None = None,
+    ) -> None:
+        """
+        Args:
+            wanted: so many rows, all where it is None.
+            labels: how many labels there are, where `wanted` rows are to be taken of each.
+        """
         self._wanted = wanted
         self._how = how
         self._random = Random(seed)
+        self._labels = labels
         self._seen: Counter[str] = Counter()
         self._kept: dict[str, list[int]] = {}
         self._stored = 0
@@ -25,21 +37,29 @@ class Selection:
     @property
     def done(self) -> bool:
         """No further row can change the selection."""
-        return self._how == "first" and self._wanted is not None and self._stored >= self._wanted
+        if self._how != "first" or self._wanted is None:
+            return False
+        if self._labels is None:
+            return self._stored >= self._wanted
+        return sum(len(kept) == self._wanted for kept in self._kept.values()) == self._labels
 
     def wants(self, gold: str) -> bool:
         """Whether the next usable row is to be stored, perhaps in another's place."""
-        if self._wanted is not None and self._how != "first":
-            group = gold if self._how == "stratified" else ""
+        if self._wanted is not None and (self._how != "first" or self._labels is not None):
+            group = gold if self._labels is not None or self._how == "stratified" else ""
             kept = self._kept.setdefault(group, [])
             self._seen[group] += 1
             if len(kept) < self._wanted:
                 kept.append(self._stored)
+            elif self._how == "first":
+                return False
             else:
                 slot = int(self._random.random() * self._seen[group])
                 if slot >= self._wanted:
                     return False
                 kept[slot] = self._stored
+        elif self.done:
+            return False
         self._stored += 1
         return True
 
@@ -47,6 +67,8 @@ class Selection:
         """Positions among the stored rows, ascending; None for all of them."""
         if self._wanted is None or not self._seen:
             return None
+        if self._labels is not None:
+            return sorted(position for kept in self._kept.values() for position in kept)
         chosen: list[int] = []
         for group, quota in quotas(self._seen, self._wanted).items():
             shuffled = sorted((self._random.random(), position) for position in self._kept[group])

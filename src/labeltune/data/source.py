@@ -8,7 +8,7 @@ from collections.abc import Generator, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from labeltune.recipe import DataSettings
+from labeltune.recipe import DataSettings, column_name
 from labeltune.text import enumerated, excerpt
 
 Row = dict[str, Any]
@@ -117,8 +117,27 @@ def count_characters(value: object) -> int:
     return sum(map(count_characters, value)) if isinstance(value, list | tuple) else 1
 
 
-def check_header(where: str, header: Sequence[str]) -> None:
+def normalised(row: Row) -> Row | BadRow:
+    """The row under its columns' names as recipes have them.
+
+    >>> normalised({" a ": 1}), normalised({"a ": 1, "a": 2})
+    ({'a': 1}, BadRow("two columns of one name: 'a', 'a '"))
+    """
+    if all(name.isascii() and name == name.strip() for name in row):
+        return row
+    named = {str(column_name(name)): value for name, value in row.items()}
+    if len(named) == len(row):
+        return named
+    return BadRow(
+        "two columns of one name:", enumerated(map(repr, sorted(row, key=lambda name: (column_name(name), name))))
+    )
+
+
+def check_header(where: str, header: Sequence[str], raw: Sequence[str] = ()) -> None:
     """See that a table's columns have names of their own, and are not too many.
+
+    Args:
+        raw: the names as the file has them.
 
     Raises:
         ValueError: a name stands twice, or there are more than COLUMN_LIMIT; names the source.
@@ -127,7 +146,9 @@ def check_header(where: str, header: Sequence[str]) -> None:
         raise ValueError(f"{where}: {len(header):,} columns; at most {COLUMN_LIMIT:,} are read, so leave some out")
     for name, count in Counter(header).most_common(1):
         if count > 1:
-            raise ValueError(f"{where}: the header names the column {excerpt(name)!r} twice; rename one of them")
+            said = [one for one, known in zip(raw, header, strict=False) if known == name]
+            shown = enumerated(map(repr, said)) if len(set(said)) > 1 else repr(excerpt(name))
+            raise ValueError(f"{where}: the header names the column {shown} twice; rename one of them")
 
 
 def check_columns(where: str, needed: Iterable[str], present: Iterable[str]) -> None:

@@ -11,6 +11,7 @@ from contextlib import contextmanager
 from typing import Any, NamedTuple, overload
 
 import numpy as np
+import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
@@ -129,7 +130,7 @@ class Rows(Sequence[Example]):
                 digest.update(json.dumps(values, ensure_ascii=False).encode() + b"\n")
         return digest.hexdigest()
 
-    def subset(self, positions: Sequence[int]) -> Rows:
+    def subset(self, positions: Sequence[int] | npt.NDArray[np.int64]) -> Rows:
         """A copy of the rows at these positions, which must ascend, in a file of its own."""
         places_N = np.asarray(positions, dtype=np.int64)
         writer = RowWriter(self.text_columns)

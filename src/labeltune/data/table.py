@@ -9,17 +9,20 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from labeltune.text import percent
+from labeltune.text import one_line, percent
 
 Report = dict[str, Any]
 
 LABELS_NAMED = 8
-"""More labels than these are summed up."""
+"""Of more labels, so many are named: the most and the least frequent."""
 
 
 def audit_table(report: Report) -> RenderableType:
-    """Render what `audit` returns: rows, labels, texts, what the task gives away, and the warnings under them."""
-    tables = [_rows_table(report), _labels_table(report), _texts_table(report)]
+    """Render what `audit` returns: rows, labels, votes, texts, what the task gives away; under them the warnings."""
+    tables = [_rows_table(report), _labels_table(report)]
+    if any(split["votes"] for split in report["splits"].values()):
+        tables.append(_votes_table(report))
+    tables.append(_texts_table(report))
     if report["style_baseline"] is not None:
         tables.append(_baseline_table(report["style_baseline"]))
     parts: list[RenderableType] = [part for table in tables for part in (table, Text())]
@@ -36,10 +39,10 @@ def _table(title: str, *columns: str) -> Table:
 
 
 def _rows_table(report: Report) -> Table:
-    table = _table("Rows", "split", "used", "skipped", "repeated", "nearly", "conflicting", "in train")
+    table = _table("Rows", "split", "used", "skipped", "repeated", "nearly", "conflicting", "in train", "in test")
+    leaks = {(leak["split"], leak["other"]): leak for leak in report["leakage"]}
     for name, split in report["splits"].items():
         twins = split["duplicates"]
-        leak = report["leakage"].get(name)
         table.add_row(
             name,
             f"{split['rows']:,}",
@@ -47,8 +50,25 @@ def _rows_table(report: Report) -> Table:
             _count(twins["exact"]),
             _count(twins["near"]),
             _count(twins["conflicting"]),
-            _count(leak["rows"], "bold red") if leak else "",
+            *(_leak(leaks.get((name, other))) for other in ("train", "test")),
         )
+    return table
+
+
+def _leak(leak: Report | None) -> Text:
+    if leak is None:
+        return Text()
+    near = (f" +{leak['near']:,} nearly", "yellow") if leak["near"] else ""
+    return Text.assemble(_count(leak["exact"], "bold red"), near)
+
+
+def _votes_table(report: Report) -> Table:
+    table = _table("Annotators' votes", "split", "rows", "votes", "no label", "Krippendorff's alpha")
+    for name, split in report["splits"].items():
+        votes = split["votes"]
+        if votes:
+            alpha = "-" if votes["alpha"] is None else f"{votes['alpha']:.3f}"
+            table.add_row(name, f"{votes['rows']:,}", f"{votes['votes']:,}", _count(votes["unknown"]), alpha)
     return table
 
 
@@ -58,16 +78,25 @@ def _count(count: int, style: str = "yellow") -> Text:
 
 def _labels_table(report: Report) -> Table:
     splits = report["splits"]
-    table = _table("Labels", "label", *splits)
     labels = list(dict.fromkeys(label for split in splits.values() for label in split["label_shares"]))
-    if len(labels) <= LABELS_NAMED:
-        for label in labels:
-            table.add_row(Text(label), *(_share(split["label_shares"][label]) for split in splits.values()))
-        return table
-    for title, extreme in (("most frequent", max), ("least frequent", min)):
-        shares = ([share for share in split["label_shares"].values() if share is not None] for split in splits.values())
-        table.add_row(f"{title} of {len(labels)}", *(_share(extreme(known, default=None)) for known in shares))
+    table = _table("Labels", "label", *splits)
+    shares = [split["label_shares"] for split in splits.values()]
+    shown = labels if len(labels) <= LABELS_NAMED else _extremes(labels, shares)
+    for label in shown:
+        name = Text(one_line(label), overflow="ellipsis", no_wrap=True)
+        table.add_row(name, *(_share(own[label]) for own in shares))
+    if len(shown) < len(labels):
+        left_out = len(labels) - len(shown)
+        most_least = f"and {left_out} between them; of all {len(labels)}, without a row:"
+        empty = [sum(not own[label] for label in labels) for own in shares]
+        table.add_row(Text(most_least, "dim"), *(_count(number) for number in empty))
     return table
+
+
+def _extremes(labels: list[str], shares: list[dict[str, float | None]]) -> list[str]:
+    """The most and the least frequent labels by the first split, the most frequent first."""
+    order = sorted(labels, key=lambda label: -(shares[0][label] or 0))
+    return order[: LABELS_NAMED // 2] + order[-LABELS_NAMED // 2 :]
 
 
 def _share(share: float | None) -> str:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 from labeltune.data.clean import NO_LABEL
+from labeltune.data.duplicates import normalise
 from labeltune.recipe import DataSettings
-from labeltune.text import count, enumerated, percent
+from labeltune.text import count, enumerated, excerpt, percent
 
 Report = dict[str, Any]
 
@@ -16,13 +17,18 @@ MAJORITY_SHARE = 0.9
 OVER_LONG_SHARE = 0.01
 OUTLIER_TIMES = 20
 SHARED_COLUMN_SHARE = 0.01
+RELAXED = "case, blanks and punctuation at a word's end"
+"""What `normalise` takes away, in words."""
+AROUND_NAMES = " .,;:!?…\"'()[]{}<>_*。！？"
+"""What may stand around a label's name without meaning another."""
 
 
 def find_warnings(report: Report, settings: DataSettings) -> list[str]:
     """Plain sentences about what is doubtful in the report of `audit`, the gravest first."""
-    found = list(_leaks(report, settings))
+    found = [*_leaks(report, settings), *_names(settings.label_names)]
     for name, split in report["splits"].items():
         found += _rows(name, split, settings)
+        found += _votes(name, split, settings)
         found += _labels(name, split)
         found += _duplicates(name, split)
         found += _texts(name, split)
@@ -30,11 +36,23 @@ def find_warnings(report: Report, settings: DataSettings) -> list[str]:
 
 
 def _leaks(report: Report, settings: DataSettings) -> Iterator[str]:
-    for name, leak in report["leakage"].items():
-        if leak["rows"]:
-            allowed = "; data.allow_leakage lets that pass" if settings.allow_leakage else ""
-            also = "appears" if leak["rows"] == 1 else "appear"
-            yield f"{name}: {count(leak['rows'], 'row')} also {also} in train, {leak['exact']} exactly{allowed}."
+    for leak in report["leakage"]:
+        allowed = "; data.allow_leakage lets that pass" if settings.allow_leakage else ""
+        for number, how in ((leak["exact"], f"with equal texts{allowed}"), (leak["near"], f"except for {RELAXED}")):
+            if number:
+                stand = "stands" if number == 1 else "stand"
+                yield f"{leak['split']}: {count(number, 'row')} also {stand} in {leak['other']}, {how}."
+
+
+def _names(labels: Sequence[str]) -> Iterator[str]:
+    """Labels that may be meant to be one."""
+    alike: dict[str, list[str]] = {}
+    for label in labels:
+        alike.setdefault(normalise(label).strip(AROUND_NAMES), []).append(label)
+    for names in alike.values():
+        if len(names) > 1:
+            listed = " and ".join(repr(excerpt(name)) for name in names)
+            yield f"The labels {listed} differ in case, blanks or punctuation alone; name them alike if they are one."
 
 
 def _rows(name: str, split: Report, settings: DataSettings) -> Iterator[str]:
@@ -45,8 +63,18 @@ def _rows(name: str, split: Report, settings: DataSettings) -> Iterator[str]:
     if grave or skipped["rows"] > SKIPPED_SHARE * split["read"]:
         reasons = enumerated(f"{reason.rstrip(':')} {count}" for reason, count in skipped["reasons"].items())
         yield f"{name}: {skipped['rows']:,} of {count(split['read'], 'row')} left out ({reasons})."
-    if settings.votes_column is not None and not split["rows_with_votes"]:
+
+
+def _votes(name: str, split: Report, settings: DataSettings) -> Iterator[str]:
+    votes = split["votes"]
+    if votes is None:
+        return
+    if not votes["rows"]:
         yield f"{name}: no row has annotators' votes in {', '.join(map(repr, settings.vote_columns))}."
+    if votes["unknown"]:
+        examples = enumerated(f"{text!r} {number}" for text, number in votes["unknown_examples"].items())
+        name_none = "names no label and was" if votes["unknown"] == 1 else "name no label and were"
+        yield f"{name}: {count(votes['unknown'], 'vote')} {name_none} left out ({examples}); see data.labels."
 
 
 def _labels(name: str, split: Report) -> Iterator[str]:
@@ -65,7 +93,11 @@ def _duplicates(name: str, split: Report) -> Iterator[str]:
     if found["exact"] or found["near"]:
         yield f"{name}: repeats of an earlier row: {found['exact']:,} exact, {found['near']:,} near."
     if found["conflicting"]:
-        yield f"{name}: {count(found['conflicting'], 'row')} with a text that also appears under another label."
+        rows = count(found["conflicting"], "row")
+        yield (
+            f"{name}: {rows} with a text that also appears under another label, except for {RELAXED} "
+            f"({found['conflicting_exactly']:,} with equal texts)."
+        )
     if not found["near_complete"]:
         yield f"{name}: too many long texts to compare all of them; there may be more near duplicates."
 
@@ -78,15 +110,15 @@ def _texts(name: str, split: Report) -> Iterator[str]:
             longest = f"{texts['words_max']:,} words"
             yield f"{name}: a text in {column!r} has {longest}; look whether a quote swallowed other rows there."
         if texts["without_words"]:
-            yield f"{name}: {count(texts['without_words'], 'text')} in {column!r} without a letter or digit."
+            yield f"{name}: {count(texts['without_words'], 'text')} in {column!r} without a word, digit or emoji."
 
 
 def _shared_columns(report: Report) -> Iterator[str]:
-    for name, leak in report["leakage"].items():
-        rows = report["splits"][name]["rows"]
-        columns = leak["shared_columns"]
+    for leak in report["leakage"]:
+        name, columns = leak["split"], leak["shared_columns"]
+        rows = report["splits"][name]["rows"] if leak["other"] == "train" else 0
         for column, shared in columns.items():
-            if len(columns) > 1 and shared > SHARED_COLUMN_SHARE * rows:
+            if rows and len(columns) > 1 and shared > SHARED_COLUMN_SHARE * rows:
                 yield f"{name}: {count(shared, 'row')} ({percent(shared / rows)}) with a {column} that train has too."
 
 

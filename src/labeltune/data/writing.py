@@ -14,7 +14,8 @@ from pathlib import Path
 from typing import IO, Any, cast
 
 from labeltune.data.columns import TableColumns, batched
-from labeltune.data.files import DELIMITERS, table_format
+from labeltune.data.dialect import DELIMITERS
+from labeltune.data.files import table_format
 from labeltune.data.source import Row
 from labeltune.durable import NotWrittenError, flush_file, flush_folder
 

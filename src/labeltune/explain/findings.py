@@ -44,10 +44,17 @@ def _gain(summary: Summary) -> Iterator[tuple[str, str]]:
 
 
 def _data(data: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
-    for name, leak in data.get("leakage", {}).items():
-        if leak["rows"]:
-            rows = count(leak["rows"], f"{name} row")
-            yield "leakage", f"{rows} also appear in the training rows, so that scores on them may show memorisation."
+    leaks = data.get("leakage", [])
+    if not isinstance(leaks, list):
+        raise ValueError("data.json is of another version of labeltune; run again")
+    for leak in leaks:
+        exact, near = (count(leak[how], f"{leak['split']} row") for how in ("exact", "near"))
+        if leak["exact"] and leak["other"] == "train":
+            yield "leakage", f"{exact} also appear in the training rows, so that scores on them may show memorisation."
+        elif leak["exact"]:
+            yield "leakage", f"{exact} also appear among the test rows, so that the checkpoint was chosen by these too."
+        if leak["near"] > DUPLICATES_SHARE * data["splits"][leak["split"]]["rows"]:
+            yield "near leakage", f"{near} also appear in {leak['other']}, except for case, blanks or punctuation."
     for name, split in data.get("splits", {}).items():
         repeats = split["duplicates"]["exact"] + split["duplicates"]["near"]
         if repeats > DUPLICATES_SHARE * split["rows"]:

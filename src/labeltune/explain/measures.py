@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
+
+from labeltune.text import words
 
 NEGATIONS = frozenset(
     ("no", "not", "never", "nobody", "nothing", "none", "nowhere", "neither", "nor", "without", "cannot", "hardly")
@@ -23,16 +24,6 @@ MALE_FEMALE = (
 """Words with a counterpart that fits the same place. The possessives have none: "her" is "him" or "his"."""
 MALE = frozenset(male for male, _ in MALE_FEMALE) | {"him", "his"}
 FEMALE = frozenset(female for _, female in MALE_FEMALE) | {"her", "hers", "mom"}
-WORD = re.compile(r"\w+(?:['’]\w+)*")
-
-
-def words(text: str) -> list[str]:
-    """The words of a text in lower case.
-
-    >>> words("The dogs don't run: 2 of them.")
-    ['the', 'dogs', "don't", 'run', '2', 'of', 'them']
-    """
-    return [word.lower().replace("’", "'") for word in WORD.findall(text)]
 
 
 def has_negation(text: str) -> bool:

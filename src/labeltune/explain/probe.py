@@ -13,7 +13,6 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from labeltune.explain.measures import WORD
 from labeltune.model.classifier import Classifier
 from labeltune.prompt import EncodedRows
 from labeltune.recipe import ScoreSettings
@@ -21,6 +20,7 @@ from labeltune.rows import Example, Prediction
 from labeltune.score import score_batches
 from labeltune.score.labels import score_labels
 from labeltune.score.sofar import SoFar
+from labeltune.text import WORD
 
 MOST_PIECES = 60
 """Pieces of a row that are left out one by one; longer texts are cut into pieces of several words."""

@@ -14,7 +14,7 @@ from labeltune.judge.metrics import wilson_interval
 from labeltune.judge.paired import holm, mcnemar_p
 from labeltune.rows import Prediction
 from labeltune.summary.explained import SliceScores
-from labeltune.text import count, p_value, percent
+from labeltune.text import count, p_value, percent, words
 
 Pair = tuple[Prediction, Prediction]
 """One row as the base and as the tuned model answered it."""
@@ -106,7 +106,7 @@ def _sentence(name: str, figures: Mapping[str, Any], verdict: str | None) -> str
 
 
 def _length(row: Prediction) -> float:
-    return float(sum(len(measures.words(text)) for text in row.columns.values()))
+    return float(sum(len(words(text)) for text in row.columns.values()))
 
 
 def _thirds(

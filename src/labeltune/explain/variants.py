@@ -6,9 +6,12 @@ import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 
-from labeltune.explain.measures import FEMALE, MALE, MALE_FEMALE, NUMBER_WORDS, WORD, has_negation, words
+import regex
+
+from labeltune.explain.measures import FEMALE, MALE, MALE_FEMALE, NUMBER_WORDS, has_negation
 from labeltune.recipe import PromptSettings
 from labeltune.rows import Example
+from labeltune.text import WORD, WORD_CHARACTER, words
 
 Columns = Mapping[str, str]
 
@@ -98,15 +101,18 @@ def swap_label_words(prompt: PromptSettings) -> PromptSettings | None:
     >>> swapped = swap_label_words(settings)
     >>> swapped.template, swapped.answers
     ('{text} Say 1 for no, 0 for yes.', {'no': '1', 'yes': '0'})
+    >>> swap_label_words(PromptSettings(template="{text}是好还是坏？", answers={"good": "好", "bad": "坏"})).template
+    '{text}是坏还是好？'
     """
     answers = list(prompt.words.values())
     following = dict(zip(answers, answers[1:] + answers[:1], strict=True))
     literal = FIELD.split(prompt.template)
-    word = re.compile(r"(?<!\w)(" + "|".join(map(re.escape, sorted(answers, key=len, reverse=True))) + r")(?!\w)")
+    choice = "|".join(map(regex.escape, sorted(answers, key=len, reverse=True)))
+    word = regex.compile(rf"(?V1)(?<!{WORD_CHARACTER})({choice})(?!{WORD_CHARACTER}|\p{{M}})")
     named = {found for part in literal[::2] for found in word.findall(part)}
     if named != set(answers):
         return None
-    literal[::2] = [word.sub(lambda match: following[match.group(1)], part) for part in literal[::2]]
+    literal[::2] = [word.sub(lambda match: following[match[1]], part) for part in literal[::2]]
     swapped = {label: following[answer] for label, answer in prompt.words.items()}
     return prompt.model_copy(update={"template": "".join(literal), "answers": swapped})
 
@@ -122,26 +128,27 @@ def move_line_breaks(prompt: PromptSettings) -> PromptSettings | None:
     >>> move_line_breaks(PromptSettings(template="Read {text}. Is it good? Answer:")).template
     'Read {text}.\\nIs it good?\\nAnswer:'
     """
-    words = prompt.template.strip()
-    pattern, instead = (LINE_BREAK, " ") if "\n" in words else (SENTENCE_END, "\n")
-    literal = FIELD.split(words)
+    own = prompt.template.strip()
+    pattern, instead = (LINE_BREAK, " ") if "\n" in own else (SENTENCE_END, "\n")
+    literal = FIELD.split(own)
     literal[::2] = [pattern.sub(instead, part) for part in literal[::2]]
-    if literal == FIELD.split(words):
+    if literal == FIELD.split(own):
         return None
-    return prompt.model_copy(update={"template": prompt.template.replace(words, "".join(literal))})
+    return prompt.model_copy(update={"template": prompt.template.replace(own, "".join(literal))})
 
 
 def _each_word(text: str, change: Callable[[str], str]) -> str:
     """Change words, keeping a capital at their beginning."""
 
-    def put(match: re.Match[str]) -> str:
-        word = match.group()
+    def put(match: regex.Match[str]) -> str:
+        word: str = match[0]
         new = change(word.lower())
         if new == word.lower():
             return word
         return new.capitalize() if word[0].isupper() else new
 
-    return WORD.sub(put, text)
+    changed: str = WORD.sub(put, text)
+    return changed
 
 
 def _next_number(word: str) -> str | None:

@@ -6,7 +6,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from labeltune.folder import RunFolder, read_json
+from labeltune.folder import RunFolder, read_json, read_kept
+from labeltune.judge.annotators import judge_annotators
 from labeltune.judge.baselines import against_baselines, agreement, baselines_sentence
 from labeltune.judge.bias import compare_bias
 from labeltune.judge.calibration import calibrate
@@ -28,9 +29,9 @@ Progress = Mapping[str, Any]
 def judge_run(folder: RunFolder) -> Judgement:
     """Judge a run from its files alone; the same files always give the same judgement.
 
-    Reads recipe.json, progress.json and predictions/*.jsonl. Without test predictions the validation rows stand in for
-    them, and `scored_split` says so: the chosen checkpoint was then picked on the rows it is scored on, and looks a
-    little too good.
+    Reads recipe.json, progress.json, predictions/*.jsonl and the annotators' votes. Without test predictions the
+    validation rows stand in for them, and `scored_split` says so: the chosen checkpoint was then picked on the rows it
+    is scored on, and looks a little too good.
 
     Raises:
         FileNotFoundError: a file that the judgement needs is not there.
@@ -59,6 +60,9 @@ def judge_run(folder: RunFolder) -> Judgement:
         comparison=compare(base, tuned, **resampling),
         baselines=baselines,
         baselines_sentence=baselines_sentence(baselines),
+        annotators=judge_annotators(
+            tuned, _votes(folder), recipe["data"].get("label_column", "") is None, **resampling
+        ),
         bias=compare_bias(
             before,
             after,
@@ -109,6 +113,11 @@ def _chosen_validation(folder: RunFolder, progress: Progress, step: int) -> Path
 
 def _read_if_there(path: Path | None) -> list[Prediction] | None:
     return list(read_predictions(path)) if path and path.is_file() else None
+
+
+def _votes(folder: RunFolder) -> dict[str, list[str]]:
+    """The annotators' votes on the scored rows, by id."""
+    return {row_id: kept.get("votes") or [] for row_id, kept in read_kept(folder.kept_columns, []).items()}
 
 
 def _score_entry(folder: RunFolder, entry: Mapping[str, Any]) -> EpochScore:

@@ -1,4 +1,4 @@
-"""The comparison as a table for the terminal: what tuning changed, on one screen of 100 columns."""
+"""The comparison as a table for the terminal: what tuning changed, within 100 columns."""
 
 from __future__ import annotations
 
@@ -39,7 +39,8 @@ def comparison_table(summary: Judgement, title: str = "") -> RenderableType:
     Long lists are cut to the labels that changed most and to the last epochs, and say so.
     """
     rows = _rows(summary.after, summary.scored_split)
-    parts: list[RenderableType] = [_heading(title or "before and after", rows), _figures(summary), _labels(summary)]
+    parts: list[RenderableType] = [_heading(title or "before and after", rows), _figures(summary)]
+    parts += [Text(""), _baselines(summary), _labels(summary)]
     if summary.epochs:
         parts.append(_epochs(summary.epochs))
     parts.append(_words(_findings(summary)))
@@ -143,6 +144,22 @@ def _figures(summary: Judgement) -> Table:
     return table
 
 
+def _baselines(summary: Judgement) -> Table:
+    """What the accuracy is to be compared with: simple models, and the annotators where there are votes."""
+    table = _grid("compared with", "accuracy", "tuned model", "difference", "p")
+    for one in summary.baselines:
+        gain = _with_interval(points(one.gain), points_interval(one.gain_interval))
+        accuracy = _with_interval(percent(one.accuracy), interval(one.interval))
+        p = Text(p_value(one.p).lstrip("= "), "" if one.beaten else "yellow")
+        table.add_row(_label(one.name), accuracy, percent(summary.after.accuracy), gain, p)
+    if summary.annotators:
+        people = summary.annotators
+        accuracy = _with_interval(percent(people.accuracy), interval(people.interval))
+        ahead = points(people.tuned_accuracy - people.accuracy)
+        table.add_row("a single annotator", accuracy, percent(people.tuned_accuracy), ahead, "")
+    return table
+
+
 def _accuracies(*sides: Scores) -> list[Text]:
     return [_with_interval(percent(side.accuracy), interval(side.accuracy_interval), "bold") for side in sides]
 
@@ -205,6 +222,7 @@ def _findings(summary: Judgement) -> list[tuple[str, str]]:
     split = bias.split
     findings = [
         ("change", f"{summary.comparison.sentence} {summary.baselines_sentence}"),
+        ("annotators", summary.annotators.sentence if summary.annotators else ""),
         ("bias", f"{bias.before.sentence} {bias.sentence} {split.sentence if split else ''}".rstrip()),
         ("kept", capitalised(summary.choice.why) + "."),
         ("overfitting", f"{capitalised(verdict)}: {overfitting.why}."),

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
-from labeltune.data import load_rows
+from labeltune.data import load_rows, resolve
 from labeltune.folder import RunFolder
 from labeltune.job import Job, encode_splits, load_classifier, make_fast, score_to_file
 from labeltune.judge.metrics import evaluate
@@ -54,6 +54,7 @@ def score_split(subject: Subject, split: str, out: Path, terminal: Terminal) -> 
     """
     if out.exists():
         raise ValueError(f"{out} is there already; name another file with --out")
+    subject = replace(subject, recipe=resolve(subject.recipe)[0])
     loaded = load_rows(subject.recipe.data, [split])
     if split not in loaded:
         raise ValueError(f"the recipe has no {split} rows; it may have train, validation and test")

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from labeltune.data import TableColumns, find_columns, text_of
-from labeltune.data.files import scan_rows, table_format
+from labeltune.data.files import scan_rows, table_format, table_notes
 from labeltune.data.source import BadRow, Row
 from labeltune.recipe import Recipe
 
@@ -58,9 +58,9 @@ def table_rows(source: Path, recipe: Recipe) -> Iterator[TableRow]:
     Raises:
         OSError, ValueError: the file cannot be read at all, or lacks a column that the template names.
     """
-    headings = {column: recipe.data.heading(column) for column in recipe.prompt.template_columns}
+    headings = _headings(recipe)
     unit = "row" if table_format(source)[0] == "parquet" else "line"
-    for line, row in scan_rows(source, tuple(headings.values())):
+    for line, row in scan_rows(source, tuple(headings.values()), csv=recipe.data.csv):
         if isinstance(row, BadRow):
             yield TableRow(line, dict(row.known), None, f"{unit} {line}: {row}")
             continue
@@ -75,6 +75,11 @@ def table_rows(source: Path, recipe: Recipe) -> Iterator[TableRow]:
             yield TableRow(line, row, None, f"{unit} {line}: {bad}")
         else:
             yield TableRow(line, row, texts, None)
+
+
+def layout_notes(source: Path, recipe: Recipe) -> tuple[str, ...]:
+    """What is guessed about the table's layout, in sentences."""
+    return table_notes(source, tuple(_headings(recipe).values()), recipe.data.csv)
 
 
 def survey_table(source: Path, target: Path, recipe: Recipe) -> Survey:
@@ -116,6 +121,11 @@ def prediction_columns(recipe: Recipe) -> dict[str, Any]:
     """The columns that every row gets, each with a value of its type."""
     written = {"generated": ""} if recipe.score.mode == "generate" else {}
     return {"predicted": ""} | {f"probability_{name}": 0.5 for name in recipe.data.label_names} | written
+
+
+def _headings(recipe: Recipe) -> dict[str, str]:
+    """What the table calls each column that the template names."""
+    return {column: recipe.data.heading(column) for column in recipe.prompt.template_columns}
 
 
 def _characters(texts: dict[str, str]) -> int:

@@ -20,7 +20,15 @@ from labeltune.lock import only_writer
 from labeltune.predict.answers import Answer, AnswersSoFar
 from labeltune.predict.streams import STREAM, STREAM_FORMATS, input_file, output_file
 from labeltune.predict.subject import Subject, load_subject
-from labeltune.predict.table import PROBLEM, Survey, TableRow, prediction_columns, survey_table, table_rows
+from labeltune.predict.table import (
+    PROBLEM,
+    Survey,
+    TableRow,
+    layout_notes,
+    prediction_columns,
+    survey_table,
+    table_rows,
+)
 from labeltune.recipe import Recipe
 from labeltune.recipes import load_recipe
 from labeltune.rows import Example
@@ -132,8 +140,10 @@ def _label_table(task: _Task) -> Labelled:
 
 
 def _say_what_changes(task: _Task, survey: Survey) -> None:
-    """Whatever of the table does not come out as it went in."""
+    """What is guessed about the table, and whatever of it does not come out as it went in."""
     say, target = task.terminal.say, task.target
+    for note in layout_notes(task.source, task.recipe):
+        say(note, style="yellow")
     if survey.replaced:
         say(f"{task.source} has {', '.join(survey.replaced)} already; {target} gets new ones", style="yellow")
     if survey.columns.as_text:

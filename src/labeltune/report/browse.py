@@ -61,7 +61,10 @@ def browser_data(
         "labels": [one_line(label) for label in labels],
         "columns": [one_line(column) for column in columns],
         "slices": [one_line(one["name"]) for one in slices],
-        "facts": {one_line(row_id): found for row_id, found in (facts or {}).items()},
+        "facts": {
+            one_line(row_id): [(one_line(name), printable(text)) for name, text in found]
+            for row_id, found in (facts or {}).items()
+        },
         "rows": [row(old, new) for old, new in pairs],
     }
 

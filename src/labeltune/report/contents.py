@@ -50,6 +50,12 @@ class Contents:
     def warnings(self) -> list[str]:
         return [str(warning) for warning in (self.data or {}).get("warnings") or []]
 
+    @property
+    def agreement(self) -> list[str]:
+        """How far the annotators of each split agree, in words."""
+        votes = [split.get("votes") for split in ((self.data or {}).get("splits") or {}).values()]
+        return [str(found["sentence"]) for found in votes if found]
+
 
 def read_contents(folder: RunFolder) -> Contents:
     """Read all that a report shows.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
@@ -26,7 +27,7 @@ def environment() -> Environment:
     for function in (
         words.percent, words.points, words.signed, words.interval, words.points_interval, words.number, words.duration,
         words.count, words.capitalised, words.shorten, words.p_value, words.epoch_name, one_line, printable,
-        gold_probability, temperature_text, cost, tied,
+        gold_probability, temperature_text, cost, tied, confusions,
     ):  # fmt: skip
         found.filters[function.__name__] = function
     found.filters["md"] = escape_markdown
@@ -68,6 +69,21 @@ def fenced(text: object) -> Markup:
     """
     fence = "`" * max(3, max((len(run) for run in re.findall("`+", str(text))), default=0) + 1)
     return Markup(f"{fence}text\n{printable(text)}\n{fence}")
+
+
+def confusions(confusion: Mapping[str, Mapping[str, int]], most: int = 20) -> list[tuple[str, str, int]]:
+    """The most frequent wrong answers as (gold label, answer, rows), the most frequent first.
+
+    >>> confusions({"a": {"a": 9, "b": 1}, "b": {"a": 3, "b": 0}})
+    [('b', 'a', 3), ('a', 'b', 1)]
+    """
+    found = [
+        (gold, answer, rows)
+        for gold, row in confusion.items()
+        for answer, rows in row.items()
+        if rows and answer != gold
+    ]
+    return sorted(found, key=lambda one: -one[2])[:most]
 
 
 def tied(text: str) -> str:

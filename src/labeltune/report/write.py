@@ -22,6 +22,8 @@ from labeltune.report.rendering import environment
 
 HTML_TEXT, MARKDOWN_TEXT = 700, 300
 """Characters of a text that are shown before it is cut."""
+MARKDOWN_COLUMNS = 20
+"""Labels up to which Markdown has the whole table of confusions."""
 
 
 def write_report(folder: RunFolder) -> None:
@@ -76,7 +78,7 @@ def _sections(contents: Contents) -> list[str]:
             "Calibration": any(one for _, one in summary.calibration), "Slices": True,
             "Training": summary.training, "Robustness": summary.robustness,
         }  # fmt: skip
-        sections = ["Epochs", "Confusion", "Labels", *(name for name, found in there.items() if found)]
+        sections = ["Baselines", "Epochs", "Confusion", "Labels", *(name for name, found in there.items() if found)]
     return [*sections, "Examples", "Rows", "Data", "Hardware", "Recipe", "Environment", "Signature"]
 
 
@@ -89,6 +91,7 @@ def _context(contents: Contents, text_length: int) -> dict[str, Any]:
         "summary": summary,
         "notes": contents.notes,
         "warnings": contents.warnings,
+        "agreement": contents.agreement,
         "examples": explain_examples(
             contents.pairs, contents.examples, contents.kept, contents.slices, contents.dynamics
         )
@@ -110,6 +113,7 @@ def _context(contents: Contents, text_length: int) -> dict[str, Any]:
         "hardware_charts": charts.hardware_charts(contents.hardware),
         "phases": charts.PHASES,
         "text_length": text_length,
+        "most_columns": MARKDOWN_COLUMNS,
     }
 
 

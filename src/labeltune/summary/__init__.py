@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from labeltune.summary.explained import Finding, ScoredVariant, SliceScores, Training, Variant
 from labeltune.summary.scores import (
     Agreement,
+    Annotators,
     Baseline,
     Bias,
     Calibration,
@@ -127,6 +128,8 @@ class Judgement(Record):
     baselines: list[Baseline]
     """Simple models, on the same rows."""
     baselines_sentence: Sentence
+    annotators: Annotators | None
+    """Null without votes, or where no row has two and each is the gold label."""
     bias: Bias
     """Which label each model favours."""
     calibration: Sides[Calibration | None]

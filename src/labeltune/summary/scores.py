@@ -124,6 +124,27 @@ class Baseline(Record):
     """Whether the tuned model is better by more than chance."""
 
 
+class Annotators(Record):
+    """How often a single annotator is right, beside the tuned model on the same rows."""
+
+    rows: int
+    """Scored rows with votes that count."""
+    votes: int
+    """Votes that count."""
+    accuracy: float
+    """Share of these votes that are right."""
+    interval: Bootstrap
+    judged_by: Literal["gold label", "majority of the others"]
+    """What a vote has to equal to be right: the other votes where the gold label is itself the majority of all votes;
+    a vote does not count where the others are tied."""
+    equal_gold: float
+    """Share of all votes that equal the gold label, either way."""
+    tuned_accuracy: float
+    """The tuned model's share of gold labels on these rows."""
+    tuned_interval: Wilson
+    sentence: Sentence
+
+
 class LabelBias(Record):
     """The label that a model answers more often than it is right, by the widest margin."""
 
