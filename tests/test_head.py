@@ -222,8 +222,10 @@ def test_generating_with_a_classification_head_is_refused(recipe_file):
 
 def test_answers_may_be_left_out_but_not_misspelt(recipe_file):
     assert load_recipe(str(recipe_file), ["model.head=sequence", "prompt.answers=null", "prompt.answers={}"])
+    named = load_recipe(str(recipe_file), ["prompt.answers={}"])  # without a head, the names are the words
+    assert named.prompt.answers == {name: name for name in named.data.label_names}
     with pytest.raises(ValueError, match=r"prompt\.answers has no word"):
-        load_recipe(str(recipe_file), ["prompt.answers={}"])
+        load_recipe(str(recipe_file), ["prompt.answers={red: red}"])
 
 
 def test_a_new_head_depends_on_its_seed_alone(families):
