@@ -56,10 +56,12 @@ def _data(data: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
         if leak["near"] > DUPLICATES_SHARE * data["splits"][leak["split"]]["rows"]:
             yield "near leakage", f"{near} also appear in {leak['other']}, except for case, blanks or punctuation."
     for name, split in data.get("splits", {}).items():
-        repeats = split["duplicates"]["exact"] + split["duplicates"]["near"]
+        near = split["duplicates"]["near"]
+        repeats = split["duplicates"]["exact"] + near
         if repeats > DUPLICATES_SHARE * split["rows"]:
             share = percent(repeats / split["rows"])
-            yield "duplicates", f"{count(repeats, f'{name} row')} ({share}) repeat an earlier one."
+            nearly = ", or nearly do" if near else ""
+            yield "duplicates", f"{count(repeats, f'{name} row')} ({share}) repeat an earlier one{nearly}."
 
 
 def _labels(summary: Summary) -> Iterator[tuple[str, str]]:
