@@ -272,3 +272,63 @@ def test_class_names_in_a_readme_are_used_with_csv_files(tmp_path):
     split = load_rows(settings({"hub": str(folder)}))["train"]
     assert [row.gold for row in split.rows] == ["neg", "pos", "neg"]
     assert split.skipped_counts == {"no gold label": 1}
+
+
+COMMIT = "0123456789" * 4
+
+
+def snapshot(home: Path, rows: int = 4) -> Path:
+    """A dataset of CSV files as the hub's client leaves it in its cache: names that are links to blobs."""
+    repository = home / "hub" / "datasets--nobody--tiny"
+    folder = repository / "snapshots" / COMMIT
+    for part in ("blobs", "refs"):
+        (repository / part).mkdir(parents=True)
+    (folder / "data").mkdir(parents=True)
+    write(repository / "blobs" / "abc", "text,label\n" + "".join(f"row {n},0{n % 2}\n" for n in range(rows)))
+    (folder / "data" / "train.csv").symlink_to(repository / "blobs" / "abc")
+    write(repository / "refs" / "main", COMMIT)
+    return folder
+
+
+def test_files_in_the_cache_are_read_as_they_stand_without_asking_the_hub(tmp_path, monkeypatch):
+    from huggingface_hub import constants
+
+    snapshot(tmp_path)
+    monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path / "hub"))
+    monkeypatch.setattr("labeltune.data.hub.hub_reachable", lambda *_: pytest.fail("the hub was asked"))
+    for revision in (None, "main", COMMIT):
+        split = load_rows(settings({"hub": "nobody/tiny"}, revision=revision))["train"]
+        assert split.rows.gold_counts() == {"00": 2, "01": 2}
+        assert "from the cache, commit 012345678901" in split.source
+
+
+def test_only_a_datasets_own_files_are_fetched(tmp_path, monkeypatch):
+    """What the hub would list stands in for it: the files of the builder, at its commit."""
+    import datasets
+    import huggingface_hub
+
+    from labeltune.data import hub
+
+    folder = snapshot(tmp_path)
+    asked = {}
+
+    def fetch(name, **options):
+        asked.update(options, name=name)
+        return str(folder)
+
+    listed = datasets.load_dataset_builder(str(folder))
+    listed.hash = COMMIT
+    files = [f"hf://datasets/nobody/tiny@{COMMIT}/data/train.csv"]
+    listed.config.data_files = {"train": files}
+    own = datasets.load_dataset_builder
+    monkeypatch.setattr(
+        datasets, "load_dataset_builder", lambda name, *a, **k: listed if name == "nobody/tiny" else own(name, *a)
+    )
+    monkeypatch.setattr(huggingface_hub, "snapshot_download", fetch)
+    monkeypatch.setattr(hub, "cached_snapshot", lambda *_: None)
+    monkeypatch.setattr(hub, "_from_cache", lambda _: None)
+    monkeypatch.setattr(hub, "hub_reachable", lambda *_: True)
+    split = load_rows(settings({"hub": "nobody/tiny"}))["train"]
+    assert split.rows.gold_counts() == {"00": 2, "01": 2}
+    assert asked["allow_patterns"] == ["data/train.csv", "README.md", "*.yaml", "dataset_infos.json"]
+    assert (asked["revision"], asked["repo_type"]) == (COMMIT, "dataset")
