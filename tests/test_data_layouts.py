@@ -45,6 +45,8 @@ def write(path: Path, content: str | bytes) -> Path:
         ("a.tsv", 'text\tlabel\n"a\tb"\t0\n', ("a\tb", "0"), []),
         ("a.tsv", 'text\tlabel\n"wow"\t0\n', ("wow", "0"), []),
         ("a.csv", 'text,label\n"A" B,0\nx,1\n', ('"A" B', "0"), ["quotes are plain characters"]),
+        ("a.csv", 'text,label\n"one,0\nx,1\ntwo",0\n', ('"one', "0"), ["quotes are plain characters"]),
+        ("a.csv", "sep=;\r\ntext;label\r\na, b;0\r\n", ("a, b", "0"), ["fields are separated by semicolons"]),
         ("a.csv", "text,label\na\x85b\u2028c\x0bd\x1ce,0\n", ("a\x85b\u2028c\x0bd\x1ce", "0"), []),
         ("a.csv", " text , label\na,0\n", ("a", "0"), []),
         ("a.csv", ",text,label\n7,a,0\n", ("a", "0"), []),
@@ -149,6 +151,39 @@ def test_headings_that_cannot_be_told_apart_are_named(tmp_path, content, message
     with pytest.raises(ValueError, match=r"a\.csv") as caught:
         read(write(tmp_path / "a.csv", content), ["text", "label"])
     assert message in str(caught.value)
+
+
+def test_a_table_of_one_column_may_have_lone_quotes(tmp_path):
+    path = write(tmp_path / "a.csv", 'text\n"hello" she said\nfine\n"open\n')
+    assert [row["text"] for row in read(path)] == ['"hello" she said', "fine", '"open']
+    path = write(tmp_path / "a.csv", 'text\n"two\nlines"\n')
+    assert [row["text"] for row in read(path)] == ["two\nlines"]
+
+
+def test_names_must_fit_and_a_delimiter_must_serve(tmp_path):
+    path = write(tmp_path / "a.csv", "a,0\nb,1\n")
+    with pytest.raises(ValueError, match=r"data\.csv\.names has 3 names, and the first line 2 fields"):
+        read(path, names=["text", "label", "x"])
+    with pytest.raises(ValueError, match="cannot stand between fields"):
+        CsvSettings(delimiter='"')
+    with pytest.raises(ValueError, match="names the column '1' twice; rename one of them; if its first line is a row"):
+        read(write(tmp_path / "b.csv", "1,1\n0,1\n"))
+
+
+def test_a_list_may_be_one_long_line(tmp_path):
+    rows = [{"text": "x" * 1000, "n": n} for n in range(20_000)]
+    path = write(tmp_path / "a.json", json.dumps(rows))
+    assert len(read(path)) == 20_000
+
+
+def test_a_column_that_has_another_ones_new_name_gives_way(tmp_path):
+    path = write(
+        tmp_path / "a.jsonl",
+        '{"body": "good", "text": "other", "label": "x"}\n{"text": "o", "body": "b", "label": "y"}\n',
+    )
+    data = {"files": {"train": str(path)}, "text_columns": ["text"], "label_column": "label", "labels": ["x", "y"]}
+    rows = load_rows(DataSettings.model_validate(data | {"rename": {"text": "body"}}))["train"].rows
+    assert [row.columns["text"] for row in rows] == ["good", "b"]
 
 
 def test_two_keys_of_one_name_are_a_bad_row(tmp_path):

@@ -15,6 +15,7 @@ from labeltune.data.source import COLUMN_LIMIT, BadRow, Row, RowStream, check_co
 from labeltune.text import excerpt
 
 HEAD_ROWS = 100
+HEAD_CHARACTERS = 2**20
 LIST_LIMIT = 2**30
 """Characters of a file that holds one list, which is held in memory."""
 WRAPPED = re.compile(r'\s*\{\s*"((?:[^"\\]|\\.)*)"\s*:\s*\[\s*(?=[{\]])')
@@ -37,15 +38,11 @@ def json_layout(file: TextFile) -> JsonLayout:
     Raises:
         ValueError: it is one object of whole columns.
     """
-    head, first = "", ""
-    for _, line in islice(file.lines(), HEAD_ROWS):
-        first = first or line.strip()
-        head += line
-        if len(head) > LINE_LIMIT:
-            break
+    head = file.head(HEAD_CHARACTERS)
     if head.lstrip().startswith("["):
         return JsonLayout("list", head.index("[") + 1)
     wrapped = WRAPPED.match(head)
+    first = head.strip().partition(file.line_end)[0]
     if wrapped and not _is_row(first, wrapped[1]):
         return JsonLayout("list", wrapped.end(), (f"{file.path}: rows are the list {excerpt(wrapped[1])!r}",))
     if first.startswith("{") and head.strip() == first:
@@ -118,7 +115,10 @@ def _object(text: str) -> Row | BadRow:
 
 def _of_list(file: TextFile, begin: int) -> Iterator[tuple[int, Row | BadRow, int]]:
     """The elements of the list that begins at a place in the text, each with the line that it begins in."""
-    text = _whole(file)
+    try:
+        text = file.whole(LIST_LIMIT)
+    except ValueError as error:
+        raise ValueError(f"{error}, in one list; write every row as an object on a line of its own (JSONL)") from error
     decoder = json.JSONDecoder(object_pairs_hook=_unique)
     place, line, counted = begin, 1, 0
     while True:
@@ -138,20 +138,6 @@ def _of_list(file: TextFile, begin: int) -> Iterator[tuple[int, Row | BadRow, in
             raise ValueError(f"{file.path}:{line}: broken JSON: {excerpt(error)}; mend the list") from error
         yield line, _row(row, text[place : place + 80]), end - place
         place = end
-
-
-def _whole(file: TextFile) -> str:
-    parts: list[str] = []
-    characters = 0
-    for _, line in file.lines():
-        parts.append(line)
-        characters += len(line)
-        if characters > LIST_LIMIT:
-            raise ValueError(
-                f"{file.path}: a list of more than {LIST_LIMIT // 2**30} GiB; write every row as an object on a line "
-                "of its own (JSONL)"
-            )
-    return "".join(parts)
 
 
 def _row(found: Any, text: str) -> Row | BadRow:

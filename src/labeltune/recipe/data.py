@@ -71,6 +71,13 @@ class CsvSettings(Settings):
     names: list[Column] | None = Field(None, min_length=1)
     """The columns' names, in place of those."""
 
+    @field_validator("delimiter")
+    @classmethod
+    def _between(cls, delimiter: str | None) -> str | None:
+        if delimiter in {'"', "\n", "\r"}:
+            raise ValueError(f"data.csv.delimiter {delimiter!r} cannot stand between fields; give one such as ; or |")
+        return delimiter
+
     @field_validator("encoding")
     @classmethod
     def _known(cls, encoding: str | None) -> str | None:
