@@ -26,6 +26,7 @@ def csv_rows(file: TextFile, dialect: Dialect, required: Sequence[str], wanted: 
     path = file.path
     records = _records(file, dialect)
     names = list(dialect.names or ())
+    first: list[str] | BadRow = []
     if dialect.names is None or dialect.skip:
         _, first = next(records, (1, []))
         if isinstance(first, BadRow):
@@ -45,6 +46,8 @@ def csv_rows(file: TextFile, dialect: Dialect, required: Sequence[str], wanted: 
     for line, record in records:
         if isinstance(record, BadRow):
             yield line, record
+        elif record == first and width > 1:
+            yield line, BadRow("repeats the line of names")
         elif len(record) > width and any(record[width:]):
             known = {name: record[place] for name, place in places}
             yield line, BadRow("more fields than the header:", f"{len(record)} instead of {width}", known)

@@ -20,6 +20,8 @@ PLACEHOLDERS = ("labels", "label_descriptions")
 
 def _listed(value: object) -> object:
     """Label names alone stand for themselves; a number or truth value is its text."""
+    if isinstance(value, list | tuple) and len({str(name) for name in value}) < len(value):
+        raise ValueError(f"data.labels lists a label twice: {', '.join(map(str, value))}")
     return {name: name for name in value} if isinstance(value, list | tuple) else value
 
 
