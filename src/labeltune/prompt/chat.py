@@ -64,6 +64,16 @@ def chat_parts(tokenizer: Any, settings: PromptSettings) -> tuple[list[Part], Tr
     return parts, trims, _before_answer(lambda answer: render(marked, answer), rendered, mark)
 
 
+def prompt_notes(tokenizer: Any, settings: PromptSettings) -> list[str]:
+    """What a user should know of model and prompt: a chat template that is not used, or one that asks for the day."""
+    if not tokenizer.chat_template:
+        return []
+    if not settings.chat_messages:
+        return ["the model has a chat template, which this recipe does not use; prompt.chat: true does"]
+    dated = _dated(tokenizer.get_chat_template()) != tokenizer.get_chat_template()
+    return [f"the chat template writes today's date; here it is always {DATE:%d %b %Y}"] if dated else []
+
+
 def _render(tokenizer: Any, source: str, chat: list[dict[str, str]], begin_answer: bool) -> str:
     try:
         rendered: str = tokenizer.apply_chat_template(
