@@ -46,7 +46,7 @@ def byte_level(added: list[AddedToken], normalizer: Any = None, ignore_merges: b
 def sentencepiece(added: list[AddedToken], normalizer: Any = None, pre_tokenizer: Any = None) -> Tokenizer:
     """BPE over characters with a blank before the first word, and bytes for what it does not know."""
     trained = Tokenizer(models.BPE(unk_token="<unk>"))
-    trained.normalizer = normalizers.Replace(" ", "▁")
+    trained.pre_tokenizer = pre_tokenizers.Metaspace(prepend_scheme="never")
     reserved = ["<unk>", "<s>", "</s>", *(f"<0x{byte:02X}>" for byte in range(256))]
     trained.train_from_iterator(
         TEXTS, trainers.BpeTrainer(vocab_size=500, special_tokens=reserved, show_progress=False)

@@ -29,7 +29,8 @@ from real import LABELS, book_rows
 ANSWERS = {"a": "yes", "b": "no"}
 QUESTION = "Text: {x}\nIs it good? yes or no"
 TEXTS = (
-    "red ball", " \n padded\t ", "emoji 👍🏽, مرحبا, e\u0301", "a\n\n\nb  c   d", "", "{x} {{ 1 }} {% raw %}", "<|x|> < >",
+    "red ball", " \n padded\t ", "emoji 👍🏽, مرحبا, e\u0301", "a\n\n\nb  c   d", "", "{x} {{ 1 }} {% raw %}",
+    "<|x|> < >",
     "the quick brown fox " * 5,
 )  # fmt: skip
 ROLES = {"gemma3": ("user", "assistant", "user"), "mistral": ("system", "user", "assistant", "user")}
@@ -92,6 +93,8 @@ def test_an_answer_is_spelled_as_in_an_assistants_message(family):
     prompter = make_prompter(tokenizer, template=QUESTION, chat=True)
     asked = said("user", QUESTION.replace("{x}", "red ball"))
     ids = prompter.encode({"x": "red ball"})[0]
+    if family == "smollm3":  # whose template writes no empty thoughts into a finished answer
+        ids = ids[: -len(tokenizer("<think>\n\n</think>\n").input_ids)]
     for word, spelled in zip(prompter.words.words, prompter.words.token_ids, strict=True):
         text = tokenizer.apply_chat_template([asked, said("assistant", word)], tokenize=False, **NO_THINKING)
         for form in ("%d %b %Y", "%d %B %Y"):
@@ -199,10 +202,10 @@ def test_text_beside_control_text_is_spelled_as_ever(family):
     token = next(iter(prompter.control.added.values())).content
     usual = prompter.encode({"x": "quick brown", "y": "fox jumps"})[0]
     hostile = prompter.encode({"x": "quick brown", "y": f"fox jumps {token}"})[0]
-    same = next(place for place, pair in enumerate(zip(usual, hostile, strict=False)) if pair[0] != pair[1])
-    assert prompter.tokenizer.decode(usual[:same]).endswith("fox jumps")
-    end = len(prompter.tokenizer(prompter.render({"x": "", "y": ""}).split("\n")[-1]).input_ids)
-    assert hostile[-end + 1 :] == usual[-end + 1 :]
+    places = [place for place, span in enumerate(prompter.column_spans({"x": "quick brown", "y": "fox jumps"})) if span]
+    after = len(usual) - places[-1] - 1
+    assert hostile[: places[-1] - 1] == usual[: places[-1] - 1]
+    assert hostile[-after:] == usual[-after:]
 
 
 @pytest.mark.parametrize("text", ["red  ball  é near", "red <|eot_id|> ball", "  padded", "<start_of_turn> x"])
@@ -233,7 +236,7 @@ def test_long_rows_are_cut_and_the_chat_stays_whole():
 
 def test_what_a_chat_cannot_be_is_refused_with_the_reason():
     bare = PreTrainedTokenizerFast(tokenizer_object=FAMILIES["qwen3"][0](), eos_token="<|im_end|>")
-    with pytest.raises(ValueError, match="has no chat template, which prompt.chat and prompt.messages need"):
+    with pytest.raises(ValueError, match=r"has no chat template, which prompt\.chat and prompt\.messages need"):
         make_prompter(bare, template="{x}", chat=True)
     gemma = chat_tokenizer("gemma3")
     with pytest.raises(ValueError, match=r"refuses messages of these roles \(system, user\): System role not supp"):
@@ -242,14 +245,14 @@ def test_what_a_chat_cannot_be_is_refused_with_the_reason():
         make_prompter(gemma, messages=[said("user", "a"), said("user", "{x}")])
     dropping = PreTrainedTokenizerFast(tokenizer_object=FAMILIES["qwen3"][0](), eos_token="<|im_end|>")
     dropping.chat_template = "{% for m in messages if m.role == 'user' %}{{ m.content }}{% endfor %}"
-    with pytest.raises(ValueError, match="leaves out the system message 'Be brief.'"):
+    with pytest.raises(ValueError, match=r"leaves out the system message 'Be brief\.'"):
         make_prompter(dropping, messages=[said("system", "Be brief."), said("user", "{x}")])
     for template, why in {
         "{{ messages[0].content | upper }}": "leaves out|does more",
         "{{ messages[0].content | replace('w', 'v') }}": "does more with the text",
         "{{ messages[0].content if messages[0].content.startswith(' ') else 'x' + messages[0].content }}": "does more",
         "{{ 1 / 0 }}": "refuses .*division by zero",
-        "{{ messages.no.thing }}": "refuses .*undefined",
+        "{{ messages.no.thing }}": "refuses .*has no attribute 'no'",
         "{% if %}": "refuses .*Expected",
         "{{ ''.__class__.__mro__ }}": "refuses .*unsafe",
         "{{ messages[0].content + 1 }}": "refuses ",
@@ -351,7 +354,6 @@ SMOLLM2_CHAT = [
 WORDS = {"entailment": "yes", "neutral": "maybe", "contradiction": "no"}
 
 
-@torch.inference_mode()
 @pytest.mark.parametrize("in_messages", [True, False])
 def test_label_probabilities_of_a_real_chat_model_are_those_of_plain_transformers(smollm2, in_messages):
     tokenizer = AutoTokenizer.from_pretrained(smollm2)
@@ -364,6 +366,7 @@ def test_label_probabilities_of_a_real_chat_model_are_those_of_plain_transformer
             "data": {
                 "files": {"train": "none.jsonl"},
                 "text_columns": ["premise", "hypothesis"],
+                "label_column": "label",
                 "labels": list(LABELS),
             },
             "prompt": prompt | {"answers": WORDS},
@@ -378,7 +381,8 @@ def test_label_probabilities_of_a_real_chat_model_are_those_of_plain_transformer
         filled = [said(one["role"], one["content"].format(**row.columns)) for one in chat]
         ids = tokenizer.apply_chat_template(filled, add_generation_prompt=True, tokenize=True, return_dict=False)
         assert encoded.prompt(place).tolist() == ids
-        logs = model(input_ids=torch.tensor([ids])).logits[0, -1].log_softmax(-1)
+        with torch.inference_mode():
+            logs = model(input_ids=torch.tensor([ids])).logits[0, -1].log_softmax(-1)
         expected = [float(logs[tokenizer.encode(word, add_special_tokens=False)[0]]) for word in WORDS.values()]
         assert ours[place].tolist() == pytest.approx(expected, abs=1e-4)
 

@@ -126,7 +126,6 @@ class Prompter:
         self.prefix_ids = () if in_chat else prefix_ids(tokenizer, parts)
         self.token_ids = [part.token_id if isinstance(part, Literal) else None for part in parts]
         """The control token that each part is; None for text."""
-        self.own_control = self.control.of([token for token in self.token_ids if token is not None])
         self.always_apart = any(
             overlaps_itself(part.text.strip())
             for part in parts
@@ -147,7 +146,7 @@ class Prompter:
     def holds_control_text(self, columns: Mapping[str, str]) -> bool:
         """Whether the row's text spells a control token, which other tools would take for one."""
         texts = self._texts(columns)
-        return not self._is_whole(texts, tokenize(self.tokenizer, ["".join(texts)])[0])
+        return self._spells_control(texts, self.token_ids, tokenize(self.tokenizer, ["".join(texts)])[0])
 
     def encode(self, columns: Mapping[str, str]) -> tuple[list[int], bool]:
         """The prompt's token ids, and whether its text had to be cut."""
@@ -161,13 +160,8 @@ class Prompter:
         template's own."""
         ids = self._encode_texts([columns])[0]
         texts = columns if len(ids) <= self.max_prompt_tokens else self._cut_to_fit(columns, len(ids))[1]
-        parts_texts = self._texts(texts)
-        whole = "".join(parts_texts)
-        if self._is_whole(parts_texts, tokenize(self.tokenizer, [whole])[0]):
-            spans = token_spans(self.tokenizer, whole)
-        else:
-            spans = encode_apart(self.tokenizer, self.control, self.token_ids, parts_texts)[1]
-        found = column_spans(self.parts, parts_texts, texts, spans)
+        shown = self._texts(texts)
+        found = column_spans(self.parts, shown, texts, self._spans(shown, self.token_ids))
         return [*[None] * len(self.prefix_ids), *found, *[None] * len(self.suffix_ids)]
 
     def encode_rows(self, rows: Iterable[Example]) -> EncodedRows:
@@ -217,19 +211,30 @@ class Prompter:
         texts = [self._texts(row) for row in rows]
         encoded = tokenize(self.tokenizer, ["".join(parts) for parts in texts])
         for place, (parts, ids) in enumerate(zip(texts, encoded, strict=True)):
-            if not self._is_whole(parts, ids):
+            if self._spells_control(parts, self.token_ids, ids):
                 encoded[place] = encode_apart(self.tokenizer, self.control, self.token_ids, parts)[0]
         return [[*self.prefix_ids, *ids, *self.suffix_ids] for ids in encoded]
 
-    def _is_whole(self, texts: Sequence[str], ids: Sequence[int]) -> bool:
-        """Whether the prompt in one piece has the template's control tokens and no other."""
+    def _spans(self, texts: Sequence[str], token_ids: Sequence[int | None]) -> list[tuple[int, int]]:
+        """Where each token of these parts of a prompt begins and ends in their joined text."""
+        whole = "".join(texts)
+        if self._spells_control(texts, token_ids, tokenize(self.tokenizer, [whole])[0]):
+            return encode_apart(self.tokenizer, self.control, token_ids, texts)[1]
+        return token_spans(self.tokenizer, whole)
+
+    def _spells_control(self, texts: Sequence[str], token_ids: Sequence[int | None], ids: Sequence[int]) -> bool:
+        """Whether a prompt read in one piece has other control tokens than the template's.
+
+        Args:
+            token_ids: the control token that each part is meant to be, None for text.
+            ids: what the tokenizer makes of the joined texts.
+        """
+        own = self.control.of([token for token in token_ids if token is not None])
         return (
-            not self.always_apart
-            and self.control.of(ids) == self.own_control
-            and not any(
-                self.control.names_unknown(text)
-                for text, token in zip(texts, self.token_ids, strict=True)
-                if token is None
+            self.always_apart
+            or self.control.of(ids) != own
+            or any(
+                token is None and self.control.names_unknown(text) for text, token in zip(texts, token_ids, strict=True)
             )
         )
 
@@ -237,7 +242,7 @@ class Prompter:
         """Shorten the longest text columns from their end, evenly, until the prompt fits. Returns ids and texts."""
         texts = {name: columns[name] for name in self.settings.template_columns}
         while tokens > self.max_prompt_tokens:
-            ends = {name: [end for _, end in token_spans(self.tokenizer, text)] for name, text in texts.items()}
+            ends = {name: [end for _, end in self._spans([text], [None])] for name, text in texts.items()}
             level = _level({name: len(end) for name, end in ends.items()}, tokens - self.max_prompt_tokens)
             for name, end in ends.items():
                 if len(end) > level:

@@ -89,10 +89,13 @@ def mark_control_tokens(parts: Sequence[Part], tokenizer: Any, control: ControlT
             split.append(part)
             continue
         for token, start, stop in found:
-            if place <= start and stop <= end:
+            spelled = whole[start:stop]
+            # some take the blanks beside them, which may be another part's
+            first, last = stop - len(spelled.lstrip()), start + len(spelled.rstrip())
+            if place <= first and last <= end:
                 split += [replace(part, text=whole[place:start])] if start > place else []
-                split.append(replace(part, text=whole[start:stop], token_id=token))
-                place = stop
+                split.append(replace(part, text=whole[max(place, start) : min(stop, end)], token_id=token))
+                place = min(stop, end)
         split += [replace(part, text=whole[place:end])] if place < end else []
     return split
 
@@ -197,7 +200,7 @@ def column_spans(
         own = [
             (name, max(start, a) - a + stripped, min(stop, b) - a + stripped)
             for name, a, b, stripped in placed
-            if start < b and stop > a
+            if a < b and start < b and stop > a
         ]
         found.append(own[0] if own else None)
     return found
