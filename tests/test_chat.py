@@ -3,26 +3,36 @@
 from __future__ import annotations
 
 import datetime
+import json
 import random
 import re
+import shutil
+from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
+import yaml
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from tokenizers import AddedToken, Tokenizer, decoders, models, pre_tokenizers
 from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedTokenizerFast
 
 from chat_families import FAMILIES, chat_tokenizer, special
+from labeltune import pipeline
 from labeltune.explain.variants import move_line_breaks, swap_label_words
+from labeltune.export import export_task
 from labeltune.job import load_classifier, load_plain, make_fast
+from labeltune.plan import make_plan
+from labeltune.predict import predict_file
 from labeltune.prompt import Prompter
 from labeltune.prompt.chat import DATE, NO_THINKING
 from labeltune.prompt.control import control_tokens
 from labeltune.recipe import PromptSettings, Recipe
+from labeltune.recipes import load_recipe
+from labeltune.rows import read_predictions
 from labeltune.score import collect, score_batches
-from labeltune.show import draw_prompt, token_runs
+from labeltune.show import describe_prompt, draw_prompt, token_runs
 from labeltune.terminal import Terminal
 from real import LABELS, book_rows
 
@@ -129,9 +139,9 @@ def test_a_plain_template_is_read_as_transformers_reads_its_whole_text(family):
         prompter = make_prompter(tokenizer, template=template)
         for x, y in (("red", "ball"), (" padded ", "\n"), ("", "é👍"), ("a  b", "c\n\nd ")):
             whole = template.replace("{x}", x).replace("{y}", y)
-            assert prompter.encode({"x": x, "y": y})[0] == tokenizer(whole).input_ids or whole.startswith(
-                str(tokenizer.bos_token)
-            )
+            begun = whole.startswith(str(tokenizer.bos_token))  # then no second one
+            expected = tokenizer(whole, add_special_tokens=not begun).input_ids
+            assert prompter.encode({"x": x, "y": y})[0] == expected
             assert prompter.render({"x": x, "y": y}) == whole
 
 
@@ -160,7 +170,7 @@ PROMPTERS = {
     "unigram": lambda: make_prompter(with_control_in_vocabulary(), template="</s> {x} </s>is it?"),
     "words": lambda: make_prompter(with_words_added(), template="{x}==={x} [A] <|im_end|> is it?"),
 }
-LOSSLESS = ("llama3", "qwen3", "deepseek", "glm", "smollm3", "words", "gemma3")
+LOSSLESS = ("llama3", "qwen3", "deepseek", "glm", "smollm3", "gemma3")
 
 
 @pytest.mark.parametrize("name", PROMPTERS)
@@ -186,11 +196,10 @@ def test_no_text_of_a_row_becomes_a_control_token(name):
         assert not model_knows_bytes or control.unknown is None or control.unknown not in ids
         if name in LOSSLESS:
             whole = prompter.render({"x": text})
-            whole = tokenizer.backend_tokenizer.normalizer.normalize_str(whole) if "qwen" in name else whole
+            if name == "qwen3":
+                whole = tokenizer.backend_tokenizer.normalizer.normalize_str(whole)
             decoded = tokenizer.decode(ids, skip_special_tokens=False, clean_up_tokenization_spaces=False)
-            assert decoded == whole or name in ("words", "gemma3")
-            if name == "gemma3":
-                assert decoded == whole.replace("▁", " ")
+            assert decoded == (whole.replace("▁", " ") if name == "gemma3" else whole)
 
     check()
 
@@ -393,3 +402,47 @@ def test_a_run_says_that_a_chat_template_is_not_used(smollm2, capsys):
         load_plain(recipe_with({"template": "{x}", "chat": chat}, model=model), Terminal())
         captured = capsys.readouterr()
         assert ("has a chat template, which this recipe does not use" in captured.out + captured.err) == said_so
+
+
+CHAT = (
+    "{% for m in messages %}<|end|>{{ m.role }}: {{ m.content | trim }}\n{% endfor %}"
+    "{% if add_generation_prompt %}<|end|>assistant:{% else %}<|end|>{% endif %}"
+)
+
+
+@pytest.fixture
+def chat_recipe(recipe_file: Path, tiny_model: Path, tmp_path: Path) -> Recipe:
+    """The small recipe, on a base that has a chat template."""
+    folder = shutil.copytree(tiny_model, tmp_path / "chat-model")
+    tokenizer = AutoTokenizer.from_pretrained(folder)
+    tokenizer.chat_template = CHAT
+    tokenizer.save_pretrained(folder)
+    content = yaml.safe_load(recipe_file.read_text())
+    messages = [said("system", "Say 0, 1 or 2."), said("user", "The {first} is near the {second}. Which?")]
+    content |= {"prompt": {"messages": messages, "answers": content["prompt"]["answers"]}}
+    content["model"]["name_or_path"] = str(folder)
+    content["report"] |= {"paraphrases": ["Near the {second}: {first}."], "robustness_rows": 20, "examples": 1}
+    content["train"]["num_train_epochs"] = 1
+    recipe_file.write_text(yaml.safe_dump(content))
+    return load_recipe(str(recipe_file))
+
+
+def test_a_whole_run_of_a_chat(chat_recipe, tmp_path):
+    planned = make_plan(chat_recipe, Terminal(quiet=True))
+    assert planned
+    folder = pipeline.run(chat_recipe, Terminal(quiet=True), tmp_path / "run")
+    variants = {one["name"]: one for one in json.loads(folder.variants.read_text())["variants"]}
+    assert variants["paraphrase 1 of the prompt"]["template"].endswith("user: Near the {second}: {first}.")
+    assert variants["label words swapped"]["template"].startswith("system: Say 2, 0 or 1.")
+    shown = describe_prompt(chat_recipe, "test", 0)
+    assert [token["text"] for token in shown["tokens"] if token["control"]] == ["<|end|>"] * 3
+    assert shown["text"].startswith("<|end|>system: Say 0, 1 or 2.\n<|end|>user: The ")
+    exported = export_task(folder, tmp_path / "task")
+    assert "add_bos_token=False" in exported["command"]
+    row = json.loads(next((tmp_path / "task").glob("*.jsonl")).read_text().splitlines()[0])
+    assert row["prompt"].endswith("Which?\n<|end|>assistant:")
+    assert "The {first} is near" in folder.model_card.read_text()
+    out = tmp_path / "out.jsonl"
+    predict_file(folder, tmp_path / "test.jsonl", out, Terminal(quiet=True))
+    labelled = [json.loads(line)["predicted"] for line in out.read_text().splitlines()]
+    assert labelled == [row.predicted for row in read_predictions(folder.tuned_test)]
