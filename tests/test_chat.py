@@ -443,6 +443,6 @@ def test_a_whole_run_of_a_chat(chat_recipe, tmp_path):
     assert row["prompt"].endswith("Which?\n<|end|>assistant:")
     assert "The {first} is near" in folder.model_card.read_text()
     out = tmp_path / "out.jsonl"
-    predict_file(folder, tmp_path / "test.jsonl", out, Terminal(quiet=True))
+    predict_file(folder.path, tmp_path / "test.jsonl", out, Terminal(quiet=True))
     labelled = [json.loads(line)["predicted"] for line in out.read_text().splitlines()]
     assert labelled == [row.predicted for row in read_predictions(folder.tuned_test)]
