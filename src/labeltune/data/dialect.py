@@ -134,6 +134,8 @@ def _quoted(file: TextFile, delimiter: str, separator_line: bool) -> bool:
     A line in which a quote is not closed is part of a longer record, or has a quote for a character. The other parts of
     longer records lack delimiters, or close the quote; where there are fewer such lines, quotes are characters.
     """
+    if _is_line_by_line(file, delimiter, separator_line):
+        return True
     wanted: int | None = None
     whole = torn = 0
     for line in islice(_looked_at(file), int(separator_line), None):
@@ -149,6 +151,23 @@ def _quoted(file: TextFile, delimiter: str, separator_line: bool) -> bool:
     if not wanted and whole + torn:  # one column: there is nothing to count
         return _is_strict(file, delimiter)
     return whole <= torn
+
+
+def _is_line_by_line(file: TextFile, delimiter: str, separator_line: bool) -> bool:
+    """Whether each line is a record, quotes read strictly; so it is in most files, and this is the fast way to know."""
+    lines = 0
+
+    def feed() -> Iterator[str]:
+        nonlocal lines
+        for line in islice(_looked_at(file), int(separator_line), None):
+            lines += bool(line.strip())
+            yield line
+
+    try:
+        records = sum(map(bool, Dialect(delimiter, True, None).reader(feed())))
+    except csv.Error:
+        return False
+    return records == lines
 
 
 def _alone(line: str, delimiter: str) -> int | None:
