@@ -13,7 +13,7 @@ from datetime import date
 from typing import Any, Literal, NamedTuple
 
 from labeltune.data.source import TEXT_LIMIT, BadRow, Row
-from labeltune.data.votes import count_unknown, read_votes
+from labeltune.data.votes import count_unknown, majority, read_votes
 from labeltune.recipe import DataSettings
 
 NO_LABEL = "no gold label"
@@ -173,21 +173,19 @@ def by_class_number(
     )
 
 
-def majority(votes: Sequence[str]) -> str:
+def majority_label(votes: Sequence[str]) -> str:
     """The label that most annotators chose.
 
-    >>> majority(["no", "yes", "no"])
+    >>> majority_label(["no", "yes", "no"])
     'no'
 
     Raises:
         BadRow: nobody voted, or two labels have the most votes.
     """
-    counts = Counter(votes).most_common(2)
-    if not counts:
-        raise BadRow("no votes")
-    if len(counts) > 1 and counts[0][1] == counts[1][1]:
-        raise BadRow("no majority of the votes")
-    return counts[0][0]
+    label = majority(Counter(votes))
+    if label is None:
+        raise BadRow("no majority of the votes" if votes else "no votes")
+    return label
 
 
 def text_of(row: Row, column: str) -> str:
@@ -243,7 +241,7 @@ class RowCleaner:
         votes = self._labels.votes([row.get(column) for column in settings.vote_columns])
         return Record(
             id=_id(row, settings.id_column) if settings.id_column else place_id,
-            gold=self._labels.label(row.get(settings.label_column)) if settings.label_column else majority(votes),
+            gold=self._labels.label(row.get(settings.label_column)) if settings.label_column else majority_label(votes),
             votes=votes,
             extra_json=json.dumps(_kept(row, settings.keep_columns)) if settings.keep_columns else None,
             texts=tuple([text_of(row, column) for column in settings.text_columns]),

@@ -93,6 +93,17 @@ def _annotator(key: str) -> bool:
     return re.match(r"(annot|rater|vote|coder|judge|worker|user|label|answer)\w*", key, re.IGNORECASE) is not None
 
 
+def majority(votes: Mapping[str, int]) -> str | None:
+    """The only most frequent label; None where labels are tied, or nobody voted.
+
+    >>> majority({"a": 2, "b": 1}), majority({"a": 1, "b": 1})
+    ('a', None)
+    """
+    most = max(votes.values(), default=0)
+    first = [label for label, number in votes.items() if number == most]
+    return first[0] if most and len(first) == 1 else None
+
+
 def count_unknown(counts: Counter[str], votes: Iterable[str]) -> None:
     """Count votes that name no label, by their text; all beyond the first 1,000 texts together."""
     for vote in votes:

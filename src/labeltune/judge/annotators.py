@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from labeltune.data.votes import majority
 from labeltune.judge.metrics import wilson_interval
 from labeltune.rows import Prediction
 from labeltune.summary.scores import Annotators, Interval
@@ -61,17 +62,6 @@ def judge_annotators(
         tuned_interval=wilson_interval(right_rows, len(rows), resampling["confidence"]),
         sentence=_sentence((right / total, bounds), (total, len(rows)), right_rows, equal_gold if alone else None),
     )
-
-
-def majority(votes: Mapping[str, int]) -> str | None:
-    """The only most frequent label; None where labels are tied, or nobody voted.
-
-    >>> majority({"a": 2, "b": 1}), majority({"a": 1, "b": 1})
-    ('a', None)
-    """
-    most = max(votes.values(), default=0)
-    first = [label for label, number in votes.items() if number == most]
-    return first[0] if most and len(first) == 1 else None
 
 
 def left_out(votes: Sequence[str]) -> Outcome:
