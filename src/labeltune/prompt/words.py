@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from labeltune.prompt.template import continuation
+from labeltune.prompt.tree import LabelTree, label_tree
 from labeltune.recipe import PromptSettings
 
 # K labels
@@ -27,6 +28,11 @@ class LabelWords:
     def single(self) -> bool:
         """True when every word is one token."""
         return all(len(ids) == 1 for ids in self.token_ids)
+
+    @property
+    def tree(self) -> LabelTree:
+        """Where the words part."""
+        return label_tree(self.token_ids)
 
     @property
     def longest(self) -> int:

@@ -24,6 +24,8 @@ from labeltune.score.labels import finished_scores, score_labels
 
 SORTED_TOGETHER = 16_384
 TOKENS_PER_PASS = 16_384
+FORKS_AS_ROW = 8
+"""So many forks of the label words' tree, at each of which the vocabulary's logits are computed, halve a batch."""
 
 
 class NotFiniteScoreError(ValueError):
@@ -150,11 +152,12 @@ def scoring_order(
     """
     by_beginning = classifier.packed and settings.mode == "labels"
     order = _order_by_beginning(encoded) if by_beginning else np.argsort(-encoded.lengths, kind="stable")
-    # long words are scored for all labels at once, so a row counts as K
-    width = 1 if classifier.words.single else len(classifier.words.names)
+    tree = classifier.words.tree
     wanted = settings.per_device_eval_batch_size
-    cost_N = np.ones(len(order), dtype=np.int64) if wanted else _new_tokens(encoded, order, by_beginning)
-    return order, cost_N, max(1, (wanted or TOKENS_PER_PASS) // width)
+    if wanted:
+        return order, np.ones(len(order), dtype=np.int64), max(1, wanted // (1 + len(tree.paths) // FORKS_AS_ROW))
+    cost_N = _new_tokens(encoded, order, by_beginning) + tree.tokens
+    return order, cost_N, max(1, TOKENS_PER_PASS // (1 + len(tree.paths) // FORKS_AS_ROW))
 
 
 def _order_by_beginning(encoded: EncodedRows) -> npt.NDArray[np.int64]:
