@@ -17,8 +17,9 @@ def describe_prompt(recipe: Recipe, split: str, row: int) -> dict[str, Any]:
     """Render one row, without loading the base's weights.
 
     Returns:
-        `text` (the prompt, uncut), `tokens` (a list of `{"id", "text", "loss"}`, the answer's last), `cut`, `gold`,
-        and `label_words` (`{label: {"word", "ids"}}`; none with a classification head).
+        `text` (the prompt, uncut), `tokens` (a list of `{"id", "text", "loss"}`, the answer's last, with its end where
+        that is trained), `cut`, `gold`, and `label_words` (`{label: {"word", "ids"}}`, without what all words begin
+        with, which ends the prompt; none with a classification head).
 
     Raises:
         ValueError: there is no such split or row.
@@ -34,7 +35,8 @@ def describe_prompt(recipe: Recipe, split: str, row: int) -> dict[str, Any]:
     ids, cut = prompter.encode(example.columns)
     words = prompter.words
     in_words = recipe.model.head == "words"
-    answer = words.token_ids[words.names.index(example.gold)] if in_words and example.gold is not None else ()
+    written = words.closed if recipe.train.loss_over == "vocabulary" else words.token_ids
+    answer = written[words.names.index(example.gold)] if in_words and example.gold is not None else ()
     return {
         "id": example.id,
         "text": prompter.render(example.columns),

@@ -106,8 +106,8 @@ class Prompter:
             self.suffix_ids, self.words = suffix_ids(tokenizer, parts), numbered_labels(labels)
         else:
             parts, self.answer_prefix = settle_end(tokenizer, parts, settings)
-            self.suffix_ids = ()
             self.words = label_words(tokenizer, settings, labels, closing_text(parts), self.answer_prefix)
+            self.suffix_ids = self.words.shared
         self.parts = parts
         self.prefix_ids = prefix_ids(tokenizer, parts)
         self.max_prompt_tokens = limit - self.words.longest
@@ -119,7 +119,7 @@ class Prompter:
             )
 
     def render(self, columns: Mapping[str, str]) -> str:
-        """The prompt as text, uncut and without the answer."""
+        """The prompt as text, uncut and without any of the answer."""
         return _joined(self.parts, columns)
 
     def encode(self, columns: Mapping[str, str]) -> tuple[list[int], bool]:
@@ -161,13 +161,17 @@ class Prompter:
         return EncodedRows(mapped, starts, np.asarray(gold, dtype=np.int32), np.asarray(cut, dtype=np.bool_))
 
     def fingerprint(self) -> str:
-        """SHA-256 over everything that decides the token ids of prompt and answer, but for the tokenizer itself."""
+        """SHA-256 over everything that decides the token ids of prompt and answer, but for the tokenizer itself.
+
+        What words share counts as theirs, wherever the border is drawn: a model computes the same either way.
+        """
+        shared = self.words.shared
         content = [
             self.settings.template,
-            self.max_prompt_tokens,
+            self.max_prompt_tokens - len(shared),
             self.prefix_ids,
             self.words.names,
-            self.words.token_ids,
+            [shared + ids for ids in self.words.token_ids],
             *([self.head, self.suffix_ids] if self.head != "words" else []),
         ]
         return hashlib.sha256(json.dumps(content).encode()).hexdigest()
