@@ -87,8 +87,8 @@ class Classifier:
 
     @cached_property
     def reported_KW(self) -> torch.Tensor | None:
-        """Whether a token of `answers` counts in the loss that is reported, as in the label's probability: of each of the K
-        labels W tokens. None where all count."""
+        """Of each label's W tokens of `answers`, whether they count in the loss that is reported, as in the label's
+        probability; None where all count."""
         if self.answers == self.words.token_ids:
             return None
         with torch.inference_mode(False):
