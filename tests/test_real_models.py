@@ -19,7 +19,9 @@ from labeltune.job import load_classifier, make_fast
 from labeltune.model.adapter import trainable_parameters
 from labeltune.model.classifier import Classifier
 from labeltune.model.head import output_layers
+from labeltune.prompt import Prompter
 from labeltune.recipe import Recipe
+from labeltune.recipes import load_recipe
 from labeltune.rows import Example, read_predictions
 from labeltune.score import collect, score_batches
 from labeltune.terminal import Terminal
@@ -140,6 +142,21 @@ def test_probabilities_of_longer_words_are_those_of_plain_transformers(smollm2, 
     few = ROWS[:4]
     ours = our_scores(classifier, recipe, few).labels_NK
     np.testing.assert_allclose(ours, among_labels(plain_scores(plain, smollm2, answers, few)), rtol=0, atol=limit)
+
+
+def test_one_position_decides_in_the_published_experiment(smollm2):
+    recipe = load_recipe("snli-phi2")
+    assert recipe.prompt.single_token_answers
+    tokenizer = AutoTokenizer.from_pretrained(smollm2)
+    words = Prompter(tokenizer, recipe.prompt, recipe.data.label_names, 2048).words
+    assert words.single
+    assert tokenizer.convert_ids_to_tokens([*words.shared, *(ids[0] for ids in words.token_ids)]) == [
+        "Ġ",
+        "0",
+        "1",
+        "2",
+    ]
+    assert tokenizer.decode([words.end]) == "<|im_end|>"
 
 
 def test_bfloat16_is_as_near_to_float32_as_that_of_plain_transformers(smollm2, plain_words):
