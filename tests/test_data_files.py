@@ -120,7 +120,8 @@ def test_broken_json_lines_are_bad_rows_with_their_column(tmp_path):
         ("rows.parquet.gz", b"no gzip", r"rows.parquet.gz: the gzip data is damaged"),
         ("rows.csv", b"a,b,a\n1,2,3\n", r"rows.csv:1: the header names the column 'a' twice"),
         ("rows.csv", b"a,b\r1,2\n", r"rows.csv:1: the header cannot be read \(.*new-line character"),
-        ("rows.xlsx", b"", r"rows.xlsx: no table format ends in '.xlsx'; use .jsonl, .*also with .gz"),
+        ("rows.xml", b"", r"rows.xml: no table format ends in '.xml'; use .jsonl, .*also with .gz"),
+        ("rows.xlsx", b"", r"rows.xlsx: a spreadsheet; save its table as CSV, and name that"),
     ],
 )
 def test_damaged_files(tmp_path, name, content, message):

@@ -9,6 +9,8 @@ import pytest
 
 from labeltune.data import load_rows, read_table, resolve
 from labeltune.data.files import scan_rows, table_notes
+from labeltune.data.peek import peek_file
+from labeltune.data.snapshot import is_whole
 from labeltune.data.source import BadRow
 from labeltune.recipe import CsvSettings, DataSettings, Recipe
 
@@ -45,6 +47,8 @@ def write(path: Path, content: str | bytes) -> Path:
         ("a.tsv", 'text\tlabel\n"a\tb"\t0\n', ("a\tb", "0"), []),
         ("a.tsv", 'text\tlabel\n"wow"\t0\n', ("wow", "0"), []),
         ("a.csv", 'text,label\n"A" B,0\nx,1\n', ('"A" B', "0"), ["quotes are plain characters"]),
+        ("a.csv", 'text,label\n"one,0\nx,1\ntwo",0\n', ('"one', "0"), ["quotes are plain characters"]),
+        ("a.csv", "sep=;\r\ntext;label\r\na, b;0\r\n", ("a, b", "0"), ["fields are separated by semicolons"]),
         ("a.csv", "text,label\na\x85b\u2028c\x0bd\x1ce,0\n", ("a\x85b\u2028c\x0bd\x1ce", "0"), []),
         ("a.csv", " text , label\na,0\n", ("a", "0"), []),
         ("a.csv", ",text,label\n7,a,0\n", ("a", "0"), []),
@@ -149,6 +153,39 @@ def test_headings_that_cannot_be_told_apart_are_named(tmp_path, content, message
     with pytest.raises(ValueError, match=r"a\.csv") as caught:
         read(write(tmp_path / "a.csv", content), ["text", "label"])
     assert message in str(caught.value)
+
+
+def test_a_table_of_one_column_may_have_lone_quotes(tmp_path):
+    path = write(tmp_path / "a.csv", 'text\n"hello" she said\nfine\n"open\n')
+    assert [row["text"] for row in read(path)] == ['"hello" she said', "fine", '"open']
+    path = write(tmp_path / "a.csv", 'text\n"two\nlines"\n')
+    assert [row["text"] for row in read(path)] == ["two\nlines"]
+
+
+def test_names_must_fit_and_a_delimiter_must_serve(tmp_path):
+    path = write(tmp_path / "a.csv", "a,0\nb,1\n")
+    with pytest.raises(ValueError, match=r"data\.csv\.names has 3 names, and the first line 2 fields"):
+        read(path, names=["text", "label", "x"])
+    with pytest.raises(ValueError, match="cannot stand between fields"):
+        CsvSettings(delimiter='"')
+    with pytest.raises(ValueError, match="names the column '1' twice; rename one of them; if its first line is a row"):
+        read(write(tmp_path / "b.csv", "1,1\n0,1\n"))
+
+
+def test_a_list_may_be_one_long_line(tmp_path):
+    rows = [{"text": "x" * 1000, "n": n} for n in range(20_000)]
+    path = write(tmp_path / "a.json", json.dumps(rows))
+    assert len(read(path)) == 20_000
+
+
+def test_a_column_that_has_another_ones_new_name_gives_way(tmp_path):
+    path = write(
+        tmp_path / "a.jsonl",
+        '{"body": "good", "text": "other", "label": "x"}\n{"text": "o", "body": "b", "label": "y"}\n',
+    )
+    data = {"files": {"train": str(path)}, "text_columns": ["text"], "label_column": "label", "labels": ["x", "y"]}
+    rows = load_rows(DataSettings.model_validate(data | {"rename": {"text": "body"}}))["train"].rows
+    assert [row.columns["text"] for row in rows] == ["good", "b"]
 
 
 def test_two_keys_of_one_name_are_a_bad_row(tmp_path):
@@ -290,16 +327,28 @@ def snapshot(home: Path, rows: int = 4) -> Path:
     return folder
 
 
-def test_files_in_the_cache_are_read_as_they_stand_without_asking_the_hub(tmp_path, monkeypatch):
+def test_files_in_the_cache_are_read_as_they_stand_and_what_is_not_known_of_them_said(tmp_path, monkeypatch):
+    import datasets
     from huggingface_hub import constants
 
-    snapshot(tmp_path)
+    folder = snapshot(tmp_path)
     monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path / "hub"))
-    monkeypatch.setattr("labeltune.data.hub.hub_reachable", lambda *_: pytest.fail("the hub was asked"))
+    monkeypatch.setattr(datasets.config, "HF_DATASETS_CACHE", str(tmp_path / "datasets"))
+    monkeypatch.setattr("labeltune.data.hub.hub_reachable", lambda *_: False)
     for revision in (None, "main", COMMIT):
         split = load_rows(settings({"hub": "nobody/tiny"}, revision=revision))["train"]
         assert split.rows.gold_counts() == {"00": 2, "01": 2}
         assert "from the cache, commit 012345678901" in split.source
+        assert split.source.endswith("; whether it is whole is not known")
+    note = tmp_path / "datasets" / "labeltune" / f"nobody--tiny@default@{COMMIT}.json"
+    note.parent.mkdir(parents=True)
+    monkeypatch.setattr("labeltune.data.hub.hub_reachable", lambda *_: pytest.fail("the hub was asked"))
+    note.write_text('["data/train.csv"]')
+    assert load_rows(settings({"hub": "nobody/tiny"}))["train"].source.endswith("commit 012345678901")
+    note.write_text('["data/train.csv", "data/train-2.csv"]')  # fetching was broken off
+    with pytest.raises(pytest.fail.Exception):
+        load_rows(settings({"hub": "nobody/tiny"}))
+    assert folder.is_dir()
 
 
 def test_only_a_datasets_own_files_are_fetched(tmp_path, monkeypatch):
@@ -316,6 +365,7 @@ def test_only_a_datasets_own_files_are_fetched(tmp_path, monkeypatch):
         asked.update(options, name=name)
         return str(folder)
 
+    monkeypatch.setattr(datasets.config, "HF_DATASETS_CACHE", str(tmp_path / "datasets"))
     listed = datasets.load_dataset_builder(str(folder))
     listed.hash = COMMIT
     files = [f"hf://datasets/nobody/tiny@{COMMIT}/data/train.csv"]
@@ -332,3 +382,79 @@ def test_only_a_datasets_own_files_are_fetched(tmp_path, monkeypatch):
     assert split.rows.gold_counts() == {"00": 2, "01": 2}
     assert asked["allow_patterns"] == ["data/train.csv", "README.md", "*.yaml", "dataset_infos.json"]
     assert (asked["revision"], asked["repo_type"]) == (COMMIT, "dataset")
+    assert is_whole(DataSettings(hub="nobody/tiny", text_columns=["text"], label_column="label"), folder)
+
+
+@pytest.mark.parametrize(
+    ("content", "names"),
+    [
+        ("text,label\na fine sentence of words,x\nanother long sentence of words,y\n" * 3, ["text", "label"]),
+        ("0,1\na fine sentence of words,x\nanother long sentence of words,1\n", ["0", "1"]),
+        ("text,spam\na fine sentence of words,spam\nanother long sentence here,ham\nand one more of them,spam\n",
+         ["text", "spam"]),
+        ("What did you think of the film that you saw last week in town?,label\n"
+            + "a fine sentence of words,x\nanother long sentence of words,y\n" * 3,
+            None),
+        ("ham,a fine sentence of words\nspam,another long sentence of words\nham,and one more of them\n",
+         ["column_1", "column_2"]),
+        ("odd,a fine sentence of words\nspam,another long sentence of words\nspam,and one more of them\n",
+         ["column_1", "column_2"]),
+        ("1,2\n3,4\n5,6\n", ["column_1", "column_2"]),
+    ],
+)  # fmt: skip
+def test_whether_a_first_line_names_the_columns(tmp_path, content, names):
+    peeked = peek_file(write(tmp_path / "a.csv", content))
+    assert list(peeked.columns) == (names or [content.partition(",")[0], "label"])
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        'Nr;Datum;Kommentar\n1;01.02.24;sehr gut, danke\n2;02.02.24;"zwei\nZeilen"\n',
+        "Nr;Datum;Kommentar;\n1;01.02.24;sehr gut, danke;\n2;02.02.24;gut;\n",
+        "Nr;Datum, Ort;Kommentar\n1;01.02.24;sehr gut, danke\n2;02.02.24;gut\n",
+        "1;2,5;gut\n2;3,5;schlecht\n",
+    ],
+)
+def test_semicolons_are_found_without_knowing_the_columns(tmp_path, content):
+    assert table_notes(write(tmp_path / "a.csv", content)) == (f"{tmp_path}/a.csv: fields are separated by semicolons",)
+
+
+def test_one_ragged_line_changes_nothing_about_quotes(tmp_path):
+    path = write(tmp_path / "a.tsv", 'text\tlabel\n"hello there\ta\nfine\tb\nbye now"\tb\nmore\tb\textra\nx 1\ta\n')
+    found = [row for _, row in scan_rows(path)]
+    assert [row["text"] for row in found if not isinstance(row, BadRow)] == ['"hello there', "fine", 'bye now"', "x 1"]
+
+
+def test_quoted_texts_may_all_have_a_comma(tmp_path):
+    path = write(tmp_path / "a.csv", "text,label\n" + "".join(f'"well, thing {n}",x\n' for n in range(9)))
+    assert read(path)[0] == {"text": "well, thing 0", "label": "x"}
+    assert not table_notes(path)
+    path = write(tmp_path / "b.csv", '"question, as asked",label\n' + "".join(f'"well, {n}",x\n' for n in range(9)))
+    assert read(path)[0] == {"question, as asked": "well, 0", "label": "x"}
+
+
+def test_a_line_of_names_that_comes_again_is_no_row(tmp_path):
+    path = write(tmp_path / "a.csv", "text,label\na,0\ntext,label\nb,1\n")
+    found = [row for _, row in scan_rows(path)]
+    assert [str(row) for row in found if isinstance(row, BadRow)] == ["repeats the line of names"]
+
+
+def test_given_names_in_another_order_follow_the_file(tmp_path):
+    path = write(tmp_path / "a.csv", "text,label\nthe real text,c1\n")
+    assert read(path, names=["label", "text"]) == [{"text": "the real text", "label": "c1"}]
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ('[{"a": 1}]\n[{"a": 2}]', "a.json:1: a list ends here, and more follows"),
+        ('[{"a": 1}]]]xyz', "a.json:1: a list ends here, and more follows"),
+        ('[{"a": 1} {"a": 2}]', "a.json:1: broken JSON: a comma is missing"),
+        ('{"test": [{"a": 1}],\n "train": [{"a": 2}]}', "a.json:1: a list ends here, and more follows"),
+    ],
+)
+def test_nothing_behind_a_list_is_dropped_in_silence(tmp_path, content, message):
+    with pytest.raises(ValueError, match=r"mend the list|write all rows as one list") as caught:
+        read(write(tmp_path / "a.json", content))
+    assert message in str(caught.value)

@@ -57,7 +57,7 @@ def test_missing_labels(value):
         LabelReader({"0": "no", "1": "yes"}).label(value)
 
 
-@pytest.mark.parametrize("value", [2, "Yes", [1], {"a": 1}, "yes"])
+@pytest.mark.parametrize("value", [2, "Yes", "yes"])
 def test_unknown_labels(value):
     with pytest.raises(BadRow, match=r"^unknown label "):
         LabelReader({"0": "no", "1": "yes"}).label(value)

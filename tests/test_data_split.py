@@ -279,3 +279,61 @@ def test_division_keeps_groups_and_shares(seed):
     largest = max(Counter(keys[0].tolist()).values()) + 3
     for name, share in parts.items():
         assert abs(len(found[name]) - share * rows) <= largest * len(set(gold_N.tolist())) + 1
+
+
+@pytest.mark.parametrize(("labels", "rows"), [(100, 4), (100, 20), (77, 6), (5, 1), (3, 169)])
+def test_parts_have_the_size_that_is_asked_for(tmp_path, labels, rows):
+    path = write_csv(tmp_path / "a.csv", numbered([f"kind {n}" for n in range(labels)], rows))
+    for split in ({"validation": 0.1, "test": 0.2}, {"validation": 1, "test": 1}):
+        found = load({"train": path}, split=split, labels=[f"kind {n}" for n in range(labels)])
+        expected = {name: max(1, round(size * labels * rows)) if size < 1 else 1 for name, size in split.items()}
+        assert {name: len(found[name].rows) for name in split} == expected
+
+
+@pytest.mark.parametrize(
+    ("votes", "labels"),
+    [
+        ([{"good": 3, "bad": 0}, {"good": 1, "bad": 2}], ["bad", "good"]),
+        ([{"annotator1": 0, "annotator2": 1}, {"annotator1": 1, "annotator2": 1}], ["0", "1"]),
+        ([["yes, but", "no"], ["no", "yes, but"]], ["no", "yes, but"]),
+    ],
+)
+def test_labels_are_found_in_maps_and_lists_of_votes(tmp_path, votes, labels):
+    path = tmp_path / "a.jsonl"
+    path.write_text("".join(json.dumps({"text": f"t{n}", "v": vote}) + "\n" for n, vote in enumerate(votes)))
+    data = {"label_column": None, "votes_column": "v"}
+    assert list(resolve(recipe({"train": str(path)}, data=data))[0].data.labels) == labels
+
+
+def test_a_vote_in_a_column_of_its_own_is_one_vote(tmp_path):
+    rows = [
+        {"text": f"t{n}", "a": a, "b": b, "c": "card, lost"}
+        for n, (a, b) in enumerate([("on/off", "n/a"), ("NA", "on/off")])
+    ]
+    path = write_csv(tmp_path / "a.csv", rows)
+    found, _ = resolve(recipe({"train": path}, data={"label_column": None, "votes_column": ["a", "b", "c"]}))
+    assert list(found.data.labels) == ["card, lost", "on/off"]
+
+
+@pytest.mark.parametrize(
+    ("labels", "names"),
+    [({"0": "neg", "1": "pos"}, ["pos", "neg"]), ({"pos": "P", "0": "N", "neg": "N"}, ["pos", "neg"])],
+)
+def test_a_class_is_not_called_by_anothers_name(labels, names):
+    with pytest.raises(ValueError, match="name each class once"):
+        LabelReader(labels, names)
+
+
+def test_labels_that_are_no_texts_are_bad_rows(tmp_path):
+    path = tmp_path / "a.jsonl"
+    odd = [[1, 2], {"a": 1}, "a\0", "\ud83dx"]
+    path.write_text(
+        "".join(json.dumps({"text": f"t{n}", "label": label}) + "\n" for n, label in enumerate([*odd, "a", "b"]))
+    )
+    found, _ = resolve(recipe({"train": str(path)}))
+    assert list(found.data.labels) == ["a", "b"]
+    assert load_rows(found.data)["train"].skipped_counts == {
+        "several values as one label:": 2, "a label that is no text:": 2
+    }  # fmt: skip
+    with pytest.raises(ValueError, match="lists a label twice"):
+        recipe({"train": str(path)}, data={"labels": ["a", "b", "a"]})

@@ -134,18 +134,42 @@ def test_many_labels_get_a_head_and_odd_columns_a_name(tmp_path):
     assert recipe.prompt.template == "X: {x}\nId text: {id_text}"
 
 
-def test_answers_of_which_one_begins_another_need_a_head(tmp_path):
-    rows = table(60, text=sentences(60), label=["pto_request", "pto_request_status"])
+@pytest.mark.parametrize(
+    ("labels", "head"), [(["pto_request", "pto_request_status"], "words"), (["pto_request", "pto request"], "sequence")]
+)
+def test_answers_may_begin_alike_and_those_that_are_the_same_need_a_head(tmp_path, labels, head):
+    rows = table(60, text=sentences(60), label=labels)
     recipe, _ = write_recipe(Asked(write_csv(tmp_path / "a.csv", rows)), tmp_path / "r.yaml")
-    assert recipe.model.head == "sequence"
-    assert "is the beginning of" in (tmp_path / "r.yaml").read_text()
+    assert recipe.model.head == head
+    assert ("are the same" in (tmp_path / "r.yaml").read_text()) == (head == "sequence")
 
 
 def test_nothing_is_left_where_the_rows_cannot_be_used(tmp_path):
-    source = write_csv(tmp_path / "a.csv", table(4, text=sentences(4), label=["a", "b"]))
+    source = write_csv(tmp_path / "a.csv", table(6, text=["one and the same"], label=["a", "b"]))
     with pytest.raises(ValueError, match="leaves no"):
-        write_recipe(Asked(source), tmp_path / "r.yaml")
+        write_recipe(Asked(source, ["text"], "label"), tmp_path / "r.yaml")
     assert not (tmp_path / "r.yaml").exists()
+
+
+def test_a_test_file_without_labels_is_left_out(tmp_path):
+    source = write_csv(tmp_path / "train.csv", table(60, text=sentences(60), target=["a", "b"]))
+    write_csv(tmp_path / "test.csv", table(20, text=sentences(20)))
+    recipe, said = write_recipe(Asked(source), tmp_path / "r.yaml")
+    assert list(recipe.data.files) == ["train"]
+    assert any("has no target, so it is left out" in note for note in said)
+
+
+def test_votes_that_are_no_labels_are_left_out(tmp_path):
+    rows = table(60, text=sentences(60), label=["0", "1"], annotator_labels=['["yes", "no"]', '["no", "no"]'])
+    recipe, said = write_recipe(Asked(write_csv(tmp_path / "a.csv", rows)), tmp_path / "r.yaml")
+    assert recipe.data.votes_column is None
+    assert any("are none of the labels" in note for note in said)
+
+
+@pytest.mark.parametrize(("source", "message"), [("nofile.csv", "no such file"), ("my.xlsx", "no such file")])
+def test_a_file_that_is_not_there_is_named(source, message, tmp_path):
+    with pytest.raises(OSError, match=message):
+        write_recipe(Asked(source), tmp_path / "r.yaml")
 
 
 def test_the_base_fits_the_machine_and_is_within_reach(monkeypatch):

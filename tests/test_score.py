@@ -1,3 +1,5 @@
+import shutil
+
 import numpy as np
 import pytest
 import torch
@@ -5,6 +7,7 @@ import torch
 from labeltune.prompt.tree import label_tree
 from labeltune.recipe import ScoreSettings
 from labeltune.score import collect, labels, score_batches, to_predictions
+from labeltune.score.sofar import SoFar, checked_line
 from tiny import ANSWERS, make_classifier, make_ready
 
 LONG_ANSWERS = {"red": "yes no", "green": "maybe so", "blue": "maybe no so no", "other": "0"}
@@ -106,6 +109,19 @@ def test_generated_text_without_a_label_is_an_invalid_output(classifier, example
         names_a_label = any(word in prediction.generated for word in ANSWERS.values())
         assert (prediction.predicted is not None) <= names_a_label
         assert sum(prediction.probabilities.values()) == pytest.approx(1)
+
+
+def test_answers_are_kept_beside_texts_and_a_file_without_them_is_not_used(classifier, examples, tmp_path):
+    _, batches, scores = score(classifier, examples, 8, "generate")
+    with SoFar(tmp_path / "whole", "k").opened() as so_far:
+        so_far.add(batches[0])
+        shutil.copy(tmp_path / "whole", tmp_path / "a")
+    with SoFar(tmp_path / "a", "k").opened() as so_far:
+        assert so_far.batches[0].answers == [scores.answers[row] for row in batches[0].rows]
+        assert so_far.batches[0].texts == batches[0].texts
+    (tmp_path / "b").write_bytes(checked_line({"key": "k"}) + checked_line({"rows": [0], "texts": ["1"]}))
+    with SoFar(tmp_path / "b", "k").opened() as so_far:
+        assert so_far.batches == []
 
 
 def test_rows_are_scored_longest_first(classifier, examples):

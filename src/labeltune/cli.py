@@ -329,7 +329,10 @@ def _fail(message: str, code: int) -> None:
 
 
 def _print_json(content: Any) -> None:
-    _print(json.dumps(content, ensure_ascii=False, indent=2))
+    from labeltune.text import CONTROL
+
+    text = json.dumps(content, ensure_ascii=False, indent=2)
+    _print(CONTROL.sub(lambda match: f"\\u{ord(match[0]):04x}", text))  # as JSON may write any character
 
 
 def _print(text: str) -> None:

@@ -30,8 +30,8 @@ def export_task(folder: RunFolder, out: Path) -> dict[str, Any]:
         `task` (its name), `rows`, `folder`, and the `command` that scores it.
 
     Raises:
-        ValueError: the run is not finished, `out` is in use, or a prompt was cut to fit: the harness would cut it
-            elsewhere.
+        ValueError: the run is not finished, `out` is in use, or the harness would read a prompt otherwise: one that
+            was cut to fit, or whose row spells a control token.
     """
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
         raise ValueError(f"{out} is in use; name another folder with --out")
@@ -61,12 +61,20 @@ def _row(row: Prediction, prompter: Prompter) -> dict[str, Any]:
             f"row {row.id!r} was cut to {prompter.max_prompt_tokens} tokens, which the harness would cut elsewhere; "
             "score a split whose rows fit, or raise prompt.max_length"
         )
+    if prompter.holds_control_text(row.columns):
+        raise ValueError(
+            f"row {row.id!r} has the text of a control token of the tokenizer, which the harness would read as that "
+            "token; score a split without such rows"
+        )
+    words = prompter.words
+    # where the end tells words apart, the harness is to count it as well
+    end = prompter.tokenizer.convert_ids_to_tokens(words.end) if words.counts_end else ""
     return {
         "id": row.id,
         "prompt": prompter.render(row.columns),
-        "choices": [prompter.answer_prefix + word for word in prompter.words.words],
-        "labels": list(prompter.words.names),
-        "gold": prompter.words.names.index(str(row.gold)),
+        "choices": [prompter.answer_prefix + word + end for word in words.words],
+        "labels": list(words.names),
+        "gold": words.names.index(str(row.gold)),
         "labeltune": row.likeliest,
     }
 
@@ -98,7 +106,7 @@ def _command(folder: RunFolder, recipe: Recipe, name: str, out: Path, bos: bool)
         **({"load_in_4bit": True, "bnb_4bit_quant_type": "nf4", "bnb_4bit_use_double_quant": True}
            if recipe.model.quantization == "nf4" else {}),
         **({"load_in_8bit": True} if recipe.model.quantization == "int8" else {}),
-        **({"add_bos_token": True} if bos else {}),
+        **({"add_bos_token": bos} if bos or recipe.prompt.chat_messages else {}),
     }  # fmt: skip
     model = ",".join(f"{key}={value}" for key, value in arguments.items())
     words = ["lm_eval", "--model", "hf", "--model_args", model, "--include_path", str(out), "--tasks", name,

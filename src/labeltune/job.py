@@ -27,7 +27,7 @@ from labeltune.model.classifier import Classifier, choose_compute_dtype
 from labeltune.model.memory import peak_allocated_mib
 from labeltune.model.ready import make_ready
 from labeltune.monitor import Monitor
-from labeltune.prompt import EncodedRows, Prompter
+from labeltune.prompt import EncodedRows, Prompter, prompt_notes
 from labeltune.recipe import Recipe
 from labeltune.rows import Example, Prediction, read_predictions, write_predictions
 from labeltune.score import collect, score_batches, to_predictions
@@ -91,7 +91,7 @@ def load_plain(recipe: Recipe, terminal: Terminal) -> tuple[Classifier, Base]:
         f"{recipe.model.name_or_path} on {device_name(base.device)}: stored in {dtype_name(base.dtype)}, quantization "
         f"{recipe.model.quantization}, computing in {dtype_name(compute_dtype)}"
     )
-    for note in base.notes:
+    for note in [*base.notes, *prompt_notes(base.tokenizer, recipe.prompt)]:
         terminal.say(f"  {note}")
     loss_over = recipe.train.loss_over
     classifier = Classifier(base.model, prompter, base.device, compute_dtype, loss_over, base.checkpointing)

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
+import regex
 from rich.console import Group, RenderableType
 from rich.text import Text
 
@@ -11,14 +13,22 @@ from labeltune.data import load_rows, resolve
 from labeltune.model.base import load_config, load_tokenizer, max_length
 from labeltune.prompt import Prompter
 from labeltune.recipe import Recipe
+from labeltune.text import one_line, printable
+
+GRAPHEME = regex.compile(r"\X")
+"""What people see as one character."""
+UNFINISHED = "\ufffd"
+"""What a tokenizer decodes the first bytes of a character to."""
 
 
 def describe_prompt(recipe: Recipe, split: str, row: int) -> dict[str, Any]:
     """Render one row, without loading the base's weights.
 
     Returns:
-        `text` (the prompt, uncut), `tokens` (a list of `{"id", "text", "loss"}`, the answer's last), `cut`, `gold`,
-        and `label_words` (`{label: {"word", "ids"}}`; none with a classification head).
+        `text` (the prompt, uncut), `tokens` (a list of `{"ids", "text", "control", "loss"}`, the answer's last, with
+        its end where that is trained; tokens that make one character together stand together), `cut`, `gold`, and
+        `label_words` (`{label: {"word", "ids"}}`, without what all words begin with, which ends the prompt; none with a
+        classification head).
 
     Raises:
         ValueError: there is no such split or row.
@@ -34,13 +44,19 @@ def describe_prompt(recipe: Recipe, split: str, row: int) -> dict[str, Any]:
     ids, cut = prompter.encode(example.columns)
     words = prompter.words
     in_words = recipe.model.head == "words"
-    answer = words.token_ids[words.names.index(example.gold)] if in_words and example.gold is not None else ()
+    written = words.closed if recipe.train.loss_over == "vocabulary" else words.token_ids
+    answer = written[words.names.index(example.gold)] if in_words and example.gold is not None else ()
+    asked = [(run, False) for run in token_runs(tokenizer, ids)]
+    answered = [(run, True) for run in token_runs(tokenizer, answer, ids[-1:])]
     return {
         "id": example.id,
         "text": prompter.render(example.columns),
         "gold": example.gold,
         "cut": cut,
-        "tokens": [_token(tokenizer, i, False) for i in ids] + [_token(tokenizer, i, True) for i in answer],
+        "tokens": [
+            {"ids": run, "text": text, "control": bool(prompter.control.of(run)), "loss": loss}
+            for (run, text), loss in asked + answered
+        ],
         "label_words": {
             name: {"word": word, "ids": list(spelled)}
             for name, word, spelled in zip(words.names, words.words, words.token_ids, strict=True)
@@ -49,26 +65,73 @@ def describe_prompt(recipe: Recipe, split: str, row: int) -> dict[str, Any]:
     }
 
 
+def token_runs(tokenizer: Any, ids: Sequence[int], before: Sequence[int] = ()) -> list[tuple[list[int], str]]:
+    """Token ids with their text. Tokens that make one character only together, such as an emoji's, stand together.
+
+    Args:
+        before: the tokens before them, by which a tokenizer decides on blanks.
+    """
+    runs: list[tuple[list[int], str]] = []
+    context, pending = list(before), list[int]()
+    for place, token in enumerate(ids):
+        pending.append(token)
+        known, whole = _decode(tokenizer, context), _decode(tokenizer, context + pending)
+        added = whole[len(known) :]
+        if (not added or added.endswith(UNFINISHED) or not whole.startswith(known)) and place < len(ids) - 1:
+            continue
+        if runs and _continues(runs[-1][1], added):
+            runs[-1] = (runs[-1][0] + pending, runs[-1][1] + added)
+        else:
+            runs.append((pending, added))
+        context, pending = pending, []
+    return runs
+
+
+def _decode(tokenizer: Any, ids: list[int]) -> str:
+    text: str = tokenizer.decode(ids, skip_special_tokens=False, clean_up_tokenization_spaces=False)
+    return text
+
+
+def _continues(before: str, after: str) -> bool:
+    """Whether the border between two texts lies within what is seen as one character.
+
+    >>> _continues("e", "\u0301"), _continues("e", "a")
+    (True, False)
+    """
+    ends = before[-20:], after[:20]
+    return len(GRAPHEME.findall("".join(ends))) < sum(len(GRAPHEME.findall(end)) for end in ends)
+
+
 def draw_prompt(shown: dict[str, Any]) -> RenderableType:
-    """The same for the terminal: tokens side by side, those that carry loss in bold on colour."""
+    """The same for the terminal: tokens side by side, control tokens in italics, those that carry loss in bold on
+    colour. Control characters and marks of the writing direction are written out."""
     tokens = Text()
     for place, token in enumerate(shown["tokens"]):
         style = "bold white on dark_green" if token["loss"] else ("on grey15" if place % 2 else "on grey23")
-        tokens.append(token["text"].replace("\n", "\\n\n"), style=style)
+        text = printable(token["text"]).replace("\n", "\\n\n")
+        tokens.append(text, style=f"italic cyan {style}" if token["control"] and not token["loss"] else style)
     lost = [token for token in shown["tokens"] if token["loss"]]
-    answer = ", ".join(f"{token['text']!r} (id {token['id']})" for token in lost)
-    words = "; ".join(f"{name} is {word['word']!r} {word['ids']}" for name, word in shown["label_words"].items())
-    loss = f"loss on {len(lost)}: {answer}" if words else "loss on the classification head's answer"
+    answer = ", ".join(f"{_quoted(token['text'])} ({_ids(token['ids'])})" for token in lost)
+    words = "; ".join(
+        f"{one_line(name)} is {_quoted(word['word'])} {word['ids']}" for name, word in shown["label_words"].items()
+    )
+    count = sum(len(token["ids"]) for token in lost)
+    loss = f"loss on {count}: {answer}" if words else "loss on the classification head's answer"
+    every = [token for run in shown["tokens"] for token in run["ids"]]
     return Group(
-        Text(f"row {shown['id']}, gold label {shown['gold']}", style="bold"),
+        Text(f"row {one_line(shown['id'])}, gold label {one_line(shown['gold'])}", style="bold"),
         Text(),
         tokens,
         Text(),
-        Text(f"{len(shown['tokens'])} tokens{', cut to fit' if shown['cut'] else ''}; {loss}"),
+        Text(f"{len(every)} tokens{', cut to fit' if shown['cut'] else ''}; {loss}"),
+        Text(f"ids: {' '.join(map(str, every))}"),
         Text(f"label words: {words or 'none'}"),
     )
 
 
-def _token(tokenizer: Any, token_id: int, loss: bool) -> dict[str, Any]:
-    text = tokenizer.decode([token_id], skip_special_tokens=False, clean_up_tokenization_spaces=False)
-    return {"id": token_id, "text": text, "loss": loss}
+def _quoted(text: str) -> str:
+    return "'" + printable(text).replace("\n", "\\n").replace("\t", "\\t") + "'"
+
+
+def _ids(ids: Sequence[int]) -> str:
+    return f"id{'s' if len(ids) > 1 else ''} {' '.join(map(str, ids))}"

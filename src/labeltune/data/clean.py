@@ -9,6 +9,7 @@ import reprlib
 import unicodedata
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from datetime import date
 from typing import Any, Literal, NamedTuple
 
 from labeltune.data.source import TEXT_LIMIT, BadRow, Row
@@ -39,7 +40,13 @@ def label_text(value: object) -> str:
     """
     if value is None or (isinstance(value, float) and math.isnan(value)):
         return ""
-    text = (str(value) if isinstance(value, str | int | float) else reprlib.repr(value)).strip()
+    if isinstance(value, list | tuple | dict | set):
+        raise BadRow("several values as one label:", reprlib.repr(value))
+    if isinstance(value, date):
+        return value.isoformat()
+    text = (value.decode("utf-8", "replace") if isinstance(value, bytes) else str(value)).strip()
+    if "\0" in text or any("\ud800" <= letter <= "\udfff" for letter in text):
+        raise BadRow("a label that is no text:", repr(text))
     if text in ("True", "False"):
         return text.lower()
     if not text.isascii():
@@ -118,6 +125,8 @@ class LabelReader:
         """
 
         def name_of(value: object) -> str | None:
+            if isinstance(value, list | tuple | dict | set):
+                return None
             text = label_text(value)
             name = self._by_text.get(text, text)
             return name if name in self.names else None
@@ -147,6 +156,13 @@ def by_class_number(
     known = labels.keys() - {"-1"}
     both = [text for text in labels if text in by_numbers and text in class_names and class_names[int(text)] != text]
     if not both:
+        for number, name in by_numbers.items():
+            other = by_names.get(number, class_names[int(number)] if name in class_names else name)
+            if other != name:
+                raise ValueError(
+                    f"data.labels calls class number {number} {name!r}, and the dataset calls it "
+                    f"{class_names[int(number)]!r}; name each class once, or set data.label_values to numbers or names"
+                )
         return by_names | by_numbers
     numbers_fit, names_fit = known <= by_numbers.keys(), known <= set(class_names)
     if numbers_fit != names_fit:

@@ -10,7 +10,8 @@ from itertools import islice
 from typing import Any
 
 from labeltune.data.lines import LINE_LIMIT, TextFile
-from labeltune.recipe import CsvSettings, column_name
+from labeltune.data.source import known_as
+from labeltune.recipe import CsvSettings
 
 DELIMITERS = {"csv": ",", "tsv": "\t"}
 CANDIDATES = (",", "\t", ";", "|")
@@ -18,6 +19,7 @@ NAMED = {",": "commas", "\t": "tabs", ";": "semicolons", "|": "bars"}
 LOOKED_AT = 64 * 2**20
 """So many characters of a file decide how it is written."""
 HEAD_LINES = 100
+SEPARATOR_LINE = re.compile(r"\ufeff?sep=(.)", re.IGNORECASE)
 NUMBERED = re.compile(r"column_[1-9]\d*")
 
 
@@ -32,6 +34,8 @@ class Dialect:
     """The columns' names where the file has none; None where its first line does."""
     skip: bool = False
     """Whether the first line is left out, because other names take the place of those in it."""
+    before: int = 0
+    """Lines before the table: one where a spreadsheet has written `sep=;` there."""
     notes: tuple[str, ...] = ()
 
     def reader(self, lines: Iterator[str]) -> Any:
@@ -53,25 +57,32 @@ def find_dialect(file: TextFile, form: str, asked: CsvSettings, required: Sequen
         ValueError: a line is too long, or not in the file's encoding.
     """
     head = [line for _, line in islice(file.lines(), HEAD_LINES) if line.strip()]
-    delimiter = asked.delimiter or _delimiter(head, DELIMITERS[form], required)
-    quotes = _quoted(file, delimiter, form) if asked.quotes is None else asked.quotes
+    said = SEPARATOR_LINE.fullmatch(head[0].strip("\r\n")) if head else None
+    head = head[1:] if said else head
+    delimiter = asked.delimiter or (said[1] if said else _delimiter(head, DELIMITERS[form], required, asked.quotes))
+    quotes = _quoted(file, delimiter, bool(said)) if asked.quotes is None else asked.quotes
     first = headings(_fields(head[0], delimiter, quotes)) if head else []
-    header = asked.header
-    if header is None and asked.names is not None:
-        header = first == list(asked.names)
+    header, given = asked.header, asked.names
+    if header is None and given is not None:
+        header = set(first) == set(given)
+        given = None if header else given  # in the file's own order
     if header is None:
         header = not required or not all(map(NUMBERED.fullmatch, required)) or set(required) <= set(first)
-    names = asked.names or (None if header else [f"column_{place + 1}" for place in range(len(first))])
+    names = given or (None if header else [f"column_{place + 1}" for place in range(len(first))])
     notes = list(file.notes)
     if asked.delimiter is None and delimiter != DELIMITERS[form]:
-        notes.append(f"{file.path}: fields are separated by {NAMED[delimiter]}")
+        notes.append(f"{file.path}: fields are separated by {NAMED.get(delimiter, repr(delimiter))}")
     if asked.quotes is None and not quotes:
         notes.append(f"{file.path}: quotes are plain characters")
     if asked.header is None and asked.names is None and not header:
         notes.append(f"{file.path}: no line of names; columns are column_1 and so on")
-    return Dialect(
-        delimiter, quotes, None if names is None else tuple(names), header and names is not None, tuple(notes)
-    )
+    if names is not None and first and len(names) != len(first):
+        raise ValueError(
+            f"{file.path}: data.csv.names has {len(names)} names, and the first line {len(first)} fields; name each of "
+            "its columns"
+        )
+    kept = None if names is None else tuple(names)
+    return Dialect(delimiter, quotes, kept, header and names is not None, int(bool(said)), tuple(notes))
 
 
 def headings(fields: Sequence[str]) -> list[str]:
@@ -80,61 +91,81 @@ def headings(fields: Sequence[str]) -> list[str]:
     >>> headings(["", " text ", "label"])
     ['column_1', 'text', 'label']
     """
-    return [str(column_name(field)) or f"column_{place + 1}" for place, field in enumerate(fields)]
+    return [known_as(field, place) for place, field in enumerate(fields)]
 
 
-def _delimiter(head: Sequence[str], usual: str, required: Sequence[str]) -> str:
-    """The one with which the first line names the required columns, or else with which lines have fields alike."""
+def _delimiter(head: Sequence[str], usual: str, required: Sequence[str], asked_quotes: bool | None) -> str:
+    """The one with which the first line names the required columns; else the one with which most records have as many
+    fields as the first, the most fields, or else the usual one."""
+    quotes = asked_quotes is not False
+    order = sorted(CANDIDATES, key=lambda one: one != usual)
     if not head:
         return usual
-    order = sorted(CANDIDATES, key=lambda one: one != usual)
     if required:
-        holding = [one for one in order if set(required) <= set(headings(_fields(head[0], one, True)))]
+        holding = [one for one in order if set(required) <= set(headings(_fields(head[0], one, quotes)))]
         if holding:
             return holding[0]
-    counts = {one: [len(_fields(line, one, True)) for line in head] for one in order}
-    alike = [one for one in order if min(counts[one]) == max(counts[one]) > 1]
-    if usual in alike or counts[usual][0] > 1:
-        return usual
-    return max(alike, key=lambda one: counts[one][0], default=usual)
+    best, most = usual, (0.0, 1)
+    for one in order:
+        widths = [len(record) for record in _records(head, one, quotes) if record]
+        alike = sum(width == widths[0] for width in widths) / len(widths)
+        if widths[0] > 1 and (round(alike, 1), widths[0]) > most:
+            best, most = one, (round(alike, 1), widths[0])
+    return best
+
+
+def _records(head: Sequence[str], delimiter: str, quotes: bool) -> list[list[str]]:
+    if quotes:
+        try:
+            return list(csv.reader(head, delimiter=delimiter))
+        except csv.Error:
+            pass
+    return [line.rstrip("\r\n").split(delimiter) for line in head]
 
 
 def _fields(line: str, delimiter: str, quotes: bool) -> list[str]:
-    if quotes:
-        try:
-            return next(csv.reader([line], delimiter=delimiter), [])
-        except csv.Error:
-            pass
-    return line.rstrip("\r\n").split(delimiter)
+    found = _records([line], delimiter, quotes)
+    return found[0] if found else []
 
 
-def _quoted(file: TextFile, delimiter: str, form: str) -> bool:
+def _quoted(file: TextFile, delimiter: str, separator_line: bool) -> bool:
     """Whether quotes enclose fields.
 
-    They are plain characters where every line has as many delimiters as the first, and read as quotes they would break
-    the file, or join lines of a TSV file, in which hardly anything has line breaks.
+    A line in which a quote is not closed is part of a longer record, or has a quote for a character. The other parts of
+    longer records lack delimiters, or close the quote; where there are fewer such lines, quotes are characters.
     """
-    wanted, found = None, False
-    lines = 0
-    for line in _looked_at(file):
+    wanted: int | None = None
+    whole = torn = 0
+    for line in islice(_looked_at(file), int(separator_line), None):
         if not line.strip():
             continue
-        lines += 1
-        wanted = line.count(delimiter) if wanted is None else wanted
-        if line.count(delimiter) != wanted:
-            return True
-        found = found or '"' in line
-    if not found or not wanted:
-        return True
-    records = 0
+        alone = _alone(line, delimiter) if '"' in line else None
+        if wanted is None:
+            wanted = line.count(delimiter) if alone is None else alone - 1
+            continue
+        found = line.count(delimiter) if alone is None else alone - 1
+        whole += '"' in line and alone is None and found == wanted
+        torn += found < wanted or (found > wanted and '"' in line)
+    if not wanted and whole + torn:  # one column: there is nothing to count
+        return _is_strict(file, delimiter)
+    return whole <= torn
+
+
+def _alone(line: str, delimiter: str) -> int | None:
+    """The number of fields of a line that is a record of its own; None where it is none."""
     try:
-        for record in Dialect(delimiter, True, None).reader(_looked_at(file)):
-            if record and len(record) != wanted + 1:
-                return False
-            records += bool(record)
+        return sum(len(record) for record in csv.reader([line], delimiter=delimiter, strict=True))
+    except csv.Error:
+        return None
+
+
+def _is_strict(file: TextFile, delimiter: str) -> bool:
+    try:
+        for _ in Dialect(delimiter, True, None).reader(_looked_at(file)):
+            pass
     except csv.Error:
         return False
-    return records == lines or form == "csv"
+    return True
 
 
 def _looked_at(file: TextFile) -> Iterator[str]:

@@ -7,6 +7,8 @@ from typing import Any
 
 import numpy as np
 
+from labeltune.data.select import quotas
+
 # N rows, G groups
 Array = np.ndarray[Any, np.dtype[Any]]
 
@@ -34,22 +36,35 @@ def divide(gold_N: Array, keys: Sequence[Array], parts: Mapping[str, float], see
     random = np.random.default_rng(seed)
     names = ["train", *parts]
     part_G = np.zeros(len(rows_G), dtype=np.int64)
+    wanted = _quotas(np.bincount(label_G, weights=rows_G), [size_of(size, len(gold_N)) for size in parts.values()])
     for label in np.unique(label_G):
         own = random.permutation(np.flatnonzero(label_G == label))
         # from the largest to the smallest, which fills the parts more evenly; at random among equal ones
         own = own[np.argsort(-rows_G[own], kind="stable")]
-        part_G[own] = _fill(rows_G[own], [share_of(size, len(gold_N)) for size in parts.values()])
+        part_G[own] = _fill(rows_G[own], wanted[label])
     part_N = part_G[group_N]
     return {name: np.flatnonzero(part_N == place) for place, name in enumerate(names)}
 
 
-def share_of(size: float, rows: int) -> float:
-    """A part's size as a share of the rows.
+def size_of(size: float, rows: int) -> int:
+    """A part's size in rows: one at least, and all but one at most.
 
-    >>> share_of(0.1, 500), share_of(50, 500)
-    (0.1, 0.1)
+    >>> size_of(0.1, 500), size_of(50, 500), size_of(0.1, 4)
+    (50, 50, 1)
     """
-    return size if size < 1 else min(size / max(rows, 1), 1.0)
+    return max(1, min(round(size * rows) if size < 1 else int(size), rows - 1))
+
+
+def _quotas(rows_K: Array, sizes: Sequence[int]) -> dict[int, list[int]]:
+    """How many rows of each label each part gets, so that every part has its size: in the labels' shares, by largest
+    remainder."""
+    left = {label: int(rows) for label, rows in enumerate(rows_K)}
+    found: dict[int, list[int]] = {label: [] for label in left}
+    for size in sizes:
+        for label, rows in quotas(left, size).items():
+            found[label].append(rows)
+            left[label] -= rows
+    return found
 
 
 def groups(keys: Sequence[Array]) -> Array:
@@ -79,16 +94,14 @@ def _groups_of(gold_N: Array, group_N: Array) -> tuple[Array, Array]:
     return pairs[1][order][first_G], np.bincount(group_N)
 
 
-def _fill(rows_G: Array, shares: Sequence[float]) -> Array:
-    """Give each group of one label to the part that lacks most of its share: 0 is training, then the others."""
-    wanted = np.array([1 - sum(shares), *shares]) * rows_G.sum()
-    if rows_G.max() == 1:  # the usual case, without a loop: so many rows for each part, training takes the remainders
-        ends = np.cumsum(np.round(wanted[:0:-1]).astype(int))
-        found = np.searchsorted(ends, np.arange(len(rows_G)), side="right")
-        return np.where(found < len(shares), len(shares) - found, 0)
+def _fill(rows_G: Array, wanted: Sequence[int]) -> Array:
+    """Give each group of one label to the part that lacks most rows: 0 is training, then the others."""
+    lacking = np.array([rows_G.sum() - sum(wanted), *wanted])
+    if rows_G.max() == 1:  # the usual case, without a loop
+        return np.repeat(np.arange(len(lacking)), lacking)
     parts = []
     for rows in rows_G.tolist():
-        part = int(np.argmax(wanted))
-        wanted[part] -= rows
+        part = int(np.argmax(lacking))
+        lacking[part] -= rows
         parts.append(part)
     return np.array(parts)

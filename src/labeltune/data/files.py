@@ -29,6 +29,9 @@ FORMATS = {
 }
 
 
+SPREADSHEETS = (".xls", ".xlsx", ".ods")
+
+
 def split_slice(text: str) -> tuple[Path, int, int | None]:
     """A file name with an optional slice, as path, first row and row after the last.
 
@@ -79,6 +82,8 @@ def table_format(path: Path) -> tuple[str, bool]:
     """
     gzipped = path.suffix.lower() == ".gz"
     ending = (path.with_suffix("") if gzipped else path).suffix.lower()
+    if ending in SPREADSHEETS:
+        raise ValueError(f"{path}: a spreadsheet; save its table as CSV, and name that")
     if ending not in FORMATS:
         raise ValueError(f"{path}: no table format ends in {ending!r}; use {', '.join(FORMATS)}, each also with .gz")
     return FORMATS[ending], gzipped

@@ -16,6 +16,7 @@ from urllib.parse import quote
 
 from labeltune.data.files import scan_rows, table_notes
 from labeltune.data.parquet import batch_rows
+from labeltune.data.snapshot import fetch_snapshot, has_own_files, is_whole, snapshot_builder
 from labeltune.data.source import (
     BadRow,
     Columns,
@@ -30,11 +31,6 @@ from labeltune.data.source import (
 from labeltune.hub import cached_commit, cached_snapshot, hub_reachable
 from labeltune.recipe import CsvSettings, DataSettings, column_name
 from labeltune.text import enumerated
-
-FILES = frozenset({"csv", "json"})
-"""What `datasets` calls datasets whose files are read here."""
-BESIDE = ("README.md", "*.yaml", "dataset_infos.json")
-"""What says how a dataset's files are to be read."""
 
 
 def hub_sources(settings: DataSettings, splits: Sequence[str], columns: Columns) -> dict[str, Source]:
@@ -75,7 +71,7 @@ class HubDataset:
         self._settings, self._builder, self._note = settings, builder, note
         self.title = f"{settings.hub} ({settings.config})" if settings.config else str(settings.hub)
         self._files: dict[str, list[Path]] | None = None
-        if builder.name in FILES:
+        if has_own_files(builder):
             self._files = {
                 str(split): [Path(one) for one in files] for split, files in builder.config.data_files.items()
             }
@@ -156,6 +152,11 @@ class HubDataset:
             raise ValueError(f"data.splits names {spec!r}, which cannot be read ({error})") from error
         return [(one.splitname, one.from_, one.to) for one in found]
 
+    def first_file(self) -> Path | None:
+        """The first file of its training rows, where its files are read here."""
+        files = self._files or {}
+        return next(iter(files.get("train") or next(iter(files.values()), [])), None)
+
     def peek(self, most: int) -> tuple[list[Row], int]:
         """The first rows of the training split, with all columns, and how many there are."""
         split = "train" if "train" in self.splits else self.splits[0]
@@ -186,32 +187,20 @@ def open_dataset(settings: DataSettings) -> Iterator[HubDataset]:
         return
     with _quiet(offline=True):
         folder, builder = cached_snapshot(path, settings.revision, "dataset"), None
-        in_folder = None if folder is None else _of_files(settings, folder)
-        if in_folder is None:
+        in_folder = None if folder is None else snapshot_builder(settings, folder)
+        whole = folder is not None and in_folder is not None and is_whole(settings, folder)
+        if not whole:
             builder = _from_cache(settings)
-    if folder is not None and in_folder is not None:
+    online = not whole and builder is None and hub_reachable(f"/api/datasets/{quote(path)}")
+    if folder is not None and in_folder is not None and builder is None and not online:
+        unknown = "" if whole else "; whether it is whole is not known"
         with _quiet(offline=True):
-            yield HubDataset(settings, in_folder, _cache_note(settings, folder.name))
+            yield HubDataset(settings, in_folder, _cache_note(settings, folder.name) + unknown)
         return
-    online = builder is None and hub_reachable(f"/api/datasets/{quote(path)}")
     with _quiet(offline=not online):
         builder = builder or _prepare(settings, online)
         _check_commit(settings, builder.hash, online)
         yield HubDataset(settings, builder, "" if online else _cache_note(settings, builder.hash))
-
-
-def _of_files(settings: DataSettings, folder: Path) -> Any | None:
-    """The builder of a folder of CSV or JSON files; None where it is none, or where files are missing."""
-    import datasets
-
-    try:
-        builder = datasets.load_dataset_builder(str(folder), settings.config)
-    except Exception:  # whatever it is that `datasets` cannot read
-        return None
-    if builder.name not in FILES:
-        return None
-    files = [Path(file) for files in builder.config.data_files.values() for file in files]
-    return builder if files and all(file.is_file() for file in files) else None
 
 
 def _prepare(settings: DataSettings, online: bool) -> Any:
@@ -224,27 +213,11 @@ def _prepare(settings: DataSettings, online: bool) -> Any:
         builder = datasets.load_dataset_builder(
             str(local if is_folder else settings.hub), settings.config, revision=settings.revision
         )
-        if builder.name not in FILES:
+        if not has_own_files(builder):
             builder.download_and_prepare()
         elif not is_folder and online:
-            builder = _fetched(settings, builder)
+            builder = fetch_snapshot(settings, builder)
     return builder
-
-
-def _fetched(settings: DataSettings, builder: Any) -> Any:
-    """The builder of a dataset's own files, once they are in the cache; they are read from there."""
-    import datasets
-    from huggingface_hub import snapshot_download
-
-    names = [
-        str(file).rpartition(f"@{builder.hash}/")[2] for files in builder.config.data_files.values() for file in files
-    ]
-    folder = snapshot_download(
-        str(settings.hub), repo_type="dataset", revision=builder.hash, allow_patterns=[*names, *BESIDE]
-    )
-    found = datasets.load_dataset_builder(folder, settings.config)
-    found.hash = builder.hash
-    return found
 
 
 def _from_cache(settings: DataSettings) -> Any | None:

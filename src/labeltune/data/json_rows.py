@@ -15,10 +15,11 @@ from labeltune.data.source import COLUMN_LIMIT, BadRow, Row, RowStream, check_co
 from labeltune.text import excerpt
 
 HEAD_ROWS = 100
+HEAD_CHARACTERS = 2**20
 LIST_LIMIT = 2**30
 """Characters of a file that holds one list, which is held in memory."""
 WRAPPED = re.compile(r'\s*\{\s*"((?:[^"\\]|\\.)*)"\s*:\s*\[\s*(?=[{\]])')
-SPACE = re.compile(r"[\s,]*")
+SPACE = re.compile(r"\s*")
 
 
 @dataclass(frozen=True)
@@ -28,6 +29,8 @@ class JsonLayout:
     kind: Literal["lines", "list"]
     begin: int = 0
     """Where the first element of the list stands."""
+    end: str = ""
+    """What stands behind the list."""
     notes: tuple[str, ...] = ()
 
 
@@ -37,17 +40,13 @@ def json_layout(file: TextFile) -> JsonLayout:
     Raises:
         ValueError: it is one object of whole columns.
     """
-    head, first = "", ""
-    for _, line in islice(file.lines(), HEAD_ROWS):
-        first = first or line.strip()
-        head += line
-        if len(head) > LINE_LIMIT:
-            break
+    head = file.head(HEAD_CHARACTERS)
     if head.lstrip().startswith("["):
         return JsonLayout("list", head.index("[") + 1)
     wrapped = WRAPPED.match(head)
+    first = head.strip().partition(file.line_end)[0]
     if wrapped and not _is_row(first, wrapped[1]):
-        return JsonLayout("list", wrapped.end(), (f"{file.path}: rows are the list {excerpt(wrapped[1])!r}",))
+        return JsonLayout("list", wrapped.end(), "}", (f"{file.path}: rows are the list {excerpt(wrapped[1])!r}",))
     if first.startswith("{") and head.strip() == first:
         _refuse_columns(file, first)
     return JsonLayout("lines")
@@ -83,7 +82,7 @@ def json_rows(file: TextFile, layout: JsonLayout, required: Sequence[str]) -> Ro
     Raises:
         ValueError: the first rows all lack a required column, or a list is damaged.
     """
-    rows = _of_lines(file) if layout.kind == "lines" else _of_list(file, layout.begin)
+    rows = _of_lines(file) if layout.kind == "lines" else _of_list(file, layout)
     head: list[tuple[int, Row | BadRow]] = []
     characters = 0
     for line, row, length in islice(rows, HEAD_ROWS):
@@ -116,17 +115,33 @@ def _object(text: str) -> Row | BadRow:
     return _row(row, text)
 
 
-def _of_list(file: TextFile, begin: int) -> Iterator[tuple[int, Row | BadRow, int]]:
+def _of_list(file: TextFile, layout: JsonLayout) -> Iterator[tuple[int, Row | BadRow, int]]:
     """The elements of the list that begins at a place in the text, each with the line that it begins in."""
-    text = _whole(file)
+    try:
+        text = file.whole(LIST_LIMIT)
+    except ValueError as error:
+        raise ValueError(f"{error}, in one list; write every row as an object on a line of its own (JSONL)") from error
     decoder = json.JSONDecoder(object_pairs_hook=_unique)
-    place, line, counted = begin, 1, 0
+    place, line, counted, between = layout.begin, 1, 0, ""
     while True:
-        place = SPACE.match(text, place).end()  # type: ignore[union-attr]  # it matches nothing at least
+        place = _behind(SPACE, text, place)
         line += text.count(file.line_end, counted, place)
         counted = place
         if text[place : place + 1] == "]":
+            behind = "".join(text[place + 1 : place + 1 + LINE_LIMIT].split())
+            if behind != layout.end:
+                raise ValueError(
+                    f"{file.path}:{line}: a list ends here, and more follows ({excerpt(behind)!r}); write all rows as "
+                    "one list, or as an object on a line each (JSONL)"
+                )
             return
+        if between:
+            if text[place : place + 1] != between:
+                raise ValueError(f"{file.path}:{line}: broken JSON: a comma is missing between rows; mend the list")
+            place = _behind(SPACE, text, place + 1)
+            line += text.count(file.line_end, counted, place)
+            counted = place
+        between = ","
         try:
             row, end = decoder.raw_decode(text, place)
         except BadRow as bad:
@@ -140,18 +155,9 @@ def _of_list(file: TextFile, begin: int) -> Iterator[tuple[int, Row | BadRow, in
         place = end
 
 
-def _whole(file: TextFile) -> str:
-    parts: list[str] = []
-    characters = 0
-    for _, line in file.lines():
-        parts.append(line)
-        characters += len(line)
-        if characters > LIST_LIMIT:
-            raise ValueError(
-                f"{file.path}: a list of more than {LIST_LIMIT // 2**30} GiB; write every row as an object on a line "
-                "of its own (JSONL)"
-            )
-    return "".join(parts)
+def _behind(pattern: re.Pattern[str], text: str, place: int) -> int:
+    match = pattern.match(text, place)
+    return match.end() if match else place
 
 
 def _row(found: Any, text: str) -> Row | BadRow:

@@ -12,7 +12,7 @@ from typing import Any
 from labeltune.data.clean import label_text
 from labeltune.data.source import BadRow, Row
 from labeltune.data.sources import open_sources
-from labeltune.data.votes import read_votes
+from labeltune.data.votes import NO_VOTE, listed_votes
 from labeltune.recipe import SPLITS, DataSettings, Recipe
 from labeltune.text import count, enumerated
 
@@ -21,6 +21,8 @@ MOST_LABELS = 1000
 NUMBER = re.compile(r"[+-]?\d+(\.\d+)?")
 BETWEEN = re.compile(r"[\[\](){},;|/\t]")
 """What may stand between votes, and so in no label that is found among them."""
+NO_VOTES = NO_VOTE - {"none", "-1"}
+"""What stands where an annotator did not vote; any other text is a label."""
 NO_LABEL_TEXTS = frozenset({"", "-"})
 """What stands where there is no gold label; any other text is a label, such as `None` and `NA`."""
 
@@ -59,8 +61,13 @@ def find_labels(settings: DataSettings) -> dict[str, str]:
             return {name: name for name in source.class_names}
         with closing(source.rows) as rows:
             for _, row in rows:
-                if not isinstance(row, BadRow):
+                if isinstance(row, BadRow):
+                    continue
+                try:
                     values.update(_names(row, settings))
+                except BadRow:
+                    continue  # reading tells
+                else:
                     if len(values) > MOST_LABELS:
                         raise ValueError(_too_many(column, values))
     found = {text: number for text, number in values.items() if text not in NO_LABEL_TEXTS}
@@ -73,7 +80,11 @@ def _names(row: Row, settings: DataSettings) -> list[str]:
     if settings.label_column is not None:
         return [_name(row.get(settings.label_column))]
     cells = [row.get(column) for column in settings.vote_columns]
-    return read_votes(cells, lambda value: None if BETWEEN.search(_name(value)) else _name(value) or None)[0]
+    if len(cells) > 1:  # one vote each, whatever stands in it
+        votes = [_name(cell) for cell in cells]
+    else:
+        votes = [_name(vote) for vote in listed_votes(cells[0], BETWEEN)]
+    return [vote for vote in votes if vote.casefold() not in NO_VOTES]
 
 
 def _name(value: object) -> str:
@@ -82,17 +93,18 @@ def _name(value: object) -> str:
     >>> [_name(value) for value in (" 012 ", 1.0, True, None, "None", "-")]
     ['012', '1', 'true', '', 'None', '-']
     """
-    return unicodedata.normalize("NFC", value).strip() if isinstance(value, str) else label_text(value)
+    plain = label_text(value)
+    return unicodedata.normalize("NFC", value).strip() if isinstance(value, str) else plain
 
 
 def _check(column: str, found: Mapping[str, int]) -> None:
     if len(found) < 2:
         only = f"one value only, {next(iter(found))!r}" if found else "no value"
         raise ValueError(f"data.label_column {column!r} holds {only}; choosing needs two labels")
-    if "-1" in found and len(found) > 2 and all(text.isdecimal() for text in found if text != "-1"):
+    if "-1" in found and len(found) > 2 and not any(re.match(r"-\d", text) for text in found if text != "-1"):
         raise ValueError(
             f"data.label_column {column!r} holds -1 in {count(found['-1'], 'row')}, which may be a label or mean that "
-            f"there is none; list data.labels with it or without it: [{enumerated(sorted(found, key=_order))}]"
+            f"there is none; list data.labels with it or without it: [{enumerated(found)}]"
         )
     rows = sum(found.values())
     if len(found) > 20 and rows < 1.5 * len(found):

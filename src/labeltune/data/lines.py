@@ -56,6 +56,28 @@ class TextFile:
             except UnicodeError as error:
                 raise ValueError(self._undecodable(number)) from error
 
+    def whole(self, most: int) -> str:
+        """All of the text, however long its lines are, if it has at most so many characters.
+
+        Raises:
+            ValueError: it has more, or is not in this encoding.
+        """
+        with open_file(self.path, self.gzipped) as stream:
+            text = io.TextIOWrapper(cast(IO[bytes], stream), self.encoding, newline=self.line_end)
+            try:
+                found = text.read(most + 1)
+            except UnicodeError as error:
+                raise ValueError(self._undecodable(0)) from error
+        if len(found) > most:
+            raise ValueError(f"{self.path}: more than {most:,} characters")
+        return found
+
+    def head(self, characters: int) -> str:
+        """The beginning of the text."""
+        with open_file(self.path, self.gzipped) as stream:
+            text = io.TextIOWrapper(cast(IO[bytes], stream), self.encoding, newline=self.line_end, errors="replace")
+            return text.read(characters)
+
     def _undecodable(self, after: int) -> str:
         """The message for bytes that are not in the encoding; they are read ahead of the lines."""
         name = "UTF-8" if self.encoding == "utf-8-sig" else self.encoding

@@ -8,12 +8,12 @@ and records, so that a repeated value is one string here too. What lists can unp
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from itertools import islice
 from pathlib import Path
 from typing import Any
 
-from labeltune.data.source import TEXT_LIMIT, BadRow, Row, bounded, check_columns, check_header
+from labeltune.data.source import TEXT_LIMIT, BadRow, Row, bounded, check_columns, check_header, known_as
 from labeltune.recipe import column_name
 
 BATCH_ROWS, BATCH_BYTES, BATCH_LISTED = 4096, 64 * 2**20, 2**20
@@ -49,7 +49,7 @@ def parquet_rows(
     ]
     with pq.ParquetFile(plain, buffer_size=BUFFER_BYTES, read_dictionary=texts) as table:
         names = table.schema_arrow.names
-        known = [str(column_name(name)) for name in names]
+        known = [known_as(name, place) for place, name in enumerate(names)]
         check_header(str(path), known, names)
         check_columns(str(path), required, known)
         chosen = [name for name, used in zip(names, known, strict=True) if wanted is None or used in wanted]
@@ -67,14 +67,14 @@ def parquet_rows(
                 plain, metadata=table.metadata, buffer_size=BUFFER_BYTES, read_dictionary=packed
             ) as file:
                 for batch in file.iter_batches(rows, row_groups=[place], columns=chosen):
-                    yield from _rows(path, batch)
+                    yield from _rows(path, batch, dict(zip(names, known, strict=True)))
 
 
-def _rows(path: Path, batch: Any) -> Iterator[Row | BadRow]:
+def _rows(path: Path, batch: Any, known: Mapping[str, str]) -> Iterator[Row | BadRow]:
     names = batch.schema.names
     columns = [_values(column, f"{path}: {name!r}") for name, column in zip(names, batch.columns, strict=True)]
-    known = [str(column_name(name)) for name in names]
-    return (bounded(dict(zip(known, values, strict=True))) for values in zip(*columns, strict=True))
+    used = [known[name] for name in names]
+    return (bounded(dict(zip(used, values, strict=True))) for values in zip(*columns, strict=True))
 
 
 def class_names(plain: Path, column: str) -> tuple[str, ...]:

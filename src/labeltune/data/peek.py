@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+import statistics
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -14,8 +16,9 @@ from labeltune.data.source import BadRow, Row
 from labeltune.recipe import CsvSettings, DataSettings
 
 PEEKED_ROWS = 20_000
-LONG = 60
-"""Characters that a column's name has not."""
+NUMBER = re.compile(r"[+-]?\d[\d.,]*(e[+-]?\d+)?", re.IGNORECASE)
+TEXT_WORDS = 4
+"""Words from which a cell is a text rather than a name."""
 
 
 @dataclass(frozen=True)
@@ -63,8 +66,12 @@ def peek_hub(name: str) -> tuple[Peeked, tuple[str, ...]]:
     """
     settings = DataSettings(hub=name, text_columns=["text"], label_column="label")
     with open_dataset(settings) as dataset:
+        first = dataset.first_file()
+    named = first is None or table_dialect(first) is None or _has_header(first)
+    csv = CsvSettings() if named else CsvSettings(header=False)
+    with open_dataset(settings.model_copy(update={"csv": csv})) as dataset:
         rows, total = dataset.peek(PEEKED_ROWS)
-        return _peeked(name, rows, total, CsvSettings(), ()), tuple(dataset.splits)
+        return _peeked(name, rows, total, csv, ()), tuple(dataset.splits)
 
 
 def _peeked(name: str, rows: list[Row], total: int, csv: CsvSettings, notes: Iterable[str]) -> Peeked:
@@ -75,10 +82,7 @@ def _peeked(name: str, rows: list[Row], total: int, csv: CsvSettings, notes: Ite
 
 
 def _has_header(path: Path) -> bool:
-    """Whether the first line of a CSV or TSV file names the columns: it is like no row, in no column.
-
-    A first cell that recurs further down, or a long one, is a row's.
-    """
+    """Whether the first line of a CSV or TSV file names the columns, by what most columns say of their first cell."""
     raw = CsvSettings(header=False)
     records = [
         list(row.values()) for _, row in islice(scan_rows(path, csv=raw), PEEKED_ROWS) if not isinstance(row, BadRow)
@@ -86,12 +90,22 @@ def _has_header(path: Path) -> bool:
     if len(records) < 2:
         return True
     first, rest = records[0], records[1:]
-    if any(len(cell) > LONG for cell in first):
-        return False
-    return not any(_recurs(cell, [row[place] for row in rest if place < len(row)]) for place, cell in enumerate(first))
+    if [cell.strip() for cell in first] == [str(place) for place in range(len(first))]:
+        return True  # as pandas names columns that have no names
+    columns = [[row[place] for row in rest if place < len(row) and row[place].strip()] for place in range(len(first))]
+    return sum(_vote(cell.strip(), others) for cell, others in zip(first, columns, strict=True) if others) >= 0
 
 
-def _recurs(cell: str, others: Sequence[str]) -> bool:
-    """Whether a cell is one of the values that a column has again and again."""
+def _vote(cell: str, others: Sequence[str]) -> int:
+    """Whether the first cell of a column is its name (1) or a value like the others (-1); 0 where nothing tells."""
+    words = statistics.median(len(other.split()) for other in others)
     counts = Counter(others)
-    return bool(cell.strip()) and counts[cell] > 0 and counts[cell] >= len(others) / max(len(counts), 1) / 10
+    repeats = len(counts) < len(others) / 2
+    numbers = sum(bool(NUMBER.fullmatch(other.strip())) for other in others) > 0.9 * len(others)
+    if words >= TEXT_WORDS:
+        return -1 if len(cell.split()) >= TEXT_WORDS else 1
+    if repeats and cell in counts:
+        return -1
+    if numbers or repeats:
+        return -1 if NUMBER.fullmatch(cell) else 1
+    return 0

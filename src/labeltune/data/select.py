@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Mapping
 from random import Random
-from typing import Literal
+from typing import Literal, TypeVar
+
+Label = TypeVar("Label", str, int)
 
 
 class Selection:
@@ -76,7 +79,7 @@ class Selection:
         return sorted(chosen)
 
 
-def quotas(counts: dict[str, int], wanted: int) -> dict[str, int]:
+def quotas(counts: Mapping[Label, int], wanted: int) -> dict[Label, int]:
     """Share `wanted` rows among the labels as their counts are, by largest remainder.
 
     >>> quotas({"a": 50, "b": 30, "c": 20}, 7)
@@ -84,7 +87,7 @@ def quotas(counts: dict[str, int], wanted: int) -> dict[str, int]:
     """
     total = sum(counts.values())
     wanted = min(wanted, total)
-    shares = {label: divmod(wanted * count, total) for label, count in counts.items()}
+    shares = {label: divmod(wanted * count, max(total, 1)) for label, count in counts.items()}
     left = wanted - sum(whole for whole, _ in shares.values())
     favoured = sorted(shares, key=lambda label: -shares[label][1])[:left]
     return {label: whole + (label in favoured) for label, (whole, _) in shares.items()}

@@ -79,7 +79,7 @@ class Columns:
 
 
 def renamed(rows: RowStream, rename: Mapping[str, str]) -> RowStream:
-    """The rows under the recipe's names for their columns.
+    """The rows under the recipe's names for their columns; a column that has such a name already gives way.
 
     Args:
         rename: the new name: the name in the file.
@@ -89,7 +89,8 @@ def renamed(rows: RowStream, rename: Mapping[str, str]) -> RowStream:
         if isinstance(row, BadRow):
             yield line, row
         else:
-            yield line, {new_names.get(name, name): value for name, value in row.items()}
+            kept = {name: value for name, value in row.items() if name not in rename or name in new_names}
+            yield line, {new_names.get(name, name): value for name, value in kept.items()}
 
 
 def bounded(row: Row) -> Row | BadRow:
@@ -123,14 +124,23 @@ def normalised(row: Row) -> Row | BadRow:
     >>> normalised({" a ": 1}), normalised({"a ": 1, "a": 2})
     ({'a': 1}, BadRow("two columns of one name: 'a', 'a '"))
     """
-    if all(name.isascii() and name == name.strip() for name in row):
+    if all(name.isascii() and name == name.strip() and name for name in row):
         return row
-    named = {str(column_name(name)): value for name, value in row.items()}
+    named = {known_as(name, place): value for place, (name, value) in enumerate(row.items())}
     if len(named) == len(row):
         return named
     return BadRow(
         "two columns of one name:", enumerated(map(repr, sorted(row, key=lambda name: (column_name(name), name))))
     )
+
+
+def known_as(heading: str, place: int) -> str:
+    """The name that a recipe has for a column; one without a heading is named by its place.
+
+    >>> known_as(" text ", 0), known_as("", 1)
+    ('text', 'column_2')
+    """
+    return str(column_name(heading)) or f"column_{place + 1}"
 
 
 def check_header(where: str, header: Sequence[str], raw: Sequence[str] = ()) -> None:

@@ -63,6 +63,36 @@ def read_votes(cells: Sequence[object], name_of: NameOf) -> tuple[list[str], lis
     return names, unknown
 
 
+def listed_votes(cell: object, between: re.Pattern[str]) -> list[object]:
+    """The votes of a cell that holds them all, where the labels are not known.
+
+    Args:
+        between: what may stand between labels, and so in none of them.
+
+    >>> listed_votes('["yes, but", "no"]', re.compile(",")), listed_votes("0,0,1", re.compile(","))
+    (['yes, but', 'no'], ['0', '0', '1'])
+    >>> listed_votes({"good": 2, "bad": 1}, re.compile(","))
+    ['good', 'good', 'bad']
+    """
+    held = _structure(cell.strip()) if isinstance(cell, str) and len(cell) <= LONGEST else None
+    if held is None and isinstance(cell, str):
+        plain = cell.strip()
+        parts, _ = read_votes([plain], lambda value: None if between.search(str(value)) else str(value))
+        return list(parts)
+    found = cell if held is None else held
+    if isinstance(found, Mapping):
+        texts, counts = [str(key) for key in found], list(found.values())
+        counted = all(isinstance(own, int) and not isinstance(own, bool) and 0 <= own <= MOST_COUNTED for own in counts)
+        if counted and not any(text.lstrip("-").isdecimal() or _annotator(text) for text in texts):
+            return [text for text, own in zip(texts, counts, strict=True) for _ in range(own)]
+    return list(_flat(found, lambda value: None if isinstance(value, Mapping | list | tuple) else str(value)))
+
+
+def _annotator(key: str) -> bool:
+    """Whether a key of a map names who voted rather than a label."""
+    return re.match(r"(annot|rater|vote|coder|judge|worker|user|label|answer)\w*", key, re.IGNORECASE) is not None
+
+
 def count_unknown(counts: Counter[str], votes: Iterable[str]) -> None:
     """Count votes that name no label, by their text; all beyond the first 1,000 texts together."""
     for vote in votes:

@@ -235,14 +235,14 @@ def _prompt_variants(recipe: Recipe) -> Iterator[tuple[str, PromptSettings | Non
     relaid = move_line_breaks(recipe.prompt)
     yield "line breaks moved in the prompt", relaid, None if relaid else "the prompt is one line of one sentence"
     for place, template in enumerate(recipe.report.paraphrases, 1):
-        yield f"paraphrase {place} of the prompt", recipe.prompt.model_copy(update={"template": template}), None
+        yield f"paraphrase {place} of the prompt", recipe.prompt.with_wording(template), None
 
 
 def _score_variant(
     scored: Scored, about: tuple[str, bool], rows: list[Example], prompt: PromptSettings | None, why_not: str | None
 ) -> dict[str, Any]:
     name, keeps_label = about
-    template = prompt.template if prompt else None
+    template = prompt.shown if prompt else None
     record = {
         "name": name, "keeps_label": keeps_label, "template": template, "predictions": None, "why_not": why_not
     }  # fmt: skip

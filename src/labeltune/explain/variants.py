@@ -92,10 +92,10 @@ def edited(example: Example, edit: Edit) -> Example | None:
 
 
 def swap_label_words(prompt: PromptSettings) -> PromptSettings | None:
-    """Give every label the next one's word, in the answers and in the template's own text, so that the prompt says what
-    the words now mean.
+    """Give every label the next one's word, in the answers and in the own text of template or messages, so that the
+    prompt says what the words now mean.
 
-    None where the template does not name every word: then the model could not know of the swap.
+    None where the prompt does not name every word: then the model could not know of the swap.
 
     >>> settings = PromptSettings(template="{text} Say 0 for no, 1 for yes.", answers={"no": "0", "yes": "1"})
     >>> swapped = swap_label_words(settings)
@@ -106,35 +106,39 @@ def swap_label_words(prompt: PromptSettings) -> PromptSettings | None:
     """
     answers = list(prompt.words.values())
     following = dict(zip(answers, answers[1:] + answers[:1], strict=True))
-    literal = FIELD.split(prompt.template)
+    texts = [FIELD.split(text) for text in prompt.texts]
     choice = "|".join(map(regex.escape, sorted(answers, key=len, reverse=True)))
     word = regex.compile(rf"(?V1)(?<!{WORD_CHARACTER})({choice})(?!{WORD_CHARACTER}|\p{{M}})")
-    named = {found for part in literal[::2] for found in word.findall(part)}
+    named = {found for pieces in texts for part in pieces[::2] for found in word.findall(part)}
     if named != set(answers):
         return None
-    literal[::2] = [word.sub(lambda match: following[match[1]], part) for part in literal[::2]]
+    for pieces in texts:
+        pieces[::2] = [word.sub(lambda match: following[match[1]], part) for part in pieces[::2]]
     swapped = {label: following[answer] for label, answer in prompt.words.items()}
-    return prompt.model_copy(update={"template": "".join(literal), "answers": swapped})
+    return prompt.with_texts(["".join(pieces) for pieces in texts]).model_copy(update={"answers": swapped})
 
 
 def move_line_breaks(prompt: PromptSettings) -> PromptSettings | None:
     """The same words on other lines: the template's line breaks become blanks; where it has none, each sentence of its
     own text begins a new line. Columns stay as they are, and so does whatever blank the template ends with.
 
-    None where the template is one line of one sentence.
+    None where the template, or every message, is one line of one sentence.
 
     >>> move_line_breaks(PromptSettings(template="Text: {text}\\n\\nAnswer:")).template
     'Text: {text} Answer:'
     >>> move_line_breaks(PromptSettings(template="Read {text}. Is it good? Answer:")).template
     'Read {text}.\\nIs it good?\\nAnswer:'
     """
-    own = prompt.template.strip()
+    texts = [_relaid(text) for text in prompt.texts]
+    return None if texts == prompt.texts else prompt.with_texts(texts)
+
+
+def _relaid(template: str) -> str:
+    own = template.strip()
     pattern, instead = (LINE_BREAK, " ") if "\n" in own else (SENTENCE_END, "\n")
-    literal = FIELD.split(own)
-    literal[::2] = [pattern.sub(instead, part) for part in literal[::2]]
-    if literal == FIELD.split(own):
-        return None
-    return prompt.model_copy(update={"template": prompt.template.replace(own, "".join(literal))})
+    pieces = FIELD.split(own)
+    pieces[::2] = [pattern.sub(instead, part) for part in pieces[::2]]
+    return template.replace(own, "".join(pieces))
 
 
 def _each_word(text: str, change: Callable[[str], str]) -> str:

@@ -9,14 +9,17 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from labeltune.data import load_rows, resolve
+from labeltune.data.clean import LabelReader
+from labeltune.data.files import check_file, scan_rows
 from labeltune.data.labels import find_labels
 from labeltune.data.peek import Peeked, peek_file, peek_hub
+from labeltune.data.source import BadRow
 from labeltune.durable import write_file
 from labeltune.hub import missing_part
 from labeltune.init.base import choose_base, named_base
 from labeltune.init.guess import Guess, guess_columns
 from labeltune.init.write import MOST_WORDS, Found, new_names, recipe_text
-from labeltune.recipe import SMALL, DataSettings, Recipe
+from labeltune.recipe import SMALL, CsvSettings, DataSettings, Recipe
 from labeltune.recipe.data import PLACEHOLDERS
 from labeltune.recipes import load_recipe
 from labeltune.rows import RESERVED
@@ -67,6 +70,10 @@ def write_recipe(asked: Asked, out: Path) -> tuple[Recipe, list[str]]:
     said = [*dict.fromkeys([*notes, *(note for split in splits.values() for note in split.notes)])]
     guess = found.guess
     label = repr(guess.label) if guess.label else f"the majority of {enumerated(guess.votes)}"
+    for name, split in splits.items():
+        if split.skipped_counts:
+            reasons = enumerated(f"{reason} {number:,}" for reason, number in split.skipped_counts.items())
+            said.append(f"{name}: {sum(split.skipped_counts.values()):,} rows are left out ({reasons})")
     said += [
         f"texts: {enumerated(map(repr, guess.texts))}; label: {label}",
         f"{count(len(found.labels), 'label')}: {enumerated(found.labels, most=8)}",
@@ -90,24 +97,33 @@ def recipe_path(source: str) -> Path:
 def find(asked: Asked, name: str) -> tuple[Found, list[str]]:
     """All that a recipe needs to know of a table, and what was guessed about its layout."""
     path = Path(asked.source).expanduser()
+    notes: list[str] = []
     source: dict[str, Any] = {"hub": asked.source}
-    if path.is_file():
-        source = {"files": {"train": asked.source, **_siblings(asked.source), **(asked.files or {})}}
-        peeked, splits = peek_file(path), tuple(source["files"])
-    else:
+    if path.is_dir() or (not path.exists() and not path.suffix):
         peeked, splits = peek_hub(asked.source)
-    guess = guess_columns(peeked.columns, peeked.rows, asked.texts, asked.label)
+        guess = guess_columns(peeked.columns, peeked.rows, asked.texts, asked.label)
+    else:
+        check_file(path)
+        peeked = peek_file(path)
+        guess = guess_columns(peeked.columns, peeked.rows, asked.texts, asked.label)
+        beside, notes = _siblings(asked.source, guess, peeked.csv)
+        source = {"files": {"train": asked.source, **beside, **(asked.files or {})}}
+        splits = tuple(source["files"])
     rename = _renames(guess.texts)
     settings = DataSettings(
         **source, csv=peeked.csv, rename=rename, text_columns=new_names(guess.texts, rename),
         label_column=guess.label, votes_column=list(guess.votes) or None,
     )  # fmt: skip
+    labels = list(find_labels(settings))
+    if guess.votes and guess.label and not _votes_fit(peeked, guess, labels):
+        notes.append(f"the votes in {enumerated(guess.votes)} are none of the labels, and are left out")
+        guess = replace(guess, votes=(), unused=(*guess.unused, *guess.votes))
     texts = [str(row.get(column) or "") for row in peeked.rows for column in guess.texts]
     found = Found(
         name=asked.source,
         settings=settings,
         guess=guess,
-        labels=list(find_labels(settings)),
+        labels=labels,
         rows=peeked.total,
         split=_parts(peeked.total, splits),
         group=_group(peeked, guess),
@@ -115,7 +131,7 @@ def find(asked: Asked, name: str) -> tuple[Found, list[str]]:
         long=max(map(len, texts), default=0) > LONG_CHARACTERS,
         base=named_base(asked.base) if asked.base else choose_base(_latin(texts), _gpu_bytes()),
     )
-    return _with_head(found), list(peeked.notes)
+    return _with_head(found), [*peeked.notes, *notes]
 
 
 def _parts(rows: int, splits: Sequence[str]) -> dict[str, float]:
@@ -125,19 +141,34 @@ def _parts(rows: int, splits: Sequence[str]) -> dict[str, float]:
     }
 
 
-def _siblings(source: str) -> dict[str, str]:
-    """Files of validation and test rows beside a file that is called train.
+def _votes_fit(peeked: Peeked, guess: Guess, labels: Sequence[str]) -> bool:
+    """Whether most votes name a label."""
+    reader = LabelReader({label: label for label in labels})
+    known = sum(len(reader.votes([row.get(column) for column in guess.votes])) for row in peeked.rows[:1000])
+    return known > sum(reader.unknown_votes.values())
 
-    A name with another word in the place of `train`, of the same ending.
+
+def _siblings(source: str, guess: Guess, csv: CsvSettings) -> tuple[dict[str, str], list[str]]:
+    """Files of validation and test rows beside a file that is called train, and what is said of them.
+
+    A name with another word in the place of `train`, of the same ending, with texts and labels.
     """
     path = Path(source)
-    found = {}
+    found: dict[str, str] = {}
+    notes = []
     for split, words in SIBLINGS.items():
         for word in words:
             name = re.sub(r"train(ing)?", word, path.name, count=1)
-            if name != path.name and path.with_name(name).is_file() and split not in found:
-                found[split] = str(path.with_name(name))
-    return found
+            other = path.with_name(name)
+            if name == path.name or not other.is_file() or split in found:
+                continue
+            needed = [*guess.texts, *([guess.label] if guess.label else guess.votes)]
+            row = next((row for _, row in scan_rows(other, csv=csv) if not isinstance(row, BadRow)), {})
+            if lacking := [column for column in needed if column not in row]:
+                notes.append(f"{other} has no {enumerated(lacking)}, so it is left out; `labeltune predict` labels it")
+            else:
+                found[split] = str(other)
+    return found, notes
 
 
 def _renames(names: Sequence[str]) -> dict[str, str]:

@@ -7,18 +7,22 @@ import itertools
 import json
 import tempfile
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import astuple, dataclass
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
+from labeltune.prompt.chat import chat_parts
+from labeltune.prompt.control import control_tokens, encode_apart, overlaps_itself
 from labeltune.prompt.template import (
     Literal,
-    Part,
+    Trims,
     closing_text,
     column_spans,
+    mark_control_tokens,
     parse_template,
+    part_texts,
     prefix_ids,
     settle_end,
     suffix_ids,
@@ -89,7 +93,8 @@ class Prompter:
                 long as one with words of one token, so that both heads read the same text.
 
         Raises:
-            ValueError: a label word that cannot serve, a template that leaves no space, or a tokenizer without offsets.
+            ValueError: a label word that cannot serve, a template that leaves no space, a tokenizer without offsets, or
+                a chat that the model has no template for.
         """
         if not tokenizer.is_fast:
             raise ValueError(
@@ -101,15 +106,31 @@ class Prompter:
                 f"prompt.max_length is {limit}, but the model reads at most {model_max_length} tokens; lower it"
             )
         self.tokenizer, self.settings, self.head = tokenizer, settings, head
-        parts, self.answer_prefix = parse_template(settings.template, tokenizer), ""
-        if head == "sequence":
-            self.suffix_ids, self.words = suffix_ids(tokenizer, parts), numbered_labels(labels)
+        self.control = control_tokens(tokenizer)
+        self.trims: Trims = {}
+        in_chat = bool(settings.chat_messages)
+        if in_chat:
+            parts, self.trims, self.answer_prefix = chat_parts(tokenizer, settings)
         else:
-            parts, self.answer_prefix = settle_end(tokenizer, parts, settings)
-            self.suffix_ids = ()
+            parts, self.answer_prefix = parse_template(settings.texts[0]), ""
+        parts = mark_control_tokens(parts, tokenizer, self.control)
+        if head == "sequence":
+            self.suffix_ids = () if in_chat else suffix_ids(tokenizer, parts)
+            self.words = numbered_labels(labels)
+        else:
+            if not in_chat:
+                parts, self.answer_prefix = settle_end(tokenizer, parts, settings)
             self.words = label_words(tokenizer, settings, labels, closing_text(parts), self.answer_prefix)
+            self.suffix_ids = self.words.shared
         self.parts = parts
-        self.prefix_ids = prefix_ids(tokenizer, parts)
+        self.prefix_ids = () if in_chat else prefix_ids(tokenizer, parts)
+        self.token_ids = [part.token_id if isinstance(part, Literal) else None for part in parts]
+        """The control token that each part is; None for text."""
+        self.always_apart = any(
+            overlaps_itself(part.text.strip())
+            for part in parts
+            if isinstance(part, Literal) and part.token_id is not None
+        )
         self.max_prompt_tokens = limit - self.words.longest
         template_tokens = len(self._encode_texts([dict.fromkeys(settings.template_columns, "")])[0])
         if template_tokens >= self.max_prompt_tokens:
@@ -120,7 +141,12 @@ class Prompter:
 
     def render(self, columns: Mapping[str, str]) -> str:
         """The prompt as text, uncut and without the answer."""
-        return _joined(self.parts, columns)
+        return "".join(self._texts(columns))
+
+    def holds_control_text(self, columns: Mapping[str, str]) -> bool:
+        """Whether the row's text spells a control token, which other tools would take for one."""
+        texts = self._texts(columns)
+        return self._spells_control(texts, self.token_ids, tokenize(self.tokenizer, ["".join(texts)])[0])
 
     def encode(self, columns: Mapping[str, str]) -> tuple[list[int], bool]:
         """The prompt's token ids, and whether its text had to be cut."""
@@ -134,11 +160,9 @@ class Prompter:
         template's own."""
         ids = self._encode_texts([columns])[0]
         texts = columns if len(ids) <= self.max_prompt_tokens else self._cut_to_fit(columns, len(ids))[1]
-        found: list[tuple[str, int, int] | None] = [None] * len(self.prefix_ids)
-        for special, pieces in self._runs():
-            spans = [] if special is not None else token_spans(self.tokenizer, _joined(pieces, texts))
-            found += [None] * len(pieces) if special is not None else column_spans(pieces, texts, spans)
-        return found + [None] * len(self.suffix_ids)
+        shown = self._texts(texts)
+        found = column_spans(self.parts, shown, texts, self._spans(shown, self.token_ids))
+        return [*[None] * len(self.prefix_ids), *found, *[None] * len(self.suffix_ids)]
 
     def encode_rows(self, rows: Iterable[Example]) -> EncodedRows:
         """Encode all rows; the tokenizer works on many at a time, in parallel."""
@@ -161,42 +185,68 @@ class Prompter:
         return EncodedRows(mapped, starts, np.asarray(gold, dtype=np.int32), np.asarray(cut, dtype=np.bool_))
 
     def fingerprint(self) -> str:
-        """SHA-256 over everything that decides the token ids of prompt and answer, but for the tokenizer itself."""
+        """SHA-256 over everything that decides the token ids of prompt and answer, but for the tokenizer itself.
+
+        What words share counts as theirs, wherever the border is drawn: a model computes the same either way.
+        """
+        shared = self.words.shared
         content = [
             self.settings.template,
-            self.max_prompt_tokens,
+            self.max_prompt_tokens - len(shared),
             self.prefix_ids,
             self.words.names,
-            self.words.token_ids,
+            [shared + ids for ids in self.words.token_ids],
             *([self.head, self.suffix_ids] if self.head != "words" else []),
+            *(
+                [[astuple(part) for part in self.parts], list(self.trims.items())]
+                if self.settings.chat_messages
+                else []
+            ),
         ]
         return hashlib.sha256(json.dumps(content).encode()).hexdigest()
 
-    def _encode_texts(self, rows: Sequence[Mapping[str, str]]) -> list[list[int]]:
-        """Token ids of many prompts; text between special tokens is tokenised in one piece, as a model was trained."""
-        encoded: list[list[int]] = [list(self.prefix_ids) for _ in rows]
-        for special, pieces in self._runs():
-            if special is not None:
-                for ids in encoded:
-                    ids.extend([special] * len(pieces))
-                continue
-            texts = [_joined(pieces, row) for row in rows]
-            for ids, more in zip(encoded, tokenize(self.tokenizer, texts), strict=True):
-                ids.extend(more)
-        for ids in encoded:
-            ids.extend(self.suffix_ids)
-        return encoded
+    def _texts(self, columns: Mapping[str, str]) -> list[str]:
+        """The text of each part."""
+        return part_texts(self.parts, columns, self.trims)
 
-    def _runs(self) -> Iterator[tuple[int | None, list[Part]]]:
-        """The template's parts, those side by side that are tokenised in one piece; special tokens with their id."""
-        for special, run in itertools.groupby(self.parts, key=lambda part: getattr(part, "token_id", None)):
-            yield special, list(run)
+    def _encode_texts(self, rows: Sequence[Mapping[str, str]]) -> list[list[int]]:
+        """Token ids of many prompts, each tokenised in one piece, as a model was trained; but text that would become a
+        control token is kept text."""
+        texts = [self._texts(row) for row in rows]
+        encoded = tokenize(self.tokenizer, ["".join(parts) for parts in texts])
+        for place, (parts, ids) in enumerate(zip(texts, encoded, strict=True)):
+            if self._spells_control(parts, self.token_ids, ids):
+                encoded[place] = encode_apart(self.tokenizer, self.control, self.token_ids, parts)[0]
+        return [[*self.prefix_ids, *ids, *self.suffix_ids] for ids in encoded]
+
+    def _spans(self, texts: Sequence[str], token_ids: Sequence[int | None]) -> list[tuple[int, int]]:
+        """Where each token of these parts of a prompt begins and ends in their joined text."""
+        whole = "".join(texts)
+        if self._spells_control(texts, token_ids, tokenize(self.tokenizer, [whole])[0]):
+            return encode_apart(self.tokenizer, self.control, token_ids, texts)[1]
+        return token_spans(self.tokenizer, whole)
+
+    def _spells_control(self, texts: Sequence[str], token_ids: Sequence[int | None], ids: Sequence[int]) -> bool:
+        """Whether a prompt read in one piece has other control tokens than the template's.
+
+        Args:
+            token_ids: the control token that each part is meant to be, None for text.
+            ids: what the tokenizer makes of the joined texts.
+        """
+        own = self.control.of([token for token in token_ids if token is not None])
+        return (
+            self.always_apart
+            or self.control.of(ids) != own
+            or any(
+                token is None and self.control.names_unknown(text) for text, token in zip(texts, token_ids, strict=True)
+            )
+        )
 
     def _cut_to_fit(self, columns: Mapping[str, str], tokens: int) -> tuple[list[int], dict[str, str]]:
         """Shorten the longest text columns from their end, evenly, until the prompt fits. Returns ids and texts."""
         texts = {name: columns[name] for name in self.settings.template_columns}
         while tokens > self.max_prompt_tokens:
-            ends = {name: [end for _, end in token_spans(self.tokenizer, text)] for name, text in texts.items()}
+            ends = {name: [end for _, end in self._spans([text], [None])] for name, text in texts.items()}
             level = _level({name: len(end) for name, end in ends.items()}, tokens - self.max_prompt_tokens)
             for name, end in ends.items():
                 if len(end) > level:
@@ -206,10 +256,6 @@ class Prompter:
             ids = self._encode_texts([texts])[0]
             tokens = len(ids)
         return ids, texts
-
-
-def _joined(pieces: Sequence[Part], columns: Mapping[str, str]) -> str:
-    return "".join(piece.text if isinstance(piece, Literal) else columns[piece.name] for piece in pieces)
 
 
 def _level(counts: Mapping[str, int], excess: int) -> int:

@@ -8,8 +8,8 @@ from typing import Literal, Self
 from pydantic import model_validator
 
 from labeltune.recipe.base import Settings, column_name
-from labeltune.recipe.data import PAIRS, PLACEHOLDERS, SMALL, SPLITS, CsvSettings, DataSettings, SplitSettings
-from labeltune.recipe.prompt import PromptSettings, answer_for, fill_labels, split_template
+from labeltune.recipe.data import PAIRS, SMALL, SPLITS, CsvSettings, DataSettings, SplitSettings
+from labeltune.recipe.prompt import Message, PromptSettings, answer_for, columns_of, fill_labels, split_template
 from labeltune.recipe.sections import (
     AdapterSettings,
     Head,
@@ -28,6 +28,7 @@ __all__ = [
     "CsvSettings",
     "DataSettings",
     "Head",
+    "Message",
     "ModelSettings",
     "PromptSettings",
     "Recipe",
@@ -81,12 +82,12 @@ class Recipe(Settings):
             answers = {name: answer_for(name) for name in names}
         words = {name: answers[name] if answers else answer_for(name) for name in names}
         described = {words[name]: text for name, text in self.prompt.label_descriptions.items()}
-        filled = {"answers": answers, "template": fill_labels(self.prompt.template, list(words.values()), described)}
+        texts = [fill_labels(text, list(words.values()), described) for text in self.prompt.texts]
         paraphrases = [fill_labels(text, list(words.values()), described) for text in self.report.paraphrases]
         return self.model_copy(
             update={
                 "data": data,
-                "prompt": self.prompt.model_copy(update=filled),
+                "prompt": self.prompt.with_texts(texts).model_copy(update={"answers": answers}),
                 "report": self.report.model_copy(update={"paraphrases": paraphrases}),
             }
         )
@@ -95,14 +96,7 @@ class Recipe(Settings):
     def _check(self) -> Self:
         if self.data.labels is not None:
             _check_names(self, self.data.label_names)
-        columns = self.prompt.template_columns
-        for column in columns:
-            if column not in self.data.text_columns:
-                known = f"which is not in data.text_columns: {', '.join(self.data.text_columns)}"
-                raise ValueError(f"prompt.template names {{{column}}}, {known}; write {{{{ and }}}} for literal braces")
-        if not columns:
-            example = "{" + self.data.text_columns[0] + "}"
-            raise ValueError(f"prompt.template names no column; put at least one, such as {example}, into it")
+        _check_columns(self)
         if self.train.loss_over == "labels" and self.score.mode == "generate":
             raise ValueError(
                 "train.loss_over is labels, which does not teach the model to write its answer, and score.mode is "
@@ -113,15 +107,33 @@ class Recipe(Settings):
                 "model.head is sequence, which writes no text, and score.mode is generate; set score.mode to labels or "
                 "model.head to words"
             )
-        for template in self.report.paraphrases:
-            named = {text for text, is_column in split_template(template) if is_column}
-            if named - set(PLACEHOLDERS) != set(columns):
-                raise ValueError(
-                    f"report.paraphrases has {template!r}, which must name the same columns as prompt.template: "
-                    + ", ".join(f"{{{column}}}" for column in columns)
-                    + "; correct it, or set report.paraphrases to []"
-                )
         return self
+
+
+def _check_columns(recipe: Recipe) -> None:
+    """See that prompt and paraphrases name columns that the data has."""
+    prompt, columns, known = recipe.prompt, recipe.prompt.template_columns, recipe.data.text_columns
+    place = "prompt.messages" if prompt.messages else "prompt.template"
+    for column in columns:
+        if column not in known:
+            raise ValueError(
+                f"{place} names {{{column}}}, which is not in data.text_columns: {', '.join(known)}; write {{{{ and "
+                "}} for literal braces"
+            )
+    if not columns:
+        raise ValueError(f"{place} names no column; put at least one, such as {{{known[0]}}}, into it")
+    if recipe.report.paraphrases and len(prompt.places_with_columns) > 1:
+        raise ValueError(
+            "report.paraphrases take the place of one message, and several of prompt.messages name columns; name all "
+            "columns in one message, or set report.paraphrases to []"
+        )
+    for template in recipe.report.paraphrases:
+        if set(columns_of(template)) != set(columns):
+            raise ValueError(
+                f"report.paraphrases has {template!r}, which must name the same columns as {place}: "
+                + ", ".join(f"{{{column}}}" for column in columns)
+                + "; correct it, or set report.paraphrases to []"
+            )
 
 
 def _check_names(recipe: Recipe, names: tuple[str, ...]) -> None:

@@ -20,6 +20,8 @@ PLACEHOLDERS = ("labels", "label_descriptions")
 
 def _listed(value: object) -> object:
     """Label names alone stand for themselves; a number or truth value is its text."""
+    if isinstance(value, list | tuple) and len({str(name) for name in value}) < len(value):
+        raise ValueError(f"data.labels lists a label twice: {', '.join(map(str, value))}")
     return {name: name for name in value} if isinstance(value, list | tuple) else value
 
 
@@ -70,6 +72,13 @@ class CsvSettings(Settings):
     """Whether the first line names the columns. Without one they are `column_1`, `column_2` and so on."""
     names: list[Column] | None = Field(None, min_length=1)
     """The columns' names, in place of those."""
+
+    @field_validator("delimiter")
+    @classmethod
+    def _between(cls, delimiter: str | None) -> str | None:
+        if delimiter in {'"', "\n", "\r"}:
+            raise ValueError(f"data.csv.delimiter {delimiter!r} cannot stand between fields; give one such as ; or |")
+        return delimiter
 
     @field_validator("encoding")
     @classmethod

@@ -172,4 +172,5 @@ class ReportSettings(Settings):
     robustness_rows: int = Field(200, ge=0, le=COUNT)
     """So many of the scored rows (random ones) are scored again with small changes; 0 leaves that out."""
     paraphrases: list[str] = []
-    """Further wordings of prompt.template that mean the same, to see how often the answer moves."""
+    """Further wordings of prompt.template, or of the one message with columns, that mean the same, to see how often the
+    answer moves."""

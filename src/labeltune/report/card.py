@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -41,6 +42,7 @@ def render_card(contents: Contents) -> str:
             metadata=Markup(metadata.rstrip()),
             title=contents.title,
             recipe=contents.recipe or {},
+            wording=_wording(contents.recipe or {}),
             base=_base(contents),
             summary=summary,
         )
@@ -97,3 +99,10 @@ def _metrics(after: Scores) -> list[dict[str, Any]]:
 
 def _base(contents: Contents) -> str:
     return str(((contents.recipe or {}).get("model") or {}).get("name_or_path") or "")
+
+
+def _wording(recipe: Mapping[str, Any]) -> str:
+    """The prompt's template, or its messages with their roles; damaged recipes may have neither."""
+    prompt = recipe.get("prompt") or {}
+    messages = prompt.get("messages") or []
+    return "\n\n".join(f"{one.get('role')}: {one.get('content')}" for one in messages) or prompt.get("template") or ""
