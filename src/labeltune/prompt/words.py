@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -46,7 +47,7 @@ class LabelWords:
     @property
     def tree(self) -> LabelTree:
         """Where the words part."""
-        return label_tree(self.token_ids)
+        return _tree(self.token_ids)
 
     @property
     def longest(self) -> int:
@@ -67,6 +68,11 @@ class LabelWords:
     def closed(self) -> tuple[Ids, ...]:
         """The same with the end, as far as one is known: what a model learns to write."""
         return self.token_ids if self.end is None or self.counts_end else tuple((*i, self.end) for i in self.token_ids)
+
+
+@functools.cache
+def _tree(words: tuple[Ids, ...]) -> LabelTree:
+    return label_tree(words)
 
 
 def numbered_labels(labels: Sequence[str]) -> LabelWords:
