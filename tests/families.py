@@ -34,7 +34,7 @@ from labeltune.score.generate import generate_texts
 from labeltune.terminal import Terminal
 from labeltune.train.batches import make_batch
 from labeltune.train.loop import into_passes
-from labeltune.train.step import row_losses
+from tiny import row_losses
 
 # N rows, K labels
 
@@ -314,10 +314,10 @@ def plain_gradients(model: Any, subject: Subject) -> tuple[float, dict[str, torc
     losses = []
     model.train()
     for row in range(len(subject.encoded)):
-        word = subject.classifier.words.token_ids[subject.encoded.gold[row]]
+        word = subject.classifier.answers[subject.encoded.gold[row]]
         ids = torch.cat([tokens_of(subject, row), torch.tensor(word[:-1], dtype=torch.int64, device=DEVICE)])
         logits = model(input_ids=ids[None], use_cache=False).logits[0, -len(word) :]
-        losses.append(cross_entropy(logits.float(), torch.tensor(word, device=DEVICE)))
+        losses.append(cross_entropy(logits.float(), torch.tensor(word, device=DEVICE), reduction="sum"))
     loss = torch.stack(losses).mean()
     found = torch.autograd.grad(loss, list(parameters.values()), allow_unused=True)
     model.eval()

@@ -61,9 +61,12 @@ def test_prompt_shows_tokens_and_which_carry_loss(verb, recipe_file):
     code, out, _ = verb("prompt", recipe_file, "--row", "2", "--json")
     shown = json.loads(out)
     assert code == 0
-    assert [token["loss"] for token in shown["tokens"]] == [False] * (len(shown["tokens"]) - 1) + [True]
-    assert "".join(token["text"] for token in shown["tokens"][:-1]) == shown["text"]
+    assert [token["loss"] for token in shown["tokens"]] == [False] * (len(shown["tokens"]) - 2) + [True] * 2
+    assert "".join(token["text"] for token in shown["tokens"][:-2]) == shown["text"]
+    assert shown["tokens"][-1]["text"] == "<|end|>"
     code, _, err = verb("prompt", recipe_file)
+    assert "loss on 2:" in err
+    code, _, err = verb("prompt", recipe_file, "--set", "train.loss_over=labels")
     assert "loss on 1:" in err
     assert verb("prompt", recipe_file, "--row", "90")[0] == 2
     code, _, err = verb("prompt", recipe_file, "--split", "dev")

@@ -29,6 +29,7 @@ from labeltune.model.head import head_modules
 from labeltune.model.limits import longest_input
 from labeltune.model.packing import pack, padded
 from labeltune.prompt import Prompter
+from labeltune.prompt.words import numbered_labels
 from labeltune.recipe import ModelSettings
 from labeltune.score.generate import generate_texts
 from tiny_configs import tiny_config
@@ -64,7 +65,7 @@ def loaded(settings: ModelSettings) -> Classifier:
     """A classifier without prompts of its own."""
     base = load_base(settings, LABELS)
     prompter = object.__new__(Prompter)
-    prompter.tokenizer = base.tokenizer
+    prompter.tokenizer, prompter.words = base.tokenizer, numbered_labels(LABELS)
     return Classifier(base.model, prompter, base.device, torch.float32, head=base.head, max_length=base.max_length)
 
 

@@ -29,8 +29,8 @@ from labeltune.train.batches import make_batch
 from labeltune.train.capture import Stepper
 from labeltune.train.loop import check_loss_bearing, prepare, train
 from labeltune.train.schedule import make_schedule
-from labeltune.train.step import NotFiniteLossError, Optimizer, row_losses
-from tiny import COLOURS, TEMPLATE, make_families, make_ready, make_rows, write_jsonl
+from labeltune.train.step import NotFiniteLossError, Optimizer
+from tiny import COLOURS, TEMPLATE, make_families, make_ready, make_rows, row_losses, write_jsonl
 
 QUIET = Terminal(quiet=True)
 FAMILIES = ("phi", "llama", "bert", "modernbert")

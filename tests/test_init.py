@@ -134,11 +134,14 @@ def test_many_labels_get_a_head_and_odd_columns_a_name(tmp_path):
     assert recipe.prompt.template == "X: {x}\nId text: {id_text}"
 
 
-def test_answers_of_which_one_begins_another_need_a_head(tmp_path):
-    rows = table(60, text=sentences(60), label=["pto_request", "pto_request_status"])
+@pytest.mark.parametrize(
+    ("labels", "head"), [(["pto_request", "pto_request_status"], "words"), (["pto_request", "pto request"], "sequence")]
+)
+def test_answers_may_begin_alike_and_those_that_are_the_same_need_a_head(tmp_path, labels, head):
+    rows = table(60, text=sentences(60), label=labels)
     recipe, _ = write_recipe(Asked(write_csv(tmp_path / "a.csv", rows)), tmp_path / "r.yaml")
-    assert recipe.model.head == "sequence"
-    assert "is the beginning of" in (tmp_path / "r.yaml").read_text()
+    assert recipe.model.head == head
+    assert ("are the same" in (tmp_path / "r.yaml").read_text()) == (head == "sequence")
 
 
 def test_nothing_is_left_where_the_rows_cannot_be_used(tmp_path):

@@ -43,25 +43,27 @@ def whole(tmp_path_factory, tiny_model):
 
 def poison(monkeypatch, kind, pass_number):
     """The loss of one row in the pass of this number, counted from 1, or one number in its gradient, is none."""
-    real, passes = step_module.row_losses, []
+    real, passes = step_module.token_losses, []
 
     class Bad(torch.autograd.Function):
         @staticmethod
-        def forward(_, loss_B):
-            return loss_B.clone()
+        def forward(_, losses_BW):
+            return losses_BW.clone()
 
         @staticmethod
-        def backward(_, gradient_B):
-            return gradient_B.index_fill(0, torch.tensor([0]), BAD[kind])
+        def backward(_, gradients_BW):
+            return gradients_BW.index_fill(0, torch.tensor([0]), BAD[kind])
 
-    def row_losses(*args):
+    def token_losses(*args):
         passes.append(1)
-        loss_B = real(*args)
+        losses_BW = real(*args)
         if len(passes) != pass_number:
-            return loss_B
-        return Bad.apply(loss_B) if kind.startswith("gradient") else loss_B.index_fill(0, torch.tensor([1]), BAD[kind])
+            return losses_BW
+        if kind.startswith("gradient"):
+            return Bad.apply(losses_BW)
+        return losses_BW.index_fill(0, torch.tensor([1]), BAD[kind])
 
-    monkeypatch.setattr(step_module, "row_losses", row_losses)
+    monkeypatch.setattr(step_module, "token_losses", token_losses)
 
 
 @pytest.mark.parametrize("kind", BAD)

@@ -14,8 +14,7 @@ from labeltune.model.packing import WORTH_SHARING, Packing, Rule, pack
 from labeltune.recipe import AdapterSettings, ModelSettings
 from labeltune.score.labels import score_labels
 from labeltune.train.batches import make_batch
-from labeltune.train.step import row_losses
-from tiny import ANSWERS, attend_in_grid, make_classifier, make_ready
+from tiny import ANSWERS, attend_in_grid, make_classifier, make_ready, row_losses
 
 ALL = AdapterSettings(r=4, lora_alpha=6, target_modules="all-linear")
 SOME = AdapterSettings(r=4, target_modules=["q_proj", "v_proj"])

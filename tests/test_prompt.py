@@ -76,8 +76,7 @@ def test_encoded_rows_hold_what_encode_returns(tokenizer):
     ("answers", "settings", "message"),
     [
         ({"a": "maybe so it is", "b": "no"}, {"single_token_answers": True}, "choose one that is a single token"),
-        ({"a": "no", "b": "no"}, {}, "is the beginning of 'no'"),
-        ({"a": "so", "b": "so maybe"}, {}, "'so' is the beginning of 'so maybe'"),
+        ({"a": "no", "b": "no"}, {}, "'no' and 'no' are the same"),
         ({"a": " ", "b": "no"}, {}, "choose another"),
     ],
 )

@@ -19,15 +19,16 @@ from labeltune.job import load_classifier, make_fast
 from labeltune.model.adapter import trainable_parameters
 from labeltune.model.classifier import Classifier
 from labeltune.model.head import output_layers
+from labeltune.prompt import Prompter
 from labeltune.recipe import Recipe
+from labeltune.recipes import load_recipe
 from labeltune.rows import Example, read_predictions
 from labeltune.score import collect, score_batches
 from labeltune.terminal import Terminal
 from labeltune.train.batches import make_batch
-from labeltune.train.step import row_losses
 from real import LABELS, book_rows
 from test_real_data import SNLI, snli
-from tiny import SHARED_DATA, write_jsonl
+from tiny import SHARED_DATA, row_losses, write_jsonl
 
 # N rows, K labels
 
@@ -36,7 +37,7 @@ ROWS = book_rows()[:12:2]
 TEMPLATE = "Premise: {premise}\nHypothesis: {hypothesis}\nIs the hypothesis true, given the premise?\nAnswer:"
 WORDS = {"entailment": "yes", "neutral": "maybe", "contradiction": "no"}
 DIGITS = {"entailment": "0", "neutral": "1", "contradiction": "2"}
-"""Each is two tokens behind a space in SmolLM2's tokenizer, of which the first is the same."""
+"""Each is two tokens behind a space in SmolLM2's tokenizer, of which the first is the same and ends the prompt."""
 PAIR = "{premise} {hypothesis}"
 PHRASES = {"entailment": "surely true", "neutral": "undecided", "contradiction": "false, I think"}
 WORD_ERROR, PHRASE_ERROR = 1e-4, 2e-4
@@ -89,6 +90,11 @@ def plain_scores(model: Any, folder: Path, answers: dict[str, str], rows: list[E
     return np.array(scores).reshape(len(rows), len(answers))
 
 
+def among_labels(words_NK: np.ndarray) -> np.ndarray:
+    """The same normalised over the labels."""
+    return words_NK - np.logaddexp.reduce(words_NK, axis=1, keepdims=True)
+
+
 def load_plain_model(folder: Path, dtype: torch.dtype = torch.float32) -> Any:
     return AutoModelForCausalLM.from_pretrained(folder, dtype=dtype)
 
@@ -118,14 +124,13 @@ def test_probabilities_of_words_of_one_token_are_those_of_plain_transformers(smo
     assert classifier.words.single
     scores = our_scores(classifier, recipe)
     np.testing.assert_allclose(scores.words_NK, plain_words, rtol=0, atol=WORD_ERROR)
-    among_labels = plain_words - np.logaddexp.reduce(plain_words, axis=1, keepdims=True)
-    np.testing.assert_allclose(scores.labels_NK, among_labels, rtol=0, atol=WORD_ERROR)
+    np.testing.assert_allclose(scores.labels_NK, among_labels(plain_words), rtol=0, atol=WORD_ERROR)
 
 
 @pytest.mark.parametrize(
     ("answers", "longest", "limit"),
     [
-        pytest.param(DIGITS, 2, WORD_ERROR, id="digits"),
+        pytest.param(DIGITS, 1, WORD_ERROR, id="digits"),
         pytest.param(PHRASES, 4, PHRASE_ERROR, id="phrases", marks=pytest.mark.slow),
     ],
 )
@@ -135,8 +140,23 @@ def test_probabilities_of_longer_words_are_those_of_plain_transformers(smollm2, 
     assert classifier.packed
     assert classifier.words.longest == longest
     few = ROWS[:4]
-    ours = our_scores(classifier, recipe, few).words_NK
-    np.testing.assert_allclose(ours, plain_scores(plain, smollm2, answers, few), rtol=0, atol=limit)
+    ours = our_scores(classifier, recipe, few).labels_NK
+    np.testing.assert_allclose(ours, among_labels(plain_scores(plain, smollm2, answers, few)), rtol=0, atol=limit)
+
+
+def test_one_position_decides_in_the_published_experiment(smollm2):
+    recipe = load_recipe("snli-phi2")
+    assert recipe.prompt.single_token_answers
+    tokenizer = AutoTokenizer.from_pretrained(smollm2)
+    words = Prompter(tokenizer, recipe.prompt, recipe.data.label_names, 2048).words
+    assert words.single
+    assert tokenizer.convert_ids_to_tokens([*words.shared, *(ids[0] for ids in words.token_ids)]) == [
+        "Ġ",
+        "0",
+        "1",
+        "2",
+    ]
+    assert tokenizer.decode([words.end]) == "<|im_end|>"
 
 
 def test_bfloat16_is_as_near_to_float32_as_that_of_plain_transformers(smollm2, plain_words):
@@ -155,12 +175,12 @@ def test_bfloat16_is_as_near_to_float32_as_that_of_plain_transformers(smollm2, p
 @pytest.mark.parametrize("source", ["books", "snli"])
 def test_probabilities_of_more_rows_are_those_of_plain_transformers(smollm2, plain, source, answers, limit):
     rows = book_rows() if source == "books" else snli_rows(50)
-    expected = plain_scores(plain, smollm2, answers, rows)
+    expected = among_labels(plain_scores(plain, smollm2, answers, rows))
     recipe = make_recipe(smollm2, answers)
-    np.testing.assert_allclose(our_scores(load(recipe), recipe, rows).words_NK, expected, rtol=0, atol=limit)
+    np.testing.assert_allclose(our_scores(load(recipe), recipe, rows).labels_NK, expected, rtol=0, atol=limit)
     recipe = make_recipe(smollm2, answers, model={"dtype": "bfloat16"})
-    ours = our_scores(load(recipe), recipe, rows).words_NK
-    theirs = plain_scores(load_plain_model(smollm2, torch.bfloat16), smollm2, answers, rows)
+    ours = our_scores(load(recipe), recipe, rows).labels_NK
+    theirs = among_labels(plain_scores(load_plain_model(smollm2, torch.bfloat16), smollm2, answers, rows))
     assert np.linalg.norm(ours - expected) <= 1.5 * np.linalg.norm(theirs - expected)
 
 
@@ -231,7 +251,7 @@ def test_plain_peft_answers_as_the_run_that_trained_the_adapter(smollm2, tuned, 
         (tuned.tuned_test, adapted, 1e-4),
         (tuned.tuned_test, merged, 1e-3),
     ):
-        expected = np.exp(scores - np.logaddexp.reduce(scores, axis=1, keepdims=True))
+        expected = np.exp(among_labels(scores))
         predictions = list(read_predictions(path))[: len(scores)]
         probabilities = [[row.probabilities[name] for name in LABELS] for row in predictions]
         np.testing.assert_allclose(probabilities, expected, rtol=0, atol=limit)
@@ -263,9 +283,10 @@ def test_loss_and_gradients_are_those_of_plain_transformers_and_peft(smollm2, an
     plain_losses = []
     for row in rows:
         prompt = TEMPLATE.format(**row.columns)
-        ids = tokenizer(f"{prompt} {answers[row.gold]}", return_tensors="pt").input_ids
+        ids = tokenizer(f"{prompt} {answers[row.gold]}{tokenizer.eos_token}", return_tensors="pt").input_ids
         hidden = torch.arange(ids.shape[1]) < len(tokenizer(prompt).input_ids)
-        plain_losses.append(model(input_ids=ids, labels=ids.masked_fill(hidden, -100)).loss)
+        loss = model(input_ids=ids, labels=ids.masked_fill(hidden, -100)).loss
+        plain_losses.append(loss * (~hidden).sum())
     torch.stack(plain_losses).mean().backward()
     torch.testing.assert_close(losses, torch.stack(plain_losses), rtol=1e-4, atol=0)
     for name, gradient in gradients.items():

@@ -1,9 +1,13 @@
+import shutil
+
 import numpy as np
 import pytest
 import torch
 
+from labeltune.prompt.tree import label_tree
 from labeltune.recipe import ScoreSettings
 from labeltune.score import collect, labels, score_batches, to_predictions
+from labeltune.score.sofar import SoFar, checked_line
 from tiny import ANSWERS, make_classifier, make_ready
 
 LONG_ANSWERS = {"red": "yes no", "green": "maybe so", "blue": "maybe no so no", "other": "0"}
@@ -17,16 +21,21 @@ def score(classifier, examples, batch_size, mode="labels"):
 
 
 def brute_force(classifier, encoded):
-    """Log-probability of every word after every prompt, each row alone, without padding, cache or hook."""
-    scores = np.zeros((len(encoded), len(classifier.words.names)))
+    """Each row alone, without padding, cache or hook: the log-probability of every word over the vocabulary, and of
+    every label where each token competes with those that continue another word that begins alike."""
+    words = classifier.words.token_ids
+    whole, constrained = (np.zeros((len(encoded), len(words))) for _ in range(2))
     with torch.inference_mode():
         for row in range(len(encoded)):
             prompt = encoded.prompt(row).tolist()
-            for k, word in enumerate(classifier.words.token_ids):
-                ids = torch.tensor([[*prompt, *word]])
-                log_probs = classifier.model(input_ids=ids).logits[0].log_softmax(-1)
-                scores[row, k] = sum(float(log_probs[len(prompt) - 1 + i, token]) for i, token in enumerate(word))
-    return scores
+            for k, word in enumerate(words):
+                logits = classifier.model(input_ids=torch.tensor([[*prompt, *word]])).logits[0]
+                for i, token in enumerate(word):
+                    at = logits[len(prompt) - 1 + i]
+                    allowed = sorted({other[i] for other in words if other[:i] == word[:i]})
+                    whole[row, k] += float(at.log_softmax(-1)[token])
+                    constrained[row, k] += float(at[allowed].log_softmax(-1)[allowed.index(token)])
+    return whole, constrained
 
 
 @pytest.mark.parametrize("answers", [ANSWERS, LONG_ANSWERS], ids=["one token", "several tokens"])
@@ -35,10 +44,27 @@ def test_label_scores_equal_brute_force_whatever_the_batch(tiny_model, examples,
     assert classifier.words.single == (answers is ANSWERS)
     for batch_size in (1, 7, 64):
         encoded, _, scores = score(classifier, examples, batch_size)
-        expected = brute_force(classifier, encoded)
-        np.testing.assert_allclose(scores.words_NK, expected, atol=2e-5)
-        assert (scores.words_NK.argmax(1) == expected.argmax(1)).all()
+        whole, constrained = brute_force(classifier, encoded)
+        np.testing.assert_allclose(scores.words_NK, whole if answers is ANSWERS else constrained, atol=2e-5)
+        np.testing.assert_allclose(scores.labels_NK, constrained, atol=2e-5)
         np.testing.assert_allclose(np.exp(scores.labels_NK).sum(1), 1)
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_a_tree_of_words_has_every_fork_once(seed):
+    random = np.random.default_rng(seed)
+    words = list({tuple(random.integers(0, 3, 4).tolist()) for _ in range(random.integers(2, 40))})
+    tree = label_tree(words)
+    for word, way in zip(words, tree.ways, strict=True):
+        forks = [tree.branch_forks[branch] for branch in way]
+        for fork, branch in zip(forks, way, strict=True):
+            path = tree.paths[fork]
+            assert word[: len(path) + 1] == (*path, tree.branch_tokens[branch])
+        assert len(set(forks)) == len(forks)
+    assert len(set(tree.ways)) == len(words)
+    counts = np.bincount(tree.branch_forks)
+    assert counts.min() > 1  # where there is no choice, nothing is computed
+    assert len(tree.branch_tokens) == len(words) + len(tree.paths) - 1
 
 
 def test_a_single_row_is_scored_with_packing_as_without(classifier, examples):
@@ -83,6 +109,19 @@ def test_generated_text_without_a_label_is_an_invalid_output(classifier, example
         names_a_label = any(word in prediction.generated for word in ANSWERS.values())
         assert (prediction.predicted is not None) <= names_a_label
         assert sum(prediction.probabilities.values()) == pytest.approx(1)
+
+
+def test_answers_are_kept_beside_texts_and_a_file_without_them_is_not_used(classifier, examples, tmp_path):
+    _, batches, scores = score(classifier, examples, 8, "generate")
+    with SoFar(tmp_path / "whole", "k").opened() as so_far:
+        so_far.add(batches[0])
+        shutil.copy(tmp_path / "whole", tmp_path / "a")
+    with SoFar(tmp_path / "a", "k").opened() as so_far:
+        assert so_far.batches[0].answers == [scores.answers[row] for row in batches[0].rows]
+        assert so_far.batches[0].texts == batches[0].texts
+    (tmp_path / "b").write_bytes(checked_line({"key": "k"}) + checked_line({"rows": [0], "texts": ["1"]}))
+    with SoFar(tmp_path / "b", "k").opened() as so_far:
+        assert so_far.batches == []
 
 
 def test_rows_are_scored_longest_first(classifier, examples):

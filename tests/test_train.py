@@ -28,8 +28,8 @@ from labeltune.train.capture import Stepper
 from labeltune.train.checkpoint import hold_checkpoint, load_checkpoint, newest_checkpoint, remove_old_checkpoints
 from labeltune.train.loop import check_loss_bearing, prepare, train
 from labeltune.train.schedule import make_schedule
-from labeltune.train.step import NotFiniteLossError, Optimizer, row_losses, run_step
-from tiny import ANSWERS, TEMPLATE, make_classifier, make_ready
+from labeltune.train.step import NotFiniteLossError, Optimizer, run_step
+from tiny import ANSWERS, TEMPLATE, make_classifier, make_ready, row_losses
 
 ADAPTER = AdapterSettings(r=4, lora_dropout=0.1, target_modules=["q_proj", "v_proj"])
 
@@ -78,10 +78,11 @@ def test_loss_and_gradient_equal_those_of_the_plain_masked_model(tiny_model, exa
 
     expected = []
     for row in range(6):
-        prompt, answer = encoded.prompt(row).tolist(), classifier.words.token_ids[encoded.gold[row]]
+        word, end = classifier.words.token_ids[encoded.gold[row]], classifier.prompter.tokenizer.eos_token_id
+        prompt, answer = encoded.prompt(row).tolist(), [*word, end]
         ids = torch.tensor([[*prompt, *answer]])
-        labels = torch.tensor([[-100] * len(prompt) + list(answer)])
-        expected.append(classifier.model(input_ids=ids, labels=labels).loss)
+        labels = torch.tensor([[-100] * len(prompt) + answer])
+        expected.append(classifier.model(input_ids=ids, labels=labels).loss * len(answer))
     theirs = torch.autograd.grad(torch.stack(expected).mean(), parameters)
     torch.testing.assert_close(losses, torch.stack(expected), atol=1e-5, rtol=1e-5)
     for one, other in zip(ours, theirs, strict=True):

@@ -34,6 +34,8 @@ from labeltune.model.packing import Packing, Rule
 from labeltune.prompt import Prompter
 from labeltune.recipe import ModelSettings, PromptSettings
 from labeltune.rows import Example
+from labeltune.train.batches import Batch
+from labeltune.train.step import token_losses
 
 COLOURS = ("red", "green", "blue")
 THINGS = ("ball", "kite", "boat", "lamp", "coat", "chair")
@@ -79,6 +81,11 @@ def make_classifier(folder: Path, answers: dict[str, str]) -> Classifier:
     settings = PromptSettings(template=TEMPLATE, answers=answers)
     prompter = Prompter(base.tokenizer, settings, list(answers), base.max_length)
     return Classifier(base.model, prompter, base.device, torch.float32)
+
+
+def row_losses(classifier: Classifier, batch: Batch, smoothing: float) -> torch.Tensor:
+    """What training lowers of each row, (B,)."""
+    return token_losses(classifier, batch, smoothing).sum(1)
 
 
 def make_ready(classifier: Classifier) -> tuple[Classifier, list[str]]:

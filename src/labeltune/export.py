@@ -66,12 +66,15 @@ def _row(row: Prediction, prompter: Prompter) -> dict[str, Any]:
             f"row {row.id!r} has the text of a control token of the tokenizer, which the harness would read as that "
             "token; score a split without such rows"
         )
+    words = prompter.words
+    # where the end tells words apart, the harness is to count it as well
+    end = prompter.tokenizer.convert_ids_to_tokens(words.end) if words.counts_end else ""
     return {
         "id": row.id,
         "prompt": prompter.render(row.columns),
-        "choices": [prompter.answer_prefix + word for word in prompter.words.words],
-        "labels": list(prompter.words.names),
-        "gold": prompter.words.names.index(str(row.gold)),
+        "choices": [prompter.answer_prefix + word + end for word in words.words],
+        "labels": list(words.names),
+        "gold": words.names.index(str(row.gold)),
         "labeltune": row.likeliest,
     }
 

@@ -39,7 +39,7 @@ class Prediction:
     probabilities: Mapping[str, float]
     """Probability per label, normalised over the labels."""
     loss: float | None
-    """Cross-entropy of the gold answer in nats, mean over its tokens, over what `train.loss_over` names."""
+    """Cross-entropy of the gold label's word in nats, the sum over its tokens, over what `train.loss_over` names."""
     columns: Mapping[str, str]
     generated: str | None = None
     """The generated text, in `score.mode: generate` only."""

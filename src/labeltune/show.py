@@ -25,9 +25,10 @@ def describe_prompt(recipe: Recipe, split: str, row: int) -> dict[str, Any]:
     """Render one row, without loading the base's weights.
 
     Returns:
-        `text` (the prompt, uncut), `tokens` (a list of `{"ids", "text", "control", "loss"}`, the answer's last; tokens
-        that make one character together stand together), `cut`, `gold`, and `label_words`
-        (`{label: {"word", "ids"}}`; none with a classification head).
+        `text` (the prompt, uncut), `tokens` (a list of `{"ids", "text", "control", "loss"}`, the answer's last, with
+        its end where that is trained; tokens that make one character together stand together), `cut`, `gold`, and
+        `label_words` (`{label: {"word", "ids"}}`, without what all words begin with, which ends the prompt; none with a
+        classification head).
 
     Raises:
         ValueError: there is no such split or row.
@@ -43,7 +44,8 @@ def describe_prompt(recipe: Recipe, split: str, row: int) -> dict[str, Any]:
     ids, cut = prompter.encode(example.columns)
     words = prompter.words
     in_words = recipe.model.head == "words"
-    answer = words.token_ids[words.names.index(example.gold)] if in_words and example.gold is not None else ()
+    written = words.closed if recipe.train.loss_over == "vocabulary" else words.token_ids
+    answer = written[words.names.index(example.gold)] if in_words and example.gold is not None else ()
     asked = [(run, False) for run in token_runs(tokenizer, ids)]
     answered = [(run, True) for run in token_runs(tokenizer, answer, ids[-1:])]
     return {

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
 from rich import box
@@ -71,7 +72,7 @@ def _two_runs(comparison: RunsComparison, names: Sequence[str]) -> Table:
     gain = f"{points(result.accuracy_gain)} points"
     table.add_row("accuracy", *_accuracies(first, second), _with_interval(gain, points_interval(result.gain_interval)))
     table.add_row("macro F1", *_numbers(first.macro_f1, second.macro_f1))
-    table.add_row("loss", *_numbers(first.loss, second.loss))
+    table.add_row(_loss_row(first), *_numbers(first.loss, second.loss))
     for label in _most_changed(first, second):
         scores = [side.per_label[label].f1 for side in (first, second)]
         table.add_row(_label(label, "F1 "), *_numbers(*scores))
@@ -97,12 +98,21 @@ def _adjusted(pair: Pair, pairs: int) -> str:
     return f" Corrected for {pairs} comparisons, p {p_value(pair.p_holm)}: a difference {verdict}."
 
 
+def guessing_loss(scores: Scores) -> float:
+    """The loss in nats of a model that knows the label words and guesses between them: ln K."""
+    return math.log(len(scores.gold_share))
+
+
+def _loss_row(scores: Scores) -> str:
+    return f"loss (guessing: {number(guessing_loss(scores))})"
+
+
 def scores_table(scores: Scores, split: str) -> RenderableType:
     """Show what `evaluate` returned for one model."""
     figures = _grid("", "score")
     figures.add_row("accuracy", _accuracies(scores)[0])
     figures.add_row("macro F1", number(scores.macro_f1))
-    figures.add_row("loss", number(scores.loss))
+    figures.add_row(_loss_row(scores), number(scores.loss))
     if scores.invalid_outputs:
         figures.add_row("outputs with no label", f"{scores.invalid_outputs:,}")
     labels = _grid("label", "rows", "gold", "answered", "precision", "recall", "F1")
@@ -137,7 +147,7 @@ def _figures(summary: Judgement) -> Table:
     change = _with_interval(gain, points_interval(result.gain_interval), style)
     table.add_row("accuracy", *_accuracies(before, after), change)
     table.add_row("macro F1", *_numbers(before.macro_f1, after.macro_f1))
-    table.add_row("loss", *_numbers(before.loss, after.loss))
+    table.add_row(_loss_row(after), *_numbers(before.loss, after.loss))
     if before.invalid_outputs or after.invalid_outputs:
         old, new = before.invalid_outputs, after.invalid_outputs
         table.add_row("outputs with no label", f"{old:,}", f"{new:,}", signed(new - old, 0))

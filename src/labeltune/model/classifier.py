@@ -61,8 +61,9 @@ class Classifier:
     def __post_init__(self) -> None:
         if self.loss_over == "labels" and not self.words.single:
             raise ValueError(
-                "train.loss_over is labels, and some label word is more than one token with this tokenizer: "
-                f"{', '.join(self.words.words)}; choose words of one token, or set train.loss_over to vocabulary"
+                "train.loss_over is labels, and some label word is more than one token with this tokenizer, after what "
+                f"all of them begin with: {', '.join(self.words.words)}; choose words of one token, or set "
+                "train.loss_over to vocabulary"
             )
 
     @property
@@ -74,6 +75,25 @@ class Classifier:
         """The token of each label word, on the device; for words of a single token."""
         with torch.inference_mode(False):  # training reads it too, whoever asks first
             return torch.tensor([ids[0] for ids in self.words.token_ids], device=self.device)
+
+    @cached_property
+    def answers(self) -> tuple[tuple[int, ...], ...]:
+        """The tokens that training writes for each label: its word and the answer's end, so that a tuned model stops by
+        itself; the word alone where labels compete with each other alone, and where the model does not know the end.
+        """
+        end = self.words.end
+        ends = self.loss_over == "vocabulary" and end is not None and end < self.vocabulary
+        return self.words.closed if ends else self.words.token_ids
+
+    @cached_property
+    def reported_KW(self) -> torch.Tensor | None:
+        """Of each label's W tokens of `answers`, whether they count in the loss that is reported, as in the label's
+        probability; None where all count."""
+        if self.answers == self.words.token_ids:
+            return None
+        with torch.inference_mode(False):
+            counted_K1 = torch.tensor([[len(ids)] for ids in self.words.token_ids])
+            return (torch.arange(max(map(len, self.answers))) < counted_K1).to(self.device)
 
     @property
     def builds_kernels_by_shape(self) -> bool:

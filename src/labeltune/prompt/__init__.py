@@ -5,6 +5,9 @@ The template is trusted and may hold the tokenizer's control tokens; the data is
 
 from labeltune.prompt.chat import prompt_notes
 from labeltune.prompt.encode import EncodedRows, Prompter
-from labeltune.prompt.words import LabelWords, parse_answer
+from labeltune.prompt.reading import parse_answer, read_answer
+from labeltune.prompt.words import LabelWords, end_token, named_ends
 
-__all__ = ["EncodedRows", "LabelWords", "Prompter", "parse_answer", "prompt_notes"]
+__all__ = [
+    "EncodedRows", "LabelWords", "Prompter", "end_token", "named_ends", "parse_answer", "prompt_notes", "read_answer",
+]  # fmt: skip

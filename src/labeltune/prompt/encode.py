@@ -120,8 +120,8 @@ class Prompter:
         else:
             if not in_chat:
                 parts, self.answer_prefix = settle_end(tokenizer, parts, settings)
-            self.suffix_ids = ()
             self.words = label_words(tokenizer, settings, labels, closing_text(parts), self.answer_prefix)
+            self.suffix_ids = self.words.shared
         self.parts = parts
         self.prefix_ids = () if in_chat else prefix_ids(tokenizer, parts)
         self.token_ids = [part.token_id if isinstance(part, Literal) else None for part in parts]
@@ -185,13 +185,17 @@ class Prompter:
         return EncodedRows(mapped, starts, np.asarray(gold, dtype=np.int32), np.asarray(cut, dtype=np.bool_))
 
     def fingerprint(self) -> str:
-        """SHA-256 over everything that decides the token ids of prompt and answer, but for the tokenizer itself."""
+        """SHA-256 over everything that decides the token ids of prompt and answer, but for the tokenizer itself.
+
+        What words share counts as theirs, wherever the border is drawn: a model computes the same either way.
+        """
+        shared = self.words.shared
         content = [
             self.settings.template,
-            self.max_prompt_tokens,
+            self.max_prompt_tokens - len(shared),
             self.prefix_ids,
             self.words.names,
-            self.words.token_ids,
+            [shared + ids for ids in self.words.token_ids],
             *([self.head, self.suffix_ids] if self.head != "words" else []),
             *(
                 [[astuple(part) for part in self.parts], list(self.trims.items())]

@@ -10,7 +10,7 @@ from markupsafe import Markup
 
 from labeltune import text as words
 from labeltune.judge.calibration import temperature_text
-from labeltune.judge.table import cost
+from labeltune.judge.table import cost, guessing_loss
 from labeltune.report.examples import gold_probability
 from labeltune.text import one_line, printable
 
@@ -30,7 +30,7 @@ def environment() -> Environment:
     for function in (
         words.percent, words.points, words.signed, words.interval, words.points_interval, words.number, words.duration,
         words.count, words.capitalised, words.shorten, words.p_value, words.epoch_name, one_line, printable,
-        gold_probability, temperature_text, cost, tied, confusions,
+        gold_probability, temperature_text, cost, tied, confusions, guessing_loss,
     ):  # fmt: skip
         found.filters[function.__name__] = function
     found.filters["md"] = escape_markdown

@@ -14,16 +14,18 @@ import torch
 from labeltune.model.classifier import Classifier
 from labeltune.model.memory import is_out_of_memory, release_memory
 from labeltune.model.packing import common_prefix, prefix_key
-from labeltune.prompt import EncodedRows, parse_answer
+from labeltune.prompt import EncodedRows, read_answer
 from labeltune.recipe import ScoreSettings
 from labeltune.rows import Example, Prediction
-from labeltune.score.generate import generate_texts
+from labeltune.score.generate import generate_ids
 from labeltune.score.labels import finished_scores, score_labels
 
 # N rows, B rows in a batch, K labels, H hidden size
 
 SORTED_TOGETHER = 16_384
 TOKENS_PER_PASS = 16_384
+FORKS_AS_ROW = 8
+"""So many forks of the label words' tree, at each of which the vocabulary's logits are computed, halve a batch."""
 
 
 class NotFiniteScoreError(ValueError):
@@ -45,6 +47,8 @@ class ScoredBatch:
     """How often memory had run out before, and the size was halved."""
     states_BH: npt.NDArray[np.float32] | None = None
     """Hidden states at the answer position, of size H, where someone looked at them."""
+    answers: list[str | None] | None = None
+    """The label that each text names, None for an invalid one; None where no text was made."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,6 +60,8 @@ class Scores:
     labels_NK: npt.NDArray[np.float64]
     """The same normalised over the labels."""
     texts: list[str] | None
+    answers: list[str | None]
+    """The label that each text names; None for an invalid one, and where no text was made."""
     batch_size: int
     """The largest batch since memory last ran out."""
     shrunk: int
@@ -119,7 +125,8 @@ class _UnderWay:
 
     rows: npt.NDArray[np.int64]
     scores_BK: torch.Tensor
-    texts: list[str] | None
+    written: list[tuple[str, str | None]] | None
+    """Each row's text, and the label that it names."""
     batch_size: int
     shrunk: int
 
@@ -137,7 +144,14 @@ class _UnderWay:
                 f"{self.rows[bad][0]} of this scoring (counted from 0); float16 overflows in some models: set "
                 "model.dtype to bfloat16 or float32, and train.bf16 instead of train.fp16"
             )
-        return ScoredBatch(self.rows, scores.words_BK, scores.labels_BK, self.texts, self.batch_size, self.shrunk)
+        return ScoredBatch(
+            self.rows,
+            *scores,
+            texts=None if self.written is None else [text for text, _ in self.written],
+            batch_size=self.batch_size,
+            shrunk=self.shrunk,
+            answers=None if self.written is None else [label for _, label in self.written],
+        )
 
 
 def scoring_order(
@@ -150,11 +164,12 @@ def scoring_order(
     """
     by_beginning = classifier.packed and settings.mode == "labels"
     order = _order_by_beginning(encoded) if by_beginning else np.argsort(-encoded.lengths, kind="stable")
-    # long words are scored for all labels at once, so a row counts as K
-    width = 1 if classifier.words.single else len(classifier.words.names)
+    tree = classifier.words.tree
     wanted = settings.per_device_eval_batch_size
-    cost_N = np.ones(len(order), dtype=np.int64) if wanted else _new_tokens(encoded, order, by_beginning)
-    return order, cost_N, max(1, (wanted or TOKENS_PER_PASS) // width)
+    if wanted:
+        return order, np.ones(len(order), dtype=np.int64), max(1, wanted // (1 + len(tree.paths) // FORKS_AS_ROW))
+    cost_N = _new_tokens(encoded, order, by_beginning) + tree.tokens
+    return order, cost_N, max(1, TOKENS_PER_PASS // (1 + len(tree.paths) // FORKS_AS_ROW))
 
 
 def _order_by_beginning(encoded: EncodedRows) -> npt.NDArray[np.int64]:
@@ -178,12 +193,14 @@ def _new_tokens(encoded: EncodedRows, order: npt.NDArray[np.int64], by_beginning
 
 def _start(
     classifier: Classifier, encoded: EncodedRows, rows: npt.NDArray[np.int64], settings: ScoreSettings
-) -> tuple[torch.Tensor, list[str] | None]:
+) -> tuple[torch.Tensor, list[tuple[str, str | None]] | None]:
     prompts = [encoded.prompt(row) for row in rows]
     with evaluation_mode(classifier):
         scores_BK = score_labels(classifier, prompts)
-        texts = generate_texts(classifier, prompts, settings.max_new_tokens) if settings.mode == "generate" else None
-    return scores_BK, texts
+        if settings.mode != "generate":
+            return scores_BK, None
+        written = generate_ids(classifier, prompts, settings.max_new_tokens)
+    return scores_BK, [read_answer(classifier.prompter.tokenizer, classifier.words, ids) for ids in written]
 
 
 @contextlib.contextmanager
@@ -206,17 +223,18 @@ def collect(batches: Iterable[ScoredBatch], rows: int, labels: int) -> Scores:
         labels: K.
     """
     words_NK, labels_NK = np.empty((rows, labels)), np.empty((rows, labels))
-    texts = [""] * rows
+    texts: list[str] = [""] * rows
+    answers: list[str | None] = [None] * rows
     generated, batch_size, shrunk = False, 0, 0
     for batch in batches:
         words_NK[batch.rows], labels_NK[batch.rows] = batch.words_BK, batch.labels_BK
         batch_size = batch.batch_size if batch.shrunk > shrunk else max(batch_size, batch.batch_size)
         shrunk = batch.shrunk
-        if batch.texts is not None:
+        if batch.texts is not None and batch.answers is not None:
             generated = True
-            for row, text in zip(batch.rows, batch.texts, strict=True):
-                texts[row] = text
-    return Scores(words_NK, labels_NK, texts if generated else None, batch_size, shrunk)
+            for row, text, answer in zip(batch.rows, batch.texts, batch.answers, strict=True):
+                texts[row], answers[row] = text, answer
+    return Scores(words_NK, labels_NK, texts if generated else None, answers, batch_size, shrunk)
 
 
 def to_predictions(
@@ -224,7 +242,6 @@ def to_predictions(
 ) -> Iterator[Prediction]:
     """Join rows and scores, in the data's order."""
     words = classifier.words
-    lengths_K = [len(ids) for ids in words.token_ids]
     compared_NK = scores.labels_NK if classifier.loss_over == "labels" else scores.words_NK
     for row, example in enumerate(examples):
         gold = int(encoded.gold[row])
@@ -233,9 +250,9 @@ def to_predictions(
         yield Prediction(
             id=example.id,
             gold=example.gold,
-            predicted=words.names[int(probabilities_K.argmax())] if text is None else parse_answer(text, words),
+            predicted=words.names[int(probabilities_K.argmax())] if text is None else scores.answers[row],
             probabilities={name: float(p) for name, p in zip(words.names, probabilities_K, strict=True)},
-            loss=float(-compared_NK[row, gold] / lengths_K[gold]) if gold >= 0 else None,
+            loss=float(-compared_NK[row, gold]) if gold >= 0 else None,
             columns=example.columns,
             generated=text,
         )

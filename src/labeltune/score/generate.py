@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import contextlib
+from collections.abc import Iterator, Sequence
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -10,12 +12,24 @@ import torch
 from transformers import GenerationConfig
 
 from labeltune.model.classifier import Classifier
+from labeltune.prompt import named_ends
 
 # B rows in a batch, T tokens
 
+Prompts = Sequence[npt.NDArray[np.int32]]
 
-def generate_texts(classifier: Classifier, prompts: Sequence[npt.NDArray[np.int32]], max_new_tokens: int) -> list[str]:
-    """Continue each prompt greedily, and return the new text alone; at the model's longest input it ends.
+
+def generate_texts(classifier: Classifier, prompts: Prompts, max_new_tokens: int) -> list[str]:
+    """What `generate_ids` writes, as text."""
+    texts: list[str] = classifier.prompter.tokenizer.batch_decode(
+        generate_ids(classifier, prompts, max_new_tokens), skip_special_tokens=True
+    )
+    return texts
+
+
+def generate_ids(classifier: Classifier, prompts: Prompts, max_new_tokens: int) -> list[list[int]]:
+    """Continue each prompt greedily, and return the new tokens alone, up to the first that ends an answer and without
+    it; at the model's longest input it ends.
 
     Prompts are padded on the left and masked. Those run apart that leave fewer tokens than asked for, so that none ends
     for what others leave; and those of another length where padding was not compared.
@@ -27,14 +41,22 @@ def generate_texts(classifier: Classifier, prompts: Sequence[npt.NDArray[np.int3
         for place in part:
             length = 0 if classifier.pads_left else lengths[place]
             parts.setdefault((counts[place], part[0], length), []).append(place)
-    texts = [""] * len(prompts)
+    found: list[list[int]] = [[] for _ in prompts]
     for (count, *_), part in parts.items():
-        for place, text in zip(part, _generate(classifier, [prompts[p] for p in part], count), strict=True):
-            texts[place] = text
-    return texts
+        for place, ids in zip(part, _generate(classifier, [prompts[p] for p in part], count), strict=True):
+            found[place] = ids
+    return found
 
 
-def _generate(classifier: Classifier, prompts: Sequence[npt.NDArray[np.int32]], max_new_tokens: int) -> list[str]:
+def ends(classifier: Classifier) -> list[int]:
+    """The tokens that end a text: the tokenizer's, those that the base's own configuration names, and the one that the
+    answers are trained with."""
+    base = named_ends(getattr(classifier.inner, "generation_config", None))
+    known = (classifier.prompter.tokenizer.eos_token_id, classifier.words.end, *base)
+    return sorted({int(token) for token in known if token is not None})
+
+
+def _generate(classifier: Classifier, prompts: Prompts, max_new_tokens: int) -> list[list[int]]:
     """The same for prompts that leave so many tokens and may be padded to one length."""
     longest = max(len(prompt) for prompt in prompts)
     input_ids_BT = np.full((len(prompts), longest), classifier.pad_id, dtype=np.int64)
@@ -42,19 +64,39 @@ def _generate(classifier: Classifier, prompts: Sequence[npt.NDArray[np.int32]], 
     for row, prompt in enumerate(prompts):
         input_ids_BT[row, longest - len(prompt) :] = prompt
         mask_BT[row, longest - len(prompt) :] = 1
-    tokenizer = classifier.prompter.tokenizer
+    ended = ends(classifier)
     greedy = GenerationConfig(
         max_new_tokens=max_new_tokens,
         do_sample=False,
         use_cache=True,
         pad_token_id=classifier.pad_id,
-        eos_token_id=tokenizer.eos_token_id,
+        eos_token_id=ended or None,
     )
-    with classifier.autocast(), classifier.unpacked() as model:
+    with classifier.autocast(), classifier.unpacked(), _nothing_but(greedy, classifier.inner) as model:
         output_BT = model.generate(
             input_ids=torch.from_numpy(input_ids_BT).to(classifier.device),
             attention_mask=torch.from_numpy(mask_BT).to(classifier.device),
             generation_config=greedy,
         )
-    texts: list[str] = tokenizer.batch_decode(output_BT[:, longest:], skip_special_tokens=True)
-    return texts
+    return [_until(ids, ended) for ids in output_BT[:, longest:].tolist()]
+
+
+@contextlib.contextmanager
+def _nothing_but(greedy: GenerationConfig, model: Any) -> Iterator[Any]:
+    """The model without its own settings for generating (a repetition penalty, a shortest length, suppressed tokens),
+    which transformers takes wherever others leave something open, and which make greedy another thing."""
+    own = model.generation_config
+    model.generation_config = greedy
+    try:
+        yield model
+    finally:
+        model.generation_config = own
+
+
+def _until(ids: list[int], ended: Sequence[int]) -> list[int]:
+    """The tokens before the first of these.
+
+    >>> _until([5, 6, 2, 0, 0], [2, 3]), _until([5, 6], [2])
+    ([5, 6], [5, 6])
+    """
+    return ids[: next((place for place, token in enumerate(ids) if token in ended), len(ids))]

@@ -46,16 +46,22 @@ def _single_token_words(classifier: Classifier, prompts: Sequence[npt.NDArray[np
 
 
 def _long_words(classifier: Classifier, prompts: Sequence[npt.NDArray[np.int32]]) -> torch.Tensor:
-    """Every prompt with every label's word behind it, each word's tokens read at the places before them."""
-    words = classifier.words
+    """Every prompt with the beginning of the words up to each fork behind it; the branches of each fork compete."""
+    tree, device = classifier.words.tree, classifier.device
     sequences, positions = [], []
     for prompt in prompts:
-        for ids in words.token_ids:
-            sequences.append(np.concatenate([prompt, np.array(ids[:-1], dtype=np.int32)]))
-            positions.append(len(prompt) - 1 + np.arange(len(ids)))
-    logits_AV = classifier.logits_at(sequences, positions, share=True)
-    targets = torch.tensor([token for ids in words.token_ids for token in ids], device=classifier.device)
-    chosen_A = logits_AV.gather(1, targets.repeat(len(prompts))[:, None])[:, 0] - logits_AV.logsumexp(-1)
-    label_of_token = torch.tensor([k for k, ids in enumerate(words.token_ids) for _ in ids], device=classifier.device)
-    words_BK = torch.zeros((len(prompts), len(words.names)), device=classifier.device)
-    return words_BK.index_add_(1, label_of_token, chosen_A.view(len(prompts), -1))
+        for path in tree.paths:
+            sequences.append(np.concatenate([prompt, np.array(path, dtype=np.int32)]))
+            positions.append(np.array([len(sequences[-1]) - 1]))
+    logits_BNV = classifier.logits_at(sequences, positions, share=True).view(len(prompts), len(tree.paths), -1)
+    fork_E = torch.tensor(tree.branch_forks, device=device)
+    logits_BE = logits_BNV[:, fork_E, torch.tensor(tree.branch_tokens, device=device)]
+    index_BE = fork_E.expand(len(prompts), -1)
+    empty_BN = logits_BE.new_full((len(prompts), len(tree.paths)), -torch.inf)
+    largest_BN = empty_BN.scatter_reduce(1, index_BE, logits_BE.detach(), "amax")
+    sums_BN = torch.zeros_like(largest_BN).index_add(1, fork_E, (logits_BE - largest_BN[:, fork_E]).exp())
+    chosen_BE = logits_BE - (largest_BN + sums_BN.log())[:, fork_E]
+    branches = torch.tensor([branch for way in tree.ways for branch in way], device=device)
+    label = torch.tensor([k for k, way in enumerate(tree.ways) for _ in way], device=device)
+    words_BK = torch.zeros((len(prompts), len(tree.ways)), device=device)
+    return words_BK.index_add(1, label, chosen_BE[:, branches])

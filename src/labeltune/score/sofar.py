@@ -62,6 +62,7 @@ class SoFar:
                 "words": batch.words_BK.tolist(),
                 "labels": batch.labels_BK.tolist(),
                 "texts": batch.texts,
+                "answers": batch.answers,
                 "batch_size": batch.batch_size,
                 "shrunk": batch.shrunk,
                 "states": None if batch.states_BH is None else _packed(batch.states_BH),
@@ -82,8 +83,8 @@ class SoFar:
         with self.path.open("rb") as lines:
             for number, line in enumerate(lines):
                 content = line_content(line)
-                if content is None or (number == 0 and content != {"key": self._key}):
-                    break
+                if content is None or (content != {"key": self._key} if number == 0 else "answers" not in content):
+                    break  # an earlier version kept no answers
                 if number:
                     self.batches.append(_batch(content))
                 sound_bytes += len(line)
@@ -115,6 +116,7 @@ def _batch(content: dict[str, Any]) -> ScoredBatch:
         words_BK=np.array(content["words"], dtype=np.float64),
         labels_BK=np.array(content["labels"], dtype=np.float64),
         texts=content["texts"],
+        answers=content["answers"],
         batch_size=content["batch_size"],
         shrunk=content["shrunk"],
         states_BH=None if content["states"] is None else _unpacked(content["states"], len(content["rows"])),

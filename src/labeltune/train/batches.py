@@ -13,7 +13,7 @@ from labeltune.model.classifier import Classifier, Inputs
 from labeltune.model.packing import static_size, to_device
 from labeltune.prompt import EncodedRows
 
-# N rows, B rows in a batch, W tokens in the longest word, A places where answers are read, K labels
+# N rows, B rows in a batch, W tokens in the longest answer, A places where answers are read, K labels
 
 IGNORED = -100
 SIZE_STEP = 32
@@ -25,15 +25,15 @@ POOL_BATCHES = 50
 
 @dataclass(frozen=True, slots=True)
 class Batch:
-    """B training rows, each a prompt and the gold label's word."""
+    """B training rows, each a prompt and the gold label's answer: its word and, where training writes it, the end."""
 
     rows: npt.NDArray[np.int64]
     """Their places among the N rows."""
     inputs: Inputs
     places_A: torch.Tensor
-    """Where each answer token is predicted, A = B * W for words of at most W tokens: at the token before it."""
+    """Where each answer token is predicted, A = B * W for answers of at most W tokens: at the token before it."""
     targets_BW: torch.Tensor
-    """The answer tokens; IGNORED where a word is shorter than the longest."""
+    """The answer tokens; IGNORED where an answer is shorter than the longest."""
     gold_B: torch.Tensor
     """Each row's label, counted in the order of labels."""
     weights_B: torch.Tensor
@@ -124,28 +124,29 @@ def make_batch(
     class_weights_K: Sequence[float],
     shapes: Shapes | None = None,
 ) -> Batch:
-    """Join prompts and gold words.
+    """Join prompts and gold answers.
 
     Rows share their common beginnings only without dropout, which would make them differ.
 
     Args:
         shapes: to be filled up to, with tokens that nothing sees and answers that weigh nothing.
     """
-    words, device = classifier.words, classifier.device
+    answers, device = classifier.answers, classifier.device
+    longest = max(map(len, answers))
     gold = encoded.gold[rows]
     sequences, positions = _sequences(classifier, encoded, rows), []
-    targets_BW = np.full((len(rows), words.longest), IGNORED, dtype=np.int64)
+    targets_BW = np.full((len(rows), longest), IGNORED, dtype=np.int64)
     for place, (length, label) in enumerate(zip(encoded.lengths[rows], gold, strict=True)):
-        answer = words.token_ids[label]
-        # a word shorter than the longest reads its last place again, with no target there
-        positions.append(length - 1 + np.minimum(np.arange(words.longest), len(answer) - 1))
+        answer = answers[label]
+        # an answer shorter than the longest reads its last place again, with no target there
+        positions.append(length - 1 + np.minimum(np.arange(longest), len(answer) - 1))
         targets_BW[place, : len(answer)] = answer
     size_for = None if shapes is None else shapes.size_for
     inputs, places_A = classifier.lay_out(sequences, positions, share=not classifier.has_dropout, size_for=size_for)
     # a missing row is the last one once more, with a weight of 0
     missing = max(0, shapes.rows - len(rows)) if shapes else 0
     if missing:
-        places_A = torch.cat([places_A, places_A[-words.longest :].repeat(missing)])
+        places_A = torch.cat([places_A, places_A[-longest:].repeat(missing)])
     filled_B = np.minimum(np.arange(len(rows) + missing), len(rows) - 1)
     weights_B = np.array([class_weights_K[label] for label in gold] + [0.0] * missing, dtype=np.float32)
     return Batch(
@@ -162,11 +163,11 @@ def make_batch(
 def _sequences(
     classifier: Classifier, encoded: EncodedRows, rows: npt.NDArray[np.int64]
 ) -> list[npt.NDArray[np.int32]]:
-    """Each row's prompt and the tokens of its gold word but the last, after which nothing is predicted."""
-    words = [classifier.words.token_ids[label][:-1] for label in encoded.gold[rows]]
+    """Each row's prompt and the tokens of its gold answer but the last, after which nothing is predicted."""
+    answers = [classifier.answers[label][:-1] for label in encoded.gold[rows]]
     return [
-        np.concatenate([encoded.prompt(row), np.array(word, dtype=np.int32)])
-        for row, word in zip(rows, words, strict=True)
+        np.concatenate([encoded.prompt(row), np.array(answer, dtype=np.int32)])
+        for row, answer in zip(rows, answers, strict=True)
     ]
 
 

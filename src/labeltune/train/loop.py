@@ -39,6 +39,7 @@ class Step:
     step: int
     epoch: float
     loss: float
+    """As `StepResult` has it."""
     learning_rate: float
     grad_norm: float | None
     skipped: bool
@@ -203,10 +204,10 @@ def into_passes(
     classifier: Classifier, encoded: EncodedRows, micro_batches: Sequence[npt.NDArray[np.int64]], most_rows: int
 ) -> list[npt.NDArray[np.int64]]:
     """The rows of a step in passes of at most so many, all of which may share a pass."""
-    words_K = np.array([len(ids) for ids in classifier.words.token_ids])
+    answers_K = np.array([len(ids) for ids in classifier.answers])
     passes = []
     for rows in micro_batches:
-        lengths = encoded.lengths[rows] + words_K[encoded.gold[rows]] - 1
+        lengths = encoded.lengths[rows] + answers_K[encoded.gold[rows]] - 1
         for part in classifier.apart(lengths.tolist()):
             passes += [rows[part[start : start + most_rows]] for start in range(0, len(part), most_rows)]
     return passes

@@ -38,7 +38,8 @@ class StepResult:
     """What one optimiser step did."""
 
     loss: float
-    """Weighted mean cross-entropy of the answers, in nats."""
+    """Weighted mean over the rows of the label words' cross-entropy, in nats, as predictions have it: training also
+    lowers that of the answer's end, which is not in it."""
     grad_norm: float | None
     """Norm of all gradients before clipping; None where float16 gradients overflowed."""
     skipped: bool
@@ -122,6 +123,7 @@ class Optimizer:
             self.counts["passes"] = classifier.draws.state
         self._halted = torch.zeros((), dtype=torch.bool, device=device)
         self._loss = torch.zeros((), device=device)
+        self._reported = self._loss if classifier.reported_KW is None else torch.zeros_like(self._loss)
         self.figures = torch.zeros(6, device=device)
         """Loss, gradient norm, skipped, learning rate, overflows in a row, halted: of the last step."""
 
@@ -135,12 +137,16 @@ class Optimizer:
         Args:
             total_weight: the sum of weights of all rows of the step.
         """
-        loss = (row_losses(classifier, batch, self.smoothing) * batch.weights_B).sum() / total_weight
+        losses_BW = token_losses(classifier, batch, self.smoothing)
+        loss = (losses_BW.sum(1) * batch.weights_B).sum() / total_weight
         parameters = list(self.parameters.values())
         scaled = loss * self.counts["loss_scale"] if self.scaling else loss
         gradients = torch.autograd.grad(scaled, parameters, allow_unused=True, materialize_grads=True)
         torch._foreach_add_([p.grad for p in parameters if p.grad is not None], list(gradients))
         self._loss += loss.detach()
+        if classifier.reported_KW is not None:
+            words_B = losses_BW.detach().where(classifier.reported_KW[batch.gold_B], 0.0).sum(1)
+            self._reported += (words_B * batch.weights_B).sum() / total_weight
         if classifier.draws is not None:
             classifier.draws.next_pass()
 
@@ -162,7 +168,7 @@ class Optimizer:
         self.adamw.found_inf = skip.float()  # type: ignore[attr-defined]  # as torch's own loss scaling sets it
         self.adamw.step()
         refresh_updates(self.groups)
-        figures = (self._loss, norm, skip, self.rate, counts["overflows"], self._halted)
+        figures = (self._reported, norm, skip, self.rate, counts["overflows"], self._halted)
         self.figures.copy_(torch.stack([figure.float() for figure in figures]))
         self._prepare_next(skip)
 
@@ -182,7 +188,8 @@ class Optimizer:
     def drop_gradients(self) -> None:
         """Gradients and loss to zero, as before the first micro-batch of a step."""
         torch._foreach_zero_([whole.gradients for whole in self.flat])
-        self._loss.zero_()
+        for total in {self._loss, self._reported}:  # one and the same where no end is trained
+            total.zero_()
 
     def _set_rate(self) -> None:
         """The learning rate by the number of steps taken."""
@@ -268,21 +275,20 @@ def total_weight(batches: Sequence[Batch]) -> torch.Tensor:
     return torch.stack([batch.weights_B.sum() for batch in batches]).sum()
 
 
-def row_losses(classifier: Classifier, batch: Batch, smoothing: float) -> torch.Tensor:
-    """Cross-entropy per row, in nats, mean over the answer's tokens; shape (B,).
+def token_losses(classifier: Classifier, batch: Batch, smoothing: float) -> torch.Tensor:
+    """Cross-entropy of each answer token, in nats, 0 behind an answer's last; shape (B, W). A row's loss is the sum, so
+    that tokenizers which spell a word in more or fewer tokens can be compared.
 
-    Over the whole vocabulary or, with `loss_over` labels, over the K label words alone.
+    Over the whole vocabulary or, with `loss_over` labels, over the K label words alone, where W is 1.
     """
     if classifier.loss_over == "labels":
         logits_BK = classifier.answer_logits(batch.inputs, batch.places_A)[:, classifier.label_tokens_K]
-        return cross_entropy(logits_BK, batch.gold_B, reduction="none", label_smoothing=smoothing)
+        return cross_entropy(logits_BK, batch.gold_B, reduction="none", label_smoothing=smoothing)[:, None]
     logits_AV = classifier.answer_logits(batch.inputs, batch.places_A)
-    loss_BW = cross_entropy(
+    return cross_entropy(
         logits_AV,
         batch.targets_BW.flatten(),
         ignore_index=IGNORED,
         reduction="none",
         label_smoothing=smoothing,
     ).view_as(batch.targets_BW)
-    counts_B = (batch.targets_BW != IGNORED).sum(1)
-    return loss_BW.sum(1) / counts_B
