@@ -25,7 +25,7 @@ from labeltune.score.sofar import SoFar
 from labeltune.train.batches import make_batch
 from labeltune.train.loop import make_stepper, train
 from labeltune.train.schedule import make_schedule
-from labeltune.train.step import token_losses
+from labeltune.train.step import answer_losses
 from spellings import SHAPES, save_base
 from tiny import ANSWERS, TEMPLATE, make_classifier, make_ready
 
@@ -105,17 +105,17 @@ def test_one_place_a_row_is_read_for_digits(bases, examples, shape, monkeypatch)
 
 
 @pytest.mark.parametrize("shape", SHAPES)
-def test_a_loss_over_labels_trains_one_place_a_row_and_no_end(bases, examples, shape):
+def test_a_loss_over_labels_is_that_of_one_place_a_row(bases, examples, shape):
     classifier = replace(make_classifier(bases[shape], ANSWERS), loss_over="labels")
     encoded = classifier.prompter.encode_rows(examples[:8])
     batch = make_batch(classifier, encoded, np.arange(8), [1.0] * 3)
-    assert batch.targets_BW.shape == (8, 1)
-    assert classifier.reported_KW is None
+    assert batch.targets_BW.shape == (8, 2)  # a digit and the end
     scores = collect(score_batches(classifier, encoded, ScoreSettings()), 8, 3)
     with torch.inference_mode():
-        losses_BW = token_losses(classifier, batch, 0.0)
+        word_B, answer_B = answer_losses(classifier, batch, 0.0)
     gold = -scores.labels_NK[np.arange(8), encoded.gold]
-    np.testing.assert_allclose(losses_BW[:, 0], gold, rtol=0, atol=1e-4)
+    np.testing.assert_allclose(word_B, gold, rtol=0, atol=1e-4)
+    assert (answer_B > word_B).all()
 
 
 def test_what_words_share_is_part_of_the_prompt_everywhere(bases, examples):
@@ -247,8 +247,9 @@ def test_the_loss_of_a_step_is_that_of_the_words_and_what_is_lowered_has_the_end
         scores = collect(score_batches(classifier, encoded, ScoreSettings()), 10, 3)
         predictions = list(to_predictions(classifier, examples[:10], encoded, scores))
         with torch.inference_mode():
-            losses_BW = token_losses(classifier, make_batch(classifier, encoded, np.arange(10), [1.0] * 3), 0.0)
-        lowered, shown = losses_BW.sum(1).numpy(), np.array([row.loss for row in predictions])
+            word_B, answer_B = answer_losses(classifier, make_batch(classifier, encoded, np.arange(10), [1.0] * 3), 0.0)
+        lowered, shown = answer_B.numpy(), np.array([row.loss for row in predictions])
+        np.testing.assert_allclose(word_B, shown, atol=1e-4)
         if classifier.words.counts_end:
             np.testing.assert_allclose(lowered, shown, atol=1e-4)
         else:

@@ -43,27 +43,27 @@ def whole(tmp_path_factory, tiny_model):
 
 def poison(monkeypatch, kind, pass_number):
     """The loss of one row in the pass of this number, counted from 1, or one number in its gradient, is none."""
-    real, passes = step_module.token_losses, []
+    real, passes = step_module.answer_losses, []
 
     class Bad(torch.autograd.Function):
         @staticmethod
-        def forward(_, losses_BW):
-            return losses_BW.clone()
+        def forward(_, losses_B):
+            return losses_B.clone()
 
         @staticmethod
-        def backward(_, gradients_BW):
-            return gradients_BW.index_fill(0, torch.tensor([0]), BAD[kind])
+        def backward(_, gradients_B):
+            return gradients_B.index_fill(0, torch.tensor([0]), BAD[kind])
 
-    def token_losses(*args):
+    def answer_losses(*args):
         passes.append(1)
-        losses_BW = real(*args)
+        word_B, answer_B = real(*args)
         if len(passes) != pass_number:
-            return losses_BW
+            return word_B, answer_B
         if kind.startswith("gradient"):
-            return Bad.apply(losses_BW)
-        return losses_BW.index_fill(0, torch.tensor([1]), BAD[kind])
+            return Bad.apply(word_B), answer_B
+        return word_B.index_fill(0, torch.tensor([1]), BAD[kind]), answer_B
 
-    monkeypatch.setattr(step_module, "token_losses", token_losses)
+    monkeypatch.setattr(step_module, "answer_losses", answer_losses)
 
 
 @pytest.mark.parametrize("kind", BAD)

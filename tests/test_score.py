@@ -21,21 +21,16 @@ def score(classifier, examples, batch_size, mode="labels"):
 
 
 def brute_force(classifier, encoded):
-    """Each row alone, without padding, cache or hook: the log-probability of every word over the vocabulary, and of
-    every label where each token competes with those that continue another word that begins alike."""
-    words = classifier.words.token_ids
-    whole, constrained = (np.zeros((len(encoded), len(words))) for _ in range(2))
+    """Log-probability of every word after every prompt, each row alone, without padding, cache or hook."""
+    scores = np.zeros((len(encoded), len(classifier.words.names)))
     with torch.inference_mode():
         for row in range(len(encoded)):
             prompt = encoded.prompt(row).tolist()
-            for k, word in enumerate(words):
-                logits = classifier.model(input_ids=torch.tensor([[*prompt, *word]])).logits[0]
-                for i, token in enumerate(word):
-                    at = logits[len(prompt) - 1 + i]
-                    allowed = sorted({other[i] for other in words if other[:i] == word[:i]})
-                    whole[row, k] += float(at.log_softmax(-1)[token])
-                    constrained[row, k] += float(at[allowed].log_softmax(-1)[allowed.index(token)])
-    return whole, constrained
+            for k, word in enumerate(classifier.words.token_ids):
+                ids = torch.tensor([[*prompt, *word]])
+                log_probs = classifier.model(input_ids=ids).logits[0].log_softmax(-1)
+                scores[row, k] = sum(float(log_probs[len(prompt) - 1 + i, token]) for i, token in enumerate(word))
+    return scores
 
 
 @pytest.mark.parametrize("answers", [ANSWERS, LONG_ANSWERS], ids=["one token", "several tokens"])
@@ -44,27 +39,49 @@ def test_label_scores_equal_brute_force_whatever_the_batch(tiny_model, examples,
     assert classifier.words.single == (answers is ANSWERS)
     for batch_size in (1, 7, 64):
         encoded, _, scores = score(classifier, examples, batch_size)
-        whole, constrained = brute_force(classifier, encoded)
-        np.testing.assert_allclose(scores.words_NK, whole if answers is ANSWERS else constrained, atol=2e-5)
-        np.testing.assert_allclose(scores.labels_NK, constrained, atol=2e-5)
+        expected = brute_force(classifier, encoded)
+        np.testing.assert_allclose(scores.words_NK, expected, atol=2e-5)
+        assert (scores.words_NK.argmax(1) == expected.argmax(1)).all()
         np.testing.assert_allclose(np.exp(scores.labels_NK).sum(1), 1)
 
 
 @pytest.mark.parametrize("seed", range(20))
-def test_a_tree_of_words_has_every_fork_once(seed):
+def test_a_tree_of_words_has_each_beginning_once(seed):
     random = np.random.default_rng(seed)
     words = list({tuple(random.integers(0, 3, 4).tolist()) for _ in range(random.integers(2, 40))})
     tree = label_tree(words)
     for word, way in zip(words, tree.ways, strict=True):
-        forks = [tree.branch_forks[branch] for branch in way]
-        for fork, branch in zip(forks, way, strict=True):
-            path = tree.paths[fork]
-            assert word[: len(path) + 1] == (*path, tree.branch_tokens[branch])
-        assert len(set(forks)) == len(forks)
-    assert len(set(tree.ways)) == len(words)
-    counts = np.bincount(tree.branch_forks)
-    assert counts.min() > 1  # where there is no choice, nothing is computed
-    assert len(tree.branch_tokens) == len(words) + len(tree.paths) - 1
+        assert tuple(tree.branch_tokens[branch] for branch in way) == word
+        assert [tree.paths[tree.branch_nodes[branch]] for branch in way] == [word[:size] for size in range(len(word))]
+    assert len(set(tree.paths)) == len(tree.paths)
+    for node, path in enumerate(tree.paths):
+        behind = [other for other, longer in enumerate(tree.paths) if longer[: len(path)] == path]
+        assert behind == list(range(node, tree.ends[node]))
+
+
+def prompts_of(classifier, lists):
+    words = classifier.words.token_ids
+    assert not classifier.words.single
+    lists = [*lists, lists[0], lists[0][:-1], [*lists[1], *words[0][:1]], [*lists[1], *words[2]], [lists[0][0]]]
+    return [np.array(ids, dtype=np.int32) for ids in lists]
+
+
+def test_prompts_that_are_the_same_nest_or_go_on_like_a_label_keep_their_scores(tiny_model, examples):
+    classifier, notes = make_ready(make_classifier(tiny_model, LONG_ANSWERS))
+    assert classifier.packed, notes
+    encoded = classifier.prompter.encode_rows(examples[:5])
+    prompts = prompts_of(classifier, [encoded.prompt(row).tolist() for row in range(5)])
+    with torch.inference_mode():
+        together = labels.score_labels(classifier, prompts)
+        for row, prompt in enumerate(prompts):
+            for k, word in enumerate(classifier.words.token_ids):
+                ids = torch.tensor([[*prompt.tolist(), *word]])
+                with classifier.unpacked() as model:
+                    log_probs = model(input_ids=ids).logits[0].log_softmax(-1)
+                expected = sum(float(log_probs[len(prompt) - 1 + i, token]) for i, token in enumerate(word))
+                assert float(together[row, k]) == pytest.approx(expected, abs=3e-4)
+        same = labels.score_labels(classifier, [prompts[0]] * 3)
+        torch.testing.assert_close(same, together[:1].expand(3, -1), atol=2e-5, rtol=0)
 
 
 def test_a_single_row_is_scored_with_packing_as_without(classifier, examples):

@@ -26,7 +26,7 @@ from labeltune.train.batches import (
 )
 from labeltune.train.capture import Stepper
 from labeltune.train.checkpoint import hold_checkpoint, load_checkpoint, newest_checkpoint, remove_old_checkpoints
-from labeltune.train.loop import check_loss_bearing, prepare, train
+from labeltune.train.loop import check_loss_bearing, make_stepper, prepare, train
 from labeltune.train.schedule import make_schedule
 from labeltune.train.step import NotFiniteLossError, Optimizer, run_step
 from tiny import ANSWERS, TEMPLATE, make_classifier, make_ready, row_losses
@@ -102,10 +102,34 @@ def test_the_loss_over_labels_is_that_of_the_label_probabilities(tiny_model, exa
         assert prediction.loss == pytest.approx(loss, abs=1e-5)
 
 
-def test_a_loss_over_labels_of_several_tokens_is_refused(tiny_model):
-    classifier = make_trainee(tiny_model, {"red": "yes no", "green": "maybe", "blue": "so no so"})
-    with pytest.raises(ValueError, match="choose words of one token"):
-        replace(classifier, loss_over="labels")
+def test_a_loss_over_labels_of_several_tokens_chooses_token_by_token(tiny_model, examples):
+    classifier = replace(
+        make_trainee(tiny_model, {"red": "yes no", "green": "maybe", "blue": "yes so"}), loss_over="labels"
+    )
+    encoded = classifier.prompter.encode_rows(examples[:6])
+    with torch.no_grad():
+        classifier.model.train(False)
+        losses = row_losses(classifier, make_batch(classifier, encoded, np.arange(6), [1.0] * 3), smoothing=0.0)
+    (yes, no), (maybe,), (_, so) = classifier.words.token_ids
+    for row, loss in enumerate(losses.tolist()):
+        prompt, gold = encoded.prompt(row).tolist(), encoded.gold[row]
+        with torch.no_grad():
+            logits = classifier.model(input_ids=torch.tensor([[*prompt, yes]])).logits[0]
+        first = torch.log_softmax(logits[-2, [yes, maybe]], 0)
+        second = torch.log_softmax(logits[-1, [no, so]], 0)
+        expected = {0: first[0] + second[0], 1: first[1], 2: first[0] + second[1]}[int(gold)]
+        assert loss == pytest.approx(-float(expected), abs=1e-5)
+
+
+def test_the_whole_answer_gains_weight_over_the_training(tiny_model, examples):
+    classifier = replace(make_trainee(tiny_model), loss_over="labels")
+    encoded = classifier.prompter.encode_rows(examples)
+    settings = TrainSettings(max_steps=4, per_device_train_batch_size=4)
+    stepper = make_stepper(classifier, make_schedule(settings, len(encoded)))
+    shares = []
+    for _ in train(stepper, encoded, make_schedule(settings, len(encoded))):
+        shares.append(float(stepper.optimizer.progress))
+    assert shares == pytest.approx([0.5, 0.75, 1.0, 1.0])  # of the next step
 
 
 def test_scoring_before_training_changes_no_gradient_of_a_quantised_base(tiny_model, examples):

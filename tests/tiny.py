@@ -35,7 +35,7 @@ from labeltune.prompt import Prompter
 from labeltune.recipe import ModelSettings, PromptSettings
 from labeltune.rows import Example
 from labeltune.train.batches import Batch
-from labeltune.train.step import token_losses
+from labeltune.train.step import answer_losses
 
 COLOURS = ("red", "green", "blue")
 THINGS = ("ball", "kite", "boat", "lamp", "coat", "chair")
@@ -84,8 +84,9 @@ def make_classifier(folder: Path, answers: dict[str, str]) -> Classifier:
 
 
 def row_losses(classifier: Classifier, batch: Batch, smoothing: float) -> torch.Tensor:
-    """What training lowers of each row, (B,)."""
-    return token_losses(classifier, batch, smoothing).sum(1)
+    """What training lowers of each row, (B,): of the word with a loss over labels, else of the whole answer."""
+    word_B, answer_B = answer_losses(classifier, batch, smoothing)
+    return word_B if classifier.loss_over == "labels" else answer_B
 
 
 def make_ready(classifier: Classifier) -> tuple[Classifier, list[str]]:

@@ -44,8 +44,7 @@ def describe_prompt(recipe: Recipe, split: str, row: int) -> dict[str, Any]:
     ids, cut = prompter.encode(example.columns)
     words = prompter.words
     in_words = recipe.model.head == "words"
-    written = words.closed if recipe.train.loss_over == "vocabulary" else words.token_ids
-    answer = written[words.names.index(example.gold)] if in_words and example.gold is not None else ()
+    answer = words.closed[words.names.index(example.gold)] if in_words and example.gold is not None else ()
     asked = [(run, False) for run in token_runs(tokenizer, ids)]
     answered = [(run, True) for run in token_runs(tokenizer, answer, ids[-1:])]
     return {

@@ -153,8 +153,7 @@ def _first_places(seen: list[torch.Tensor], rows: int, classifier: Classifier) -
 
     A pass that ran out of memory after it was seen had more rows than the one that took its place, and goes.
     """
-    words = classifier.words
-    width = 1 if words.single else len(words.tree.paths)
+    width = classifier.places_per_row
     while len(seen[0]) != rows * width:
         seen.pop(0)
     own_BH: npt.NDArray[np.float32] = seen.pop(0)[::width].numpy()

@@ -19,6 +19,7 @@ from labeltune.model.attention import PACKED_ATTENTION
 from labeltune.model.dropout import Draws
 from labeltune.model.families import rotary_switch, why_not_packed, windows
 from labeltune.model.head import Head, label_logits, output_layers, padding_mask
+from labeltune.model.logits import float32_logits
 from labeltune.model.packing import Layout, Packing, pack, static_size, to_device
 from labeltune.prompt import LabelWords, Prompter
 from labeltune.recipe import TrainSettings
@@ -28,6 +29,10 @@ Inputs = Packing | torch.Tensor
 
 # B rows, T tokens (packed, or padded), A places where answers are read, V vocabulary, H hidden size, K labels
 # with a classification head, V is K: its labels are the whole vocabulary
+
+
+NONE = -100
+"""No token."""
 
 
 @dataclass(frozen=True)
@@ -58,14 +63,6 @@ class Classifier:
     max_length: int | None = None
     """The longest input that the model reads, in tokens; None where none is known."""
 
-    def __post_init__(self) -> None:
-        if self.loss_over == "labels" and not self.words.single:
-            raise ValueError(
-                "train.loss_over is labels, and some label word is more than one token with this tokenizer, after what "
-                f"all of them begin with: {', '.join(self.words.words)}; choose words of one token, or set "
-                "train.loss_over to vocabulary"
-            )
-
     @property
     def words(self) -> LabelWords:
         return self.prompter.words
@@ -79,21 +76,33 @@ class Classifier:
     @cached_property
     def answers(self) -> tuple[tuple[int, ...], ...]:
         """The tokens that training writes for each label: its word and the answer's end, so that a tuned model stops by
-        itself; the word alone where labels compete with each other alone, and where the model does not know the end.
+        itself; the word alone with a classification head, and where the model does not know the end.
         """
         end = self.words.end
-        ends = self.loss_over == "vocabulary" and end is not None and end < self.vocabulary
-        return self.words.closed if ends else self.words.token_ids
+        return self.words.closed if end is not None and end < self.vocabulary else self.words.token_ids
 
     @cached_property
-    def reported_KW(self) -> torch.Tensor | None:
-        """Of each label's W tokens of `answers`, whether they count in the loss that is reported, as in the label's
-        probability; None where all count."""
-        if self.answers == self.words.token_ids:
-            return None
-        with torch.inference_mode(False):
-            counted_K1 = torch.tensor([[len(ids)] for ids in self.words.token_ids])
-            return (torch.arange(max(map(len, self.answers))) < counted_K1).to(self.device)
+    def choices_KWC(self) -> torch.Tensor:
+        """For each of the W tokens of a label's answer the tokens that label words have in its place, the label's own
+        first; NONE fills up, and is all there is behind the word."""
+        tree = self.words.tree
+        beside: dict[int, list[int]] = {}
+        for node, token in zip(tree.branch_nodes, tree.branch_tokens, strict=True):
+            beside.setdefault(node, []).append(token)
+        shape = len(tree.ways), max(map(len, self.answers)), max(map(len, beside.values()))
+        choices_KWC = np.full(shape, NONE, dtype=np.int64)
+        for k, way in enumerate(tree.ways):
+            for place, branch in enumerate(way):
+                own = tree.branch_tokens[branch]
+                choices = sorted(beside[tree.branch_nodes[branch]], key=lambda token: token != own)
+                choices_KWC[k, place, : len(choices)] = choices
+        with torch.inference_mode(False):  # training reads it too, whoever asks first
+            return torch.from_numpy(choices_KWC).to(self.device)
+
+    @property
+    def places_per_row(self) -> int:
+        """Places where logits are computed to score a row: one, or the nodes of the tree of label words."""
+        return 1 if self.words.single else len(self.words.tree.paths)
 
     @property
     def builds_kernels_by_shape(self) -> bool:
@@ -215,16 +224,20 @@ class Classifier:
         if self.packed:
             layout = self.pack(sequences, share)
             places = [path[wanted] for path, wanted in zip(layout.paths, positions, strict=True)]
-            if size_for is None and self.builds_kernels_by_shape:
-                size_for = static_size
-            size = None if size_for is None else size_for(len(layout))
-            inputs: Inputs = Packing(layout, self.device, size, self.windows)
-        else:
-            limits = [limit for limit in (self.rotary_switch, self.max_length) if limit is not None]
-            padded_BT = pad_right(sequences, self.pad_id, limits=limits)
-            places = [row * padded_BT.shape[1] + wanted for row, wanted in enumerate(positions)]
-            inputs = padded_BT.to(self.device)
-        return inputs, to_device(np.concatenate(places), self.device)
+            return self.on_device(layout, places, size_for)
+        limits = [limit for limit in (self.rotary_switch, self.max_length) if limit is not None]
+        padded_BT = pad_right(sequences, self.pad_id, limits=limits)
+        places = [row * padded_BT.shape[1] + wanted for row, wanted in enumerate(positions)]
+        return padded_BT.to(self.device), to_device(np.concatenate(places), self.device)
+
+    def on_device(
+        self, layout: Layout, places: Sequence[npt.NDArray[np.int64]], size_for: Callable[[int], int] | None = None
+    ) -> tuple[Packing, torch.Tensor]:
+        """Packed rows as the model reads them, and their places (A,) one after another; arguments as above."""
+        if size_for is None and self.builds_kernels_by_shape:
+            size_for = static_size
+        size = None if size_for is None else size_for(len(layout))
+        return Packing(layout, self.device, size, self.windows), to_device(np.concatenate(places), self.device)
 
     def logits_at(
         self, sequences: Sequence[npt.NDArray[np.int32]], positions: Sequence[npt.NDArray[np.int64]], share: bool
@@ -264,9 +277,10 @@ class Classifier:
         def pick(_module: torch.nn.Module, given: tuple[torch.Tensor, ...]) -> tuple[torch.Tensor, ...]:
             return (given[0].flatten(0, 1)[places_A][None], *given[1:])
 
-        hook = self.model.get_output_embeddings().register_forward_pre_hook(pick)
+        layer = self.model.get_output_embeddings()
+        hook = layer.register_forward_pre_hook(pick)
         try:
-            with self.autocast():
+            with self.autocast(), float32_logits(layer):
                 output = self.model(**model_inputs(inputs), use_cache=False)
         finally:
             hook.remove()

@@ -1,63 +1,59 @@
-"""Label words as a tree of tokens: only where words part is there anything to choose."""
+"""Label words as a tree of tokens: what words begin with together is there once."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-# K labels, N forks, E branches
+# K labels, N nodes, E branches
+
+Ids = tuple[int, ...]
 
 
 @dataclass(frozen=True, slots=True)
 class LabelTree:
-    """The forks of K words of several tokens. From one fork to the next there is no choice, so nothing is computed.
+    """K words of several tokens. A node is what one or several words begin with; a branch is a token that follows."""
 
-    A label's probability is the product of the choices on its way, each among the branches of one fork: that of text
-    which is generated under the constraint that it be a label. So a long word is not held against its label.
-    """
-
-    paths: tuple[tuple[int, ...], ...]
-    """For each of the N forks the tokens of the words before it."""
-    branch_forks: tuple[int, ...]
-    """For each of the E branches its fork."""
+    paths: tuple[Ids, ...]
+    """The tokens up to each of the N nodes, each node before those that continue it, and its own before all others; the
+    first is empty."""
+    ends: tuple[int, ...]
+    """For each node the first node that does not continue it."""
+    branch_nodes: tuple[int, ...]
+    """For each of the E branches its node."""
     branch_tokens: tuple[int, ...]
-    """For each branch its first token."""
-    ways: tuple[tuple[int, ...], ...]
-    """For each of the K labels the branches on its way."""
+    """For each branch its token."""
+    ways: tuple[Ids, ...]
+    """For each of the K labels the branches that make up its word."""
 
     @property
-    def tokens(self) -> int:
-        """How many tokens are read behind each prompt."""
-        return len({path[:end] for path in self.paths for end in range(1, len(path) + 1)})
+    def depth(self) -> int:
+        """Tokens up to the deepest node."""
+        return max(map(len, self.paths))
 
 
-def label_tree(words: Sequence[tuple[int, ...]]) -> LabelTree:
+def label_tree(words: Sequence[Ids]) -> LabelTree:
     """The tree of words of which none is the beginning of another.
 
-    >>> tree = label_tree([(5, 6, 7), (5, 6, 8, 9), (4,)])
-    >>> tree.paths, tree.branch_forks, tree.branch_tokens
-    (((), (5, 6)), (0, 0, 1, 1), (5, 4, 7, 8))
-    >>> tree.ways
-    ((0, 2), (0, 3), (1,))
+    >>> tree = label_tree([(5, 6, 7), (5, 6, 8), (4,)])
+    >>> tree.paths, tree.ends
+    (((), (5,), (5, 6)), (3, 3, 3))
+    >>> tree.branch_nodes, tree.branch_tokens, tree.ways
+    ((0, 0, 1, 2, 2), (4, 5, 6, 7, 8), ((1, 2, 3), (1, 2, 4), (0,)))
     """
-    paths: list[tuple[int, ...]] = []
-    forks: list[int] = []
-    tokens: list[int] = []
-    ways: list[list[int]] = [[] for _ in words]
-    waiting = [((), tuple(range(len(words))))]
-    while waiting:
-        path, labels = waiting.pop(0)
-        depth = len(path)
-        while len({words[label][depth] for label in labels}) == 1 and len(labels) > 1:
-            depth += 1
-        fork = len(paths)
-        paths.append(words[labels[0]][:depth])
-        for token in dict.fromkeys(words[label][depth] for label in labels):
-            behind = tuple(label for label in labels if words[label][depth] == token)
-            for label in behind:
-                ways[label].append(len(tokens))
-            forks.append(fork)
-            tokens.append(token)
-            if len(behind) > 1:
-                waiting.append((words[behind[0]][: depth + 1], behind))
-    return LabelTree(tuple(paths), tuple(forks), tuple(tokens), tuple(map(tuple, ways)))
+    paths = sorted({word[:size] for word in words for size in range(len(word))})
+    node_of = {path: node for node, path in enumerate(paths)}
+    ends = [
+        next((later for later in range(node + 1, len(paths)) if len(paths[later]) <= len(path)), len(paths))
+        for node, path in enumerate(paths)
+    ]
+    steps = [[(node_of[word[:size]], token) for size, token in enumerate(word)] for word in words]
+    branches = sorted({step for way in steps for step in way})
+    branch_of = {step: branch for branch, step in enumerate(branches)}
+    return LabelTree(
+        paths=tuple(paths),
+        ends=tuple(ends),
+        branch_nodes=tuple(node for node, _ in branches),
+        branch_tokens=tuple(token for _, token in branches),
+        ways=tuple(tuple(branch_of[step] for step in way) for way in steps),
+    )

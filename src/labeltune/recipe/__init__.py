@@ -97,11 +97,6 @@ class Recipe(Settings):
         if self.data.labels is not None:
             _check_names(self, self.data.label_names)
         _check_columns(self)
-        if self.train.loss_over == "labels" and self.score.mode == "generate":
-            raise ValueError(
-                "train.loss_over is labels, which does not teach the model to write its answer, and score.mode is "
-                "generate; set train.loss_over to vocabulary or score.mode to labels"
-            )
         if self.model.head == "sequence" and self.score.mode == "generate":
             raise ValueError(
                 "model.head is sequence, which writes no text, and score.mode is generate; set score.mode to labels or "

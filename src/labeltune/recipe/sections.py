@@ -93,9 +93,10 @@ class TrainSettings(Settings):
     """AdamW's epsilon."""
     max_grad_norm: float = Field(1.0, ge=0, le=1e9)
     """Gradients are clipped to this norm; 0 leaves them alone."""
-    loss_over: Literal["vocabulary", "labels"] = "vocabulary"
-    """What the answer competes with in the loss. `vocabulary`: every token, as in other trainers, and as generating
-    needs. `labels`: the other label words alone, as label probabilities compare them; they must be single tokens."""
+    loss_over: Literal["labels", "vocabulary"] = "labels"
+    """What a label's word competes with in the loss. `labels`: the other labels' words, as label probabilities compare
+    them. `vocabulary`: every token, as in other trainers. With both, the loss of the whole answer among all tokens, its
+    end included, gains weight from 0 to 1 over the training, so that the model also writes what it chooses."""
     label_smoothing_factor: float = Field(0.0, ge=0, lt=1)
     """Share of the target that is spread over all that the answer competes with."""
     class_weights: dict[Text, PositiveFloat] | Literal["balanced"] | None = None

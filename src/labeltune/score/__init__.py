@@ -24,8 +24,8 @@ from labeltune.score.labels import finished_scores, score_labels
 
 SORTED_TOGETHER = 16_384
 TOKENS_PER_PASS = 16_384
-FORKS_AS_ROW = 8
-"""So many forks of the label words' tree, at each of which the vocabulary's logits are computed, halve a batch."""
+LOGITS_PER_PASS = 2**30
+"""At most, where a pass has more than a row: 4 GiB, some three times as much while they are summed up."""
 
 
 class NotFiniteScoreError(ValueError):
@@ -164,12 +164,14 @@ def scoring_order(
     """
     by_beginning = classifier.packed and settings.mode == "labels"
     order = _order_by_beginning(encoded) if by_beginning else np.argsort(-encoded.lengths, kind="stable")
-    tree = classifier.words.tree
+    logits_per_row = classifier.places_per_row * classifier.vocabulary
     wanted = settings.per_device_eval_batch_size
     if wanted:
-        return order, np.ones(len(order), dtype=np.int64), max(1, wanted // (1 + len(tree.paths) // FORKS_AS_ROW))
-    cost_N = _new_tokens(encoded, order, by_beginning) + tree.tokens
-    return order, cost_N, max(1, TOKENS_PER_PASS // (1 + len(tree.paths) // FORKS_AS_ROW))
+        return order, np.ones(len(order), dtype=np.int64), max(1, min(wanted, LOGITS_PER_PASS // logits_per_row))
+    cost_N = _new_tokens(encoded, order, by_beginning)
+    # behind each prompt stands the tree of label words or, where rows are padded, the prompt is there for each word
+    cost_N = cost_N + classifier.places_per_row - 1 if classifier.packed else cost_N * len(classifier.words.names)
+    return order, np.maximum(cost_N, logits_per_row * TOKENS_PER_PASS // LOGITS_PER_PASS), TOKENS_PER_PASS
 
 
 def _order_by_beginning(encoded: EncodedRows) -> npt.NDArray[np.int64]:

@@ -1,4 +1,4 @@
-"""Label probabilities at the answer position, every label's whole word in one forward pass."""
+"""Label probabilities behind the prompt, every label's whole word in one forward pass."""
 
 from __future__ import annotations
 
@@ -10,8 +10,9 @@ import numpy.typing as npt
 import torch
 
 from labeltune.model.classifier import Classifier
+from labeltune.model.continued import pack_continued
 
-# B rows in a batch, A places where answers are read, K labels, W tokens in the longest word, V vocabulary
+# B rows in a batch, A places where answers are read, K labels, N nodes and E branches of their tree, V vocabulary
 
 
 class LabelScores(NamedTuple):
@@ -46,22 +47,38 @@ def _single_token_words(classifier: Classifier, prompts: Sequence[npt.NDArray[np
 
 
 def _long_words(classifier: Classifier, prompts: Sequence[npt.NDArray[np.int32]]) -> torch.Tensor:
-    """Every prompt with the beginning of the words up to each fork behind it; the branches of each fork compete."""
+    """Every prompt with the tree of label words behind it; a word's log-probability is the sum over its branches."""
     tree, device = classifier.words.tree, classifier.device
+    logits_BNV = _tree_logits(classifier, prompts).view(len(prompts), len(tree.paths), -1)
+    nodes_E = torch.tensor(tree.branch_nodes, device=device)
+    tokens_E = torch.tensor(tree.branch_tokens, device=device)
+    chosen_BE = logits_BNV[:, nodes_E, tokens_E] - logits_BNV.logsumexp(-1)[:, nodes_E]
+    branches = torch.tensor([branch for way in tree.ways for branch in way], device=device)
+    label_of_branch = torch.tensor([k for k, way in enumerate(tree.ways) for _ in way], device=device)
+    words_BK = torch.zeros((len(prompts), len(tree.ways)), device=device)
+    return words_BK.index_add_(1, label_of_branch, chosen_BE[:, branches])
+
+
+def _tree_logits(classifier: Classifier, prompts: Sequence[npt.NDArray[np.int32]]) -> torch.Tensor:
+    """The logits behind each node of the tree, of one prompt after the other: (B * N, V).
+
+    Rows that are padded, or of which a window of attention hides something, are read once for each word.
+    """
+    tree = classifier.words.tree
+    longest = max(map(len, prompts)) + tree.depth
+    limits = [*classifier.windows, *([classifier.rotary_switch] if classifier.rotary_switch else [])]
+    if classifier.packed and all(longest <= limit for limit in limits):
+        layout, places_BN = pack_continued(prompts, tree, classifier.pack)
+        return classifier.answer_logits(*classifier.on_device(layout, [places_BN.ravel()]))
+    # each node belongs to the first word that begins with it
+    words = classifier.words.token_ids
+    owner_N = [next(k for k, ids in enumerate(words) if ids[: len(path)] == path) for path in tree.paths]
+    owned = {k: [node for node, owner in enumerate(owner_N) if owner == k] for k in dict.fromkeys(owner_N)}
     sequences, positions = [], []
     for prompt in prompts:
-        for path in tree.paths:
-            sequences.append(np.concatenate([prompt, np.array(path, dtype=np.int32)]))
-            positions.append(np.array([len(sequences[-1]) - 1]))
-    logits_BNV = classifier.logits_at(sequences, positions, share=True).view(len(prompts), len(tree.paths), -1)
-    fork_E = torch.tensor(tree.branch_forks, device=device)
-    logits_BE = logits_BNV[:, fork_E, torch.tensor(tree.branch_tokens, device=device)]
-    index_BE = fork_E.expand(len(prompts), -1)
-    empty_BN = logits_BE.new_full((len(prompts), len(tree.paths)), -torch.inf)
-    largest_BN = empty_BN.scatter_reduce(1, index_BE, logits_BE.detach(), "amax")
-    sums_BN = torch.zeros_like(largest_BN).index_add(1, fork_E, (logits_BE - largest_BN[:, fork_E]).exp())
-    chosen_BE = logits_BE - (largest_BN + sums_BN.log())[:, fork_E]
-    branches = torch.tensor([branch for way in tree.ways for branch in way], device=device)
-    label = torch.tensor([k for k, way in enumerate(tree.ways) for _ in way], device=device)
-    words_BK = torch.zeros((len(prompts), len(tree.ways)), device=device)
-    return words_BK.index_add(1, label, chosen_BE[:, branches])
+        for k, nodes in owned.items():
+            sequences.append(np.concatenate([prompt, np.array(words[k][:-1], dtype=np.int32)]))
+            positions.append(np.array([len(prompt) - 1 + len(tree.paths[node]) for node in nodes]))
+    logits_AV = classifier.logits_at(sequences, positions, share=True)
+    order_N = np.argsort([node for nodes in owned.values() for node in nodes])
+    return logits_AV.view(len(prompts), len(tree.paths), -1)[:, order_N].flatten(0, 1)

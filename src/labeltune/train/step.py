@@ -14,7 +14,7 @@ from torch.nn.functional import cross_entropy
 from transformers import get_scheduler
 
 from labeltune.model.adapter import adapter_weights, trainable_parameters
-from labeltune.model.classifier import Classifier
+from labeltune.model.classifier import NONE, Classifier
 from labeltune.model.linear import groups_of, refresh_updates
 from labeltune.recipe import TrainSettings
 from labeltune.train.batches import IGNORED, Batch
@@ -38,8 +38,8 @@ class StepResult:
     """What one optimiser step did."""
 
     loss: float
-    """Weighted mean over the rows of the label words' cross-entropy, in nats, as predictions have it: training also
-    lowers that of the answer's end, which is not in it."""
+    """Weighted mean over the rows of the label words' cross-entropy, in nats: what training lowers besides, so that the
+    model also writes its answer, is not in it."""
     grad_norm: float | None
     """Norm of all gradients before clipping; None where float16 gradients overflowed."""
     skipped: bool
@@ -112,6 +112,7 @@ class Optimizer:
         )
         self.scaling = classifier.compute_dtype == torch.float16
         self.limit = settings.max_grad_norm or math.inf
+        self.total_steps = schedule.total_steps
         self.smoothing = settings.label_smoothing_factor
         self.counts = {
             "taken": torch.zeros((), dtype=torch.int64, device=device),
@@ -123,9 +124,18 @@ class Optimizer:
             self.counts["passes"] = classifier.draws.state
         self._halted = torch.zeros((), dtype=torch.bool, device=device)
         self._loss = torch.zeros((), device=device)
-        self._reported = self._loss if classifier.reported_KW is None else torch.zeros_like(self._loss)
+        self._word_loss = torch.zeros((), device=device)
         self.figures = torch.zeros(6, device=device)
         """Loss, gradient norm, skipped, learning rate, overflows in a row, halted: of the last step."""
+
+    @property
+    def progress(self) -> torch.Tensor:
+        """The weight of the whole answer against the word alone, which rises from 0 to 1 over the training.
+
+        What all answers have in common (that they are labels, and end) is far from what a base would write, and alike
+        in all rows: counted from the start it drowns what tells the rows apart, of which the model then learns little.
+        """
+        return ((self.counts["taken"] + 1) / self.total_steps).clamp(max=1.0)
 
     def begin_step(self) -> None:
         """Have what the step needs at hand; called before each, outside of what is recorded."""
@@ -137,16 +147,15 @@ class Optimizer:
         Args:
             total_weight: the sum of weights of all rows of the step.
         """
-        losses_BW = token_losses(classifier, batch, self.smoothing)
-        loss = (losses_BW.sum(1) * batch.weights_B).sum() / total_weight
+        word_B, answer_B = answer_losses(classifier, batch, self.smoothing)
+        shares_B = batch.weights_B / total_weight
+        loss = (word_B.lerp(answer_B, self.progress) * shares_B).sum()
         parameters = list(self.parameters.values())
         scaled = loss * self.counts["loss_scale"] if self.scaling else loss
         gradients = torch.autograd.grad(scaled, parameters, allow_unused=True, materialize_grads=True)
         torch._foreach_add_([p.grad for p in parameters if p.grad is not None], list(gradients))
         self._loss += loss.detach()
-        if classifier.reported_KW is not None:
-            words_B = losses_BW.detach().where(classifier.reported_KW[batch.gold_B], 0.0).sum(1)
-            self._reported += (words_B * batch.weights_B).sum() / total_weight
+        self._word_loss += (word_B.detach() * shares_B).sum()
         if classifier.draws is not None:
             classifier.draws.next_pass()
 
@@ -168,7 +177,7 @@ class Optimizer:
         self.adamw.found_inf = skip.float()  # type: ignore[attr-defined]  # as torch's own loss scaling sets it
         self.adamw.step()
         refresh_updates(self.groups)
-        figures = (self._reported, norm, skip, self.rate, counts["overflows"], self._halted)
+        figures = (self._word_loss, norm, skip, self.rate, counts["overflows"], self._halted)
         self.figures.copy_(torch.stack([figure.float() for figure in figures]))
         self._prepare_next(skip)
 
@@ -188,8 +197,8 @@ class Optimizer:
     def drop_gradients(self) -> None:
         """Gradients and loss to zero, as before the first micro-batch of a step."""
         torch._foreach_zero_([whole.gradients for whole in self.flat])
-        for total in {self._loss, self._reported}:  # one and the same where no end is trained
-            total.zero_()
+        self._loss.zero_()
+        self._word_loss.zero_()
 
     def _set_rate(self) -> None:
         """The learning rate by the number of steps taken."""
@@ -275,20 +284,29 @@ def total_weight(batches: Sequence[Batch]) -> torch.Tensor:
     return torch.stack([batch.weights_B.sum() for batch in batches]).sum()
 
 
-def token_losses(classifier: Classifier, batch: Batch, smoothing: float) -> torch.Tensor:
-    """Cross-entropy of each answer token, in nats, 0 behind an answer's last; shape (B, W). A row's loss is the sum, so
-    that tokenizers which spell a word in more or fewer tokens can be compared.
+def answer_losses(classifier: Classifier, batch: Batch, smoothing: float) -> tuple[torch.Tensor, torch.Tensor]:
+    """Cross-entropy of each row's word and of its whole answer, in nats, summed over their tokens; (B,) and (B,).
 
-    Over the whole vocabulary or, with `loss_over` labels, over the K label words alone, where W is 1.
+    The word competes with the tokens that other label words have in its place or, with `loss_over` vocabulary, with
+    every token; the answer is the word and its end, among all tokens. Sums make tokenizers comparable which spell a
+    word in more or fewer tokens.
     """
-    if classifier.loss_over == "labels":
-        logits_BK = classifier.answer_logits(batch.inputs, batch.places_A)[:, classifier.label_tokens_K]
-        return cross_entropy(logits_BK, batch.gold_B, reduction="none", label_smoothing=smoothing)[:, None]
     logits_AV = classifier.answer_logits(batch.inputs, batch.places_A)
-    return cross_entropy(
-        logits_AV,
-        batch.targets_BW.flatten(),
-        ignore_index=IGNORED,
-        reduction="none",
-        label_smoothing=smoothing,
+    targets_A = batch.targets_BW.flatten()
+    written_BW = cross_entropy(
+        logits_AV, targets_A, ignore_index=IGNORED, reduction="none", label_smoothing=smoothing
     ).view_as(batch.targets_BW)
+    choices_BWC = classifier.choices_KWC[batch.gold_B]
+    if classifier.loss_over == "vocabulary":
+        return written_BW.where(choices_BWC[..., 0] != NONE, 0.0).sum(1), written_BW.sum(1)
+    choices_AC = choices_BWC.flatten(0, 1)
+    is_choice_AC = choices_AC != NONE
+    # where there is nothing to choose, all are equal and none counts
+    logits_AC = logits_AV.gather(1, choices_AC.clamp(min=0)).masked_fill(~is_choice_AC, -torch.inf)
+    logits_AC = logits_AC.masked_fill(~is_choice_AC.any(1, keepdim=True), 0.0)
+    losses_AC = -logits_AC.log_softmax(1)
+    chosen_A = losses_AC[:, 0]
+    if smoothing:
+        mean_A = losses_AC.masked_fill(~is_choice_AC, 0.0).sum(1) / is_choice_AC.sum(1).clamp(min=1)
+        chosen_A = (1 - smoothing) * chosen_A + smoothing * mean_A
+    return chosen_A.where(is_choice_AC[:, 0], 0.0).view_as(written_BW).sum(1), written_BW.sum(1)
