@@ -12,6 +12,7 @@ from labeltune import text as words
 from labeltune.judge.calibration import temperature_text
 from labeltune.judge.table import cost
 from labeltune.report.examples import gold_probability
+from labeltune.report.labels import bars
 from labeltune.text import one_line, printable
 
 RIGHT_TO_LEFT = re.compile(r"([\u0590-\u08ff\ufb1d-\ufdff\ufe70-\ufefc][\u0300-\u036f]*([ _-](?=[\u0590-\u08ff]))?)+")
@@ -30,7 +31,7 @@ def environment() -> Environment:
     for function in (
         words.percent, words.points, words.signed, words.interval, words.points_interval, words.number, words.duration,
         words.count, words.capitalised, words.shorten, words.p_value, words.epoch_name, one_line, printable,
-        gold_probability, temperature_text, cost, tied, confusions,
+        gold_probability, temperature_text, cost, tied, confusions, bars,
     ):  # fmt: skip
         found.filters[function.__name__] = function
     found.filters["md"] = escape_markdown
