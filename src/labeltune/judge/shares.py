@@ -1,6 +1,6 @@
 """Whether a model favours labels, all of them taken together, or those whose words are of one length."""
 
-# S draws, P pairs of labels, K labels
+# S draws, P pairs of labels, K labels, L lengths
 
 from __future__ import annotations
 
@@ -11,7 +11,6 @@ from typing import Any, Literal
 import numpy as np
 from scipy.sparse import csr_array
 
-from labeltune.judge.metrics import wrong_counts
 from labeltune.judge.paired import holm, mcnemar_p
 from labeltune.summary.bias import LengthBias, LengthShare, SharesTest
 from labeltune.summary.scores import Scores
@@ -23,7 +22,6 @@ DRAWS = 2_000
 """Permutations; p is at least 1 / 2,001."""
 MOST_CELLS = 4_000_000
 """Counts drawn at once: what bounds the memory."""
-LENGTHS_NAMED = 3
 
 
 @dataclass(frozen=True)
@@ -102,55 +100,47 @@ def _permuted(table_KK: Array, seed: int) -> Iterator[Array]:
 def find_length_bias(scores: Scores, lengths: WordLengths, who: str) -> LengthBias:
     """Whether labels of some length get more or fewer of the answers than are theirs, each length tested exactly.
 
+    Rows whose output names no label are left out.
+
     Args:
         who: the model's name in the sentence, such as "the base".
     """
-    merged = _merge(scores, lengths.by_label)
-    adjusted = holm([mcnemar_p(*wrong_counts(merged, name)) for name in merged.confusion])
+    every_L = sorted(set(lengths.by_label.values()))
+    places = {length: place for place, length in enumerate(every_L)}
+    table_LL = np.zeros((len(every_L), len(every_L)), dtype=np.int64)
+    for gold, row in scores.confusion.items():
+        for answer in scores.confusion:
+            table_LL[places[lengths.by_label[gold]], places[lengths.by_label[answer]]] += row[answer]
+    right_L, answers_L, gold_L = np.diag(table_LL), table_LL.sum(0), table_LL.sum(1)
+    rows = max(int(table_LL.sum()), 1)
+    wrong = zip((answers_L - right_L).tolist(), (gold_L - right_L).tolist(), strict=True)
+    adjusted = holm([mcnemar_p(given, denied) for given, denied in wrong])
     shares = [
         LengthShare(
-            length=int(name),
-            labels=sum(str(length) == name for length in lengths.by_label.values()),
-            gold_share=merged.gold_share[name],
-            predicted_share=merged.predicted_share[name],
-            p=p,
-            found=p < 1 - scores.confidence,
+            length=length,
+            labels=list(lengths.by_label.values()).count(length),
+            gold_share=int(gold_L[place]) / rows,
+            predicted_share=int(answers_L[place]) / rows,
+            p=adjusted[place],
+            found=adjusted[place] < 1 - scores.confidence,
         )
-        for name, p in zip(merged.confusion, adjusted, strict=True)
+        for length, place in places.items()
     ]
     found = any(one.found for one in shares)
     return LengthBias(unit=lengths.unit, shares=shares, found=found, sentence=_sentence(shares, lengths.unit, who))
-
-
-def _merge(scores: Scores, lengths: Mapping[str, int]) -> Scores:
-    """The same with all labels of one length as one label, whose name is the length."""
-    names = [str(length) for length in sorted(set(lengths.values()))]
-    columns = [*names, *(answer for answer in next(iter(scores.confusion.values())) if answer not in lengths)]
-    confusion = {name: dict.fromkeys(columns, 0) for name in names}
-    for gold, row in scores.confusion.items():
-        for answer, rows in row.items():
-            confusion[str(lengths[gold])][str(lengths[answer]) if answer in lengths else answer] += rows
-
-    def merged(shares: Mapping[str, float]) -> dict[str, float]:
-        return {name: sum(share for label, share in shares.items() if str(lengths[label]) == name) for name in names}
-
-    return scores.model_copy(
-        update={
-            "confusion": confusion,
-            "gold_share": merged(scores.gold_share),
-            "predicted_share": merged(scores.predicted_share),
-        }
-    )
 
 
 def _sentence(shares: list[LengthShare], unit: str, who: str) -> str:
     found = sorted((one for one in shares if one.found), key=lambda one: -abs(one.predicted_share - one.gold_share))
     if not found:
         return f"{capitalised(who)} shows no bias by the length of the labels' words."
-    named = [
-        f"those of {count(one.length, unit)} get {percent(one.predicted_share)} of the answers and are "
-        f"{percent(one.gold_share)} of the gold labels"
-        for one in found[:LENGTHS_NAMED]
-    ]
+    most = found[0]
+    named = (
+        f"those of {count(most.length, unit)} get {percent(most.predicted_share)} of the answers and are "
+        f"{percent(most.gold_share)} of the gold labels"
+    )
+    others = (
+        f", and {count(len(found) - 1, 'other length')} {'differ' if found[2:] else 'differs'} too" if found[1:] else ""
+    )
     counted = " (counted in words, as the run did not note their tokens)" if unit == "word" else ""
-    return f"{capitalised(who)} favours labels by the length of their words{counted}: {'; '.join(named)}."
+    return f"{capitalised(who)} favours labels by the length of their words{counted}: {named}{others}."

@@ -6,7 +6,7 @@ import re
 from collections.abc import Mapping
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
-from markupsafe import Markup
+from markupsafe import Markup, escape
 
 from labeltune import text as words
 from labeltune.judge.calibration import temperature_text
@@ -31,7 +31,7 @@ def environment() -> Environment:
     for function in (
         words.percent, words.points, words.signed, words.interval, words.points_interval, words.number, words.duration,
         words.count, words.capitalised, words.shorten, words.p_value, words.epoch_name, one_line, printable,
-        gold_probability, temperature_text, cost, tied, confusions, bars,
+        gold_probability, temperature_text, cost, tied, confusions, bars, breakable,
     ):  # fmt: skip
         found.filters[function.__name__] = function
     found.filters["md"] = escape_markdown
@@ -88,6 +88,15 @@ def confusions(confusion: Mapping[str, Mapping[str, int]], most: int = 20) -> li
         if rows and answer != gold
     ]
     return sorted(found, key=lambda one: -one[2])[:most]
+
+
+def breakable(name: str) -> Markup:
+    """A label's name on one line, which may be broken after underscores, hyphens and slashes.
+
+    >>> print(breakable("card_arrival & co"))
+    card_<wbr>arrival &amp; co
+    """
+    return Markup(re.sub(r"(?<=[_/-])(?=\w)", "<wbr>", str(escape(one_line(name)))))
 
 
 def tied(text: str) -> str:

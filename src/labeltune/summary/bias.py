@@ -47,7 +47,7 @@ class SharesTest(Record):
 
 
 class LengthShare(Record):
-    """The labels whose words are of one length."""
+    """The labels whose words are of one length, on the rows whose output names a label."""
 
     length: int
     """Tokens or words of each."""

@@ -3,7 +3,8 @@
   for (const finder of document.querySelectorAll(".finder")) {
     const field = finder.querySelector("input"), status = finder.querySelector("[role=status]");
     const body = finder.querySelector("tbody"), rows = [...body.rows], headings = [...finder.querySelectorAll("thead th")];
-    const names = rows.map((row) => row.textContent.toLowerCase().replace(/[\s_]+/g, " "));
+    const named = (row) => [...row.cells].slice(0, Number(finder.dataset.names)).map((cell) => cell.textContent).join(" ");
+    const names = rows.map((row) => named(row).toLowerCase().replace(/[\s_]+/g, " "));
     const total = rows.length.toLocaleString("en-US"), noun = status.dataset.noun;
 
     function filter() {
