@@ -30,6 +30,7 @@ from labeltune.judge.paired import holm, mcnemar_p
 from labeltune.recipe import PromptSettings
 from labeltune.rows import Example, Prediction
 from labeltune.summary import Overfitting, Summary
+from labeltune.summary.bias import Bias, LengthBias
 from labeltune.summary.explained import HeldOut, Training, Variant
 from labeltune.summary.scores import Agreement, Baseline, Calibration, Comparison, LabelScores, Scores, Sides
 
@@ -275,6 +276,7 @@ def quiet_summary(**changes: Any) -> Summary:
         "comparison": RISE, "baselines": [Baseline.model_construct(name="always yes", beaten=True)], "before": SCORES,
         "after": SCORES, "agreement": nothing, "slices": [], "training": None, "robustness": [],
         "overfitting": Overfitting(found=False, since_epoch=None, why="x"), "calibration": nothing,
+        "bias": Bias.model_construct(lengths=None),
     }  # fmt: skip
     return Summary.model_construct(**quiet | changes)
 
@@ -300,6 +302,10 @@ def test_each_planted_fact_is_named() -> None:
     assert kinds(quiet_summary(after=never)) == ["label never answered"]
     wrote = Sides.model_construct(before=None, after=Agreement.model_construct())
     assert kinds(quiet_summary(before=never, after=never, agreement=wrote))[1] == "word never written"
+    short = Sides.model_construct(
+        after=LengthBias(unit="token", shares=[], found=True, sentence="It favours short ones.")
+    )
+    assert kinds(quiet_summary(bias=Bias.model_construct(lengths=short))) == ["bias by word length"]
     chance = RISE.model_copy(update={"significant": False})
     assert kinds(quiet_summary(comparison=chance)) == ["gain is chance"]
     training = Training.model_construct(mislabelled_rows=5, rows=100, held_out=None)

@@ -85,6 +85,8 @@ def test_every_file_of_the_run_folder_is_there_and_true(finished):
     assert "mode:labels" in summary["signature"]
     environment = finished.read("environment.json")
     assert environment["versions"]["torch"].partition("+")[0] == torch.__version__.partition("+")[0]
+    assert set(environment["label_tokens"]) == set(environment["labels"])
+    assert all(tokens >= 1 for tokens in environment["label_tokens"].values())
     assert set(environment["fingerprints"]["data"]) == {"train", "validation", "test"}
 
 

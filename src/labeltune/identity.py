@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
-SHOWN = 12
+SHOWN, MOST_LABELS = 12, 8
 """Hex digits of a fingerprint in a message."""
 REMEDIES = {
     "head": "set model.head to the one that it was tuned with",
@@ -59,4 +59,7 @@ to the base that it was tuned on
 
 
 def _show(value: Any) -> str:
-    return value[:SHOWN] if isinstance(value, str) else ", ".join(map(str, value))
+    if isinstance(value, str):
+        return value[:SHOWN]
+    more = f" and {len(value) - MOST_LABELS} more" if len(value) > MOST_LABELS else ""
+    return ", ".join(map(str, value[:MOST_LABELS])) + more

@@ -289,6 +289,7 @@ def write_environment(
         "attention": base.model.config._attn_implementation,
         "notes": [*base.notes, *classifier.notes],
         "labels": list(identity.labels),
+        "label_tokens": dict(zip(classifier.words.names, map(len, classifier.words.token_ids), strict=True)),
         "fingerprints": {
             "base": identity.base,
             "tokenizer": identity.tokenizer,

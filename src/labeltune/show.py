@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import regex
@@ -17,6 +17,8 @@ from labeltune.text import one_line, printable
 
 GRAPHEME = regex.compile(r"\X")
 """What people see as one character."""
+MOST_WORDS = 8
+"""Label words that the terminal shows."""
 UNFINISHED = "\ufffd"
 """What a tokenizer decodes the first bytes of a character to."""
 
@@ -111,9 +113,7 @@ def draw_prompt(shown: dict[str, Any]) -> RenderableType:
         tokens.append(text, style=f"italic cyan {style}" if token["control"] and not token["loss"] else style)
     lost = [token for token in shown["tokens"] if token["loss"]]
     answer = ", ".join(f"{_quoted(token['text'])} ({_ids(token['ids'])})" for token in lost)
-    words = "; ".join(
-        f"{one_line(name)} is {_quoted(word['word'])} {word['ids']}" for name, word in shown["label_words"].items()
-    )
+    words = _words(shown["label_words"], shown["gold"])
     count = sum(len(token["ids"]) for token in lost)
     loss = f"loss on {count}: {answer}" if words else "loss on the classification head's answer"
     every = [token for run in shown["tokens"] for token in run["ids"]]
@@ -126,6 +126,17 @@ def draw_prompt(shown: dict[str, Any]) -> RenderableType:
         Text(f"ids: {' '.join(map(str, every))}"),
         Text(f"label words: {words or 'none'}"),
     )
+
+
+def _words(label_words: Mapping[str, Any], gold: str | None) -> str:
+    """Each label's word with its token ids; of many labels the first ones, the gold label before them."""
+    names = sorted(label_words, key=lambda name: name != gold) if len(label_words) > MOST_WORDS else list(label_words)
+    shown = [
+        f"{one_line(name)} is {_quoted(label_words[name]['word'])} {label_words[name]['ids']}"
+        for name in names[:MOST_WORDS]
+    ]
+    left_out = len(names) - len(shown)
+    return "; ".join([*shown, *([f"and {left_out} more; --json prints all"] if left_out else [])])
 
 
 def _quoted(text: str) -> str:

@@ -8,7 +8,7 @@ from typing import Any
 from labeltune.judge.paired import holm
 from labeltune.summary import Summary
 from labeltune.summary.explained import Finding, ScoredVariant
-from labeltune.text import count, listed, one_line, percent
+from labeltune.text import count, enumerated, listed, one_line, percent
 
 MOVED_SHARE = 0.1
 """The share of answers that may move with a variant that keeps the label, before it is a finding."""
@@ -16,6 +16,9 @@ DUPLICATES_SHARE = 0.01
 """The share of a split's rows that may repeat an earlier one, before it is a finding."""
 MISLABELLED_SHARE = 0.01
 """The share of training rows that may look wrongly labelled, before it is a finding."""
+
+MOST_NAMED = 8
+"""Labels that a sentence names."""
 
 
 def find_facts(summary: Summary, data: Mapping[str, Any]) -> list[Finding]:
@@ -69,16 +72,19 @@ def _labels(summary: Summary) -> Iterator[tuple[str, str]]:
     never = [label for label, share in after.predicted_share.items() if not share and after.gold_share[label]]
     if never:
         rows = sum(after.per_label[label].support for label in never)
-        names = one_line(listed(never))
+        names = enumerated(never, most=MOST_NAMED)
         yield "label never answered", f"The tuned model never answers {names}, though {count(rows, 'row')} are."
     generated = summary.agreement.after is not None
     silent = [label for label in never if generated and not summary.before.predicted_share[label]]
     if silent:
-        names = one_line(listed(silent))
+        names = enumerated(silent, most=MOST_NAMED)
         yield (
             "word never written",
             f"Neither model ever writes the word for {names}; look at its spelling in the prompt.",
         )
+    lengths = summary.bias.lengths
+    if lengths and lengths.after.found:
+        yield "bias by word length", lengths.after.sentence
     if after.invalid_outputs:
         share = percent(after.invalid_outputs / after.rows)
         yield "no label", f"{count(after.invalid_outputs, 'output')} ({share}) after tuning name no label."

@@ -8,10 +8,14 @@ from collections.abc import Sequence
 from scipy.stats import binomtest
 
 from labeltune.rows import Prediction
-from labeltune.summary.scores import Interval, LabelScores, Scores
+from labeltune.summary.scores import Interval, LabelScores, Scores, TopAccuracy
+from labeltune.text import enumerated
 
 INVALID = "(invalid)"
 """The confusion matrix's column for outputs that name no label."""
+TOP, TOP_FROM_LABELS = 3, 10
+"""How many of the likeliest labels count beside the first, and from how many labels on: three of ten are as many as one
+offers a person to choose from, and guessing has at most 30 % of the gold labels among them."""
 
 
 def evaluate(predictions: Sequence[Prediction], labels: Sequence[str], confidence: float = 0.95) -> Scores:
@@ -38,6 +42,7 @@ def evaluate(predictions: Sequence[Prediction], labels: Sequence[str], confidenc
         rows=rows,
         accuracy=right / rows,
         accuracy_interval=wilson_interval(right, rows, confidence),
+        top=top_accuracy(predictions, labels, confidence=confidence) if len(labels) >= TOP_FROM_LABELS else None,
         macro_f1=_mean([scores.f1 for scores in per_label.values() if scores.f1 is not None]),
         loss=None if losses is None else _mean(losses),
         per_label=per_label,
@@ -47,6 +52,37 @@ def evaluate(predictions: Sequence[Prediction], labels: Sequence[str], confidenc
         gold_share={label: gold[label] / rows for label in labels},
         invalid_outputs=rows - sum(predicted.values()),
         confidence=confidence,
+    )
+
+
+def top_accuracy(
+    predictions: Sequence[Prediction], labels: Sequence[str], k: int = TOP, confidence: float = 0.95
+) -> TopAccuracy | None:
+    """How often the gold label is among the k likeliest labels, also where text was generated.
+
+    Of equally likely labels those that stand first in `labels` come first, as they do in an answer; so k = 1 is the
+    accuracy of the likeliest label. scikit-learn's `top_k_accuracy_score` has the last ones first.
+
+    Returns:
+        None as soon as one row has no probability of each label.
+
+    >>> rows = [Prediction("1", gold, "a", {"a": 0.5, "b": 0.2, "c": 0.2, "d": 0.1}, None, {}) for gold in "abcd"]
+    >>> top_accuracy(rows, "abcd", k=2).accuracy
+    0.5
+    """
+    if any(label not in row.probabilities for row in predictions for label in labels):
+        return None
+    places = {label: place for place, label in enumerate(labels)}
+    right = 0
+    for row in predictions:
+        gold, own = row.probabilities[str(row.gold)], places[str(row.gold)]
+        before = sum(p > gold or (p == gold and places[label] < own) for label, p in row.probabilities.items())
+        right += before < k
+    return TopAccuracy(
+        k=k,
+        accuracy=right / len(predictions),
+        interval=wilson_interval(right, len(predictions), confidence),
+        beside_text=any(row.generated is not None for row in predictions),
     )
 
 
@@ -83,9 +119,9 @@ def _confusion(predictions: Sequence[Prediction], labels: Sequence[str]) -> dict
     known = set(labels)
     for row in predictions:
         if row.gold not in known:
-            raise ValueError(f"row {row.id!r} has the gold label {row.gold!r}; it must be one of {', '.join(labels)}")
+            raise ValueError(f"row {row.id!r} has the gold label {row.gold!r}; it must be one of {enumerated(labels)}")
         if row.predicted is not None and row.predicted not in known:
-            raise ValueError(f"row {row.id!r} was predicted {row.predicted!r}; it must be one of {', '.join(labels)}")
+            raise ValueError(f"row {row.id!r} was predicted {row.predicted!r}; it must be one of {enumerated(labels)}")
     columns = list(labels)
     if any(row.predicted is None for row in predictions):
         columns.append(_invalid_column(known))

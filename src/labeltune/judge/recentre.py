@@ -13,7 +13,7 @@ from scipy.optimize import minimize
 
 from labeltune.judge.paired import compare
 from labeltune.rows import Prediction
-from labeltune.summary.scores import GainSplit
+from labeltune.summary.bias import GainSplit
 from labeltune.text import percent, points, points_interval
 
 Array = np.ndarray[Any, np.dtype[Any]]

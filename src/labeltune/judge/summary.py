@@ -16,6 +16,7 @@ from labeltune.judge.metrics import evaluate, wilson_interval
 from labeltune.judge.paired import compare
 from labeltune.judge.recentre import split_gain
 from labeltune.judge.resample import score_intervals
+from labeltune.judge.shares import word_lengths
 from labeltune.judge.signature import signature
 from labeltune.rows import Prediction, read_predictions
 from labeltune.summary import Choice, Epoch, Judgement
@@ -69,6 +70,8 @@ def judge_run(folder: RunFolder) -> Judgement:
             split_gain(base, tuned, base_validation, **resampling)
             if base_validation and _have_probabilities(base, base_validation)
             else None,
+            lengths=word_lengths(recipe, read_json(folder.environment) if folder.environment.is_file() else {}),
+            seed=settings["seed"],
         ),
         calibration=Sides(
             before=_calibrate(base, base_validation, confidence), after=_calibrate(tuned, validation, confidence)

@@ -13,7 +13,7 @@ from rich.text import Text
 
 from labeltune.judge.runs import Pair, RunsComparison
 from labeltune.summary import Epoch, Hardware, Judgement, Time
-from labeltune.summary.scores import Scores
+from labeltune.summary.scores import Scores, TopAccuracy
 from labeltune.text import (
     MISSING,
     capitalised,
@@ -52,7 +52,8 @@ def runs_table(comparison: RunsComparison) -> RenderableType:
     """Show what `compare_runs` returned: several tuned models on the same rows, and every pair of them."""
     names = _run_names(comparison.runs)
     rows = _rows(comparison.comparison, comparison.scored_split)
-    table = _two_runs(comparison, names) if len(names) == 2 else _many_runs(comparison, names)
+    two = len(names) == 2
+    table: RenderableType = _two_runs(comparison, names) if two else _many_runs(comparison, names)
     words = [(_verdict_name(pair, names), pair.sentence + _adjusted(pair, len(comparison.pairs)))
              for pair in comparison.pairs]  # fmt: skip
     for name, values in comparison.signature_differences.items():
@@ -66,17 +67,20 @@ def _run_names(runs: Sequence[str]) -> list[str]:
     return [f"{name} ({place})" if names.count(name) > 1 else name for place, name in enumerate(names, 1)]
 
 
-def _two_runs(comparison: RunsComparison, names: Sequence[str]) -> Table:
+def _two_runs(comparison: RunsComparison, names: Sequence[str]) -> Group:
     (first, second), result = comparison.after, comparison.comparison
     table = _grid("", *names, "difference")
     gain = f"{points(result.accuracy_gain)} points"
     table.add_row("accuracy", *_accuracies(first, second), _with_interval(gain, points_interval(result.gain_interval)))
+    _add_top(table, first, second)
     table.add_row("macro F1", *_numbers(first.macro_f1, second.macro_f1))
     table.add_row(_loss_row(first), *_numbers(first.loss, second.loss))
-    for label in _most_changed(first, second):
+    shown = _most_changed(first, second)
+    for label in shown:
         scores = [side.per_label[label].f1 for side in (first, second)]
         table.add_row(_label(label, "F1 "), *_numbers(*scores))
-    return table
+    left_out = len(first.predicted_share) - len(shown)
+    return Group(table, _note(left_out, "whose shares differ less; --json prints all"))
 
 
 def _many_runs(comparison: RunsComparison, names: Sequence[str]) -> Table:
@@ -111,16 +115,21 @@ def scores_table(scores: Scores, split: str) -> RenderableType:
     """Show what `evaluate` returned for one model."""
     figures = _grid("", "score")
     figures.add_row("accuracy", _accuracies(scores)[0])
+    if scores.top:
+        figures.add_row(scores.top.name, _top(scores.top))
     figures.add_row("macro F1", number(scores.macro_f1))
     figures.add_row(_loss_row(scores), number(scores.loss))
     if scores.invalid_outputs:
         figures.add_row("outputs with no label", f"{scores.invalid_outputs:,}")
     labels = _grid("label", "rows", "gold", "answered", "precision", "recall", "F1")
-    for label, row in scores.per_label.items():
+    shown = _most_wrong(scores)
+    for label in shown:
+        row = scores.per_label[label]
         shares = [percent(share[label]) for share in (scores.gold_share, scores.predicted_share)]
         rates = [number(rate) for rate in (row.precision, row.recall, row.f1)]
         labels.add_row(_label(label), f"{row.support:,}", *shares, *rates)
-    return Padding(Group(_heading("scores", _rows(scores, split)), figures, Text(""), labels), (0, 1))
+    note = _note(len(scores.per_label) - len(shown), "with fewer wrong rows; --json prints all")
+    return Padding(Group(_heading("scores", _rows(scores, split)), figures, Text(""), labels, note), (0, 1))
 
 
 def _rows(scores: Scores | Pair, split: str) -> str:
@@ -146,6 +155,7 @@ def _figures(summary: Judgement) -> Table:
     style = ("green" if result.accuracy_gain > 0 else "red") if result.significant else ""
     change = _with_interval(gain, points_interval(result.gain_interval), style)
     table.add_row("accuracy", *_accuracies(before, after), change)
+    _add_top(table, before, after)
     table.add_row("macro F1", *_numbers(before.macro_f1, after.macro_f1))
     table.add_row(_loss_row(after), *_numbers(before.loss, after.loss))
     if before.invalid_outputs or after.invalid_outputs:
@@ -174,6 +184,17 @@ def _accuracies(*sides: Scores) -> list[Text]:
     return [_with_interval(percent(side.accuracy), interval(side.accuracy_interval), "bold") for side in sides]
 
 
+def _add_top(table: Table, before: Scores, after: Scores) -> None:
+    """The likeliest labels' accuracy of both, where both have it."""
+    old, new = before.top, after.top
+    if old and new:
+        table.add_row(new.name, _top(old), _top(new), f"{points(new.accuracy - old.accuracy)} points")
+
+
+def _top(top: TopAccuracy) -> Text:
+    return _with_interval(percent(top.accuracy), interval(top.interval))
+
+
 def _label(label: str, prefix: str = "") -> Text:
     return Text(prefix + one_line(label), overflow="ellipsis", no_wrap=True)
 
@@ -193,6 +214,17 @@ def _most_changed(before: Scores, after: Scores) -> list[str]:
     return [label for label in shares if label in shown]
 
 
+def _most_wrong(scores: Scores) -> list[str]:
+    """All labels where they fit, else those of which most rows get another answer, in their usual order."""
+    wrong = {label: sum(row.values()) - row[label] for label, row in scores.confusion.items()}
+    shown = set(sorted(wrong, key=lambda label: -wrong[label])[:MOST_LABELS])
+    return [label for label in wrong if label in shown]
+
+
+def _note(left_out: int, which: str) -> Text:
+    return Text(f"and {count(left_out, 'more label')}, {which}\n" if left_out else "", "dim")
+
+
 def _labels(summary: Judgement) -> Group:
     before, after = summary.before, summary.after
     table = _grid("label", "gold", "answered before", "after", "F1 before", "after", "change")
@@ -203,8 +235,7 @@ def _labels(summary: Judgement) -> Group:
         style = "yellow" if summary.bias.before.found and label == summary.bias.before.label else ""
         table.add_row(_label(label), percent(after.gold_share[label]), Text(share[0], style), share[1], *f1)
     left_out = len(before.predicted_share) - len(shown)
-    note = Text(f"and {left_out} more labels, whose shares changed less\n" if left_out else "", "dim")
-    return Group(Text(""), table, note)
+    return Group(Text(""), table, _note(left_out, "whose shares changed less; report.html has all"))
 
 
 def _epochs(epochs: Sequence[Epoch]) -> Group:

@@ -35,7 +35,7 @@ from labeltune.rows import Example
 from labeltune.score.sofar import SoFar
 from labeltune.stopping import Stop, Stopped
 from labeltune.terminal import Bar, Terminal
-from labeltune.text import count, listed
+from labeltune.text import count, enumerated, listed
 
 ROWS_AT_A_TIME = 4096
 
@@ -145,7 +145,7 @@ def _say_what_changes(task: _Task, survey: Survey) -> None:
     for note in layout_notes(task.source, task.recipe):
         say(note, style="yellow")
     if survey.replaced:
-        say(f"{task.source} has {', '.join(survey.replaced)} already; {target} gets new ones", style="yellow")
+        say(f"{task.source} has {enumerated(survey.replaced, most=8)} already; {target} gets new ones", style="yellow")
     if survey.columns.as_text:
         mixed = listed(sorted(map(repr, survey.columns.as_text)))
         say(f"values of several types are written as text: column {mixed}", style="yellow")

@@ -19,6 +19,7 @@ from labeltune.recipe.sections import (
     TrackerName,
     TrainSettings,
 )
+from labeltune.text import enumerated
 
 __all__ = [
     "PAIRS",
@@ -133,7 +134,7 @@ def _check_columns(recipe: Recipe) -> None:
 
 def _check_names(recipe: Recipe, names: tuple[str, ...]) -> None:
     """See that what is given by label name, or in the labels' order, fits the labels."""
-    answers, listed = recipe.prompt.answers, ", ".join(names)
+    answers, listed = recipe.prompt.answers, enumerated(names)
     if len(names) < 2:
         raise ValueError(f"data.labels has one name only, {listed}; choosing needs two")
     if isinstance(answers, list) and len(answers) != len(names):
@@ -148,4 +149,4 @@ def _check_names(recipe: Recipe, names: tuple[str, ...]) -> None:
                 raise ValueError(f"prompt.{place} names the label {name!r}, which data.labels does not have: {listed}")
     weights = recipe.train.class_weights
     if isinstance(weights, dict) and set(weights) != set(names):
-        raise ValueError(f"train.class_weights names {', '.join(weights)}; it must name each of {listed}")
+        raise ValueError(f"train.class_weights names {enumerated(weights)}; it must name each of {listed}")

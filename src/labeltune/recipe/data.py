@@ -10,6 +10,7 @@ from pydantic import BeforeValidator, Field, field_validator, model_validator
 
 from labeltune.recipe.base import COUNT, SEED, Column, Settings, Text
 from labeltune.rows import RESERVED
+from labeltune.text import enumerated
 
 SPLITS = ("train", "validation", "test")
 SMALL, PAIRS = "labeltune-small", "labeltune-pairs"
@@ -20,8 +21,9 @@ PLACEHOLDERS = ("labels", "label_descriptions")
 
 def _listed(value: object) -> object:
     """Label names alone stand for themselves; a number or truth value is its text."""
-    if isinstance(value, list | tuple) and len({str(name) for name in value}) < len(value):
-        raise ValueError(f"data.labels lists a label twice: {', '.join(map(str, value))}")
+    names = [str(name) for name in value] if isinstance(value, list | tuple) else []
+    if twice := [name for name in dict.fromkeys(names) if names.count(name) > 1]:
+        raise ValueError(f"data.labels lists a label twice: {enumerated(twice)}")
     return {name: name for name in value} if isinstance(value, list | tuple) else value
 
 

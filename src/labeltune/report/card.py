@@ -11,6 +11,7 @@ from markupsafe import Markup
 
 from labeltune.folder import RunFolder
 from labeltune.report.contents import Contents, read_contents
+from labeltune.report.labels import MANY_LABELS, by_errors
 from labeltune.report.rendering import environment
 from labeltune.summary import Summary
 from labeltune.summary.scores import Scores
@@ -45,6 +46,7 @@ def render_card(contents: Contents) -> str:
             wording=_wording(contents.recipe or {}),
             base=_base(contents),
             summary=summary,
+            worst=list(by_errors(summary.after))[:MANY_LABELS] if len(summary.labels) > MANY_LABELS else summary.labels,
         )
     )
     return body.rstrip() + "\n"

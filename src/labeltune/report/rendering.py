@@ -6,12 +6,13 @@ import re
 from collections.abc import Mapping
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
-from markupsafe import Markup
+from markupsafe import Markup, escape
 
 from labeltune import text as words
 from labeltune.judge.calibration import temperature_text
 from labeltune.judge.table import cost, guessing_loss
 from labeltune.report.examples import gold_probability
+from labeltune.report.labels import bars
 from labeltune.text import one_line, printable
 
 RIGHT_TO_LEFT = re.compile(r"([\u0590-\u08ff\ufb1d-\ufdff\ufe70-\ufefc][\u0300-\u036f]*([ _-](?=[\u0590-\u08ff]))?)+")
@@ -30,7 +31,7 @@ def environment() -> Environment:
     for function in (
         words.percent, words.points, words.signed, words.interval, words.points_interval, words.number, words.duration,
         words.count, words.capitalised, words.shorten, words.p_value, words.epoch_name, one_line, printable,
-        gold_probability, temperature_text, cost, tied, confusions, guessing_loss,
+        gold_probability, temperature_text, cost, tied, confusions, bars, breakable, guessing_loss,
     ):  # fmt: skip
         found.filters[function.__name__] = function
     found.filters["md"] = escape_markdown
@@ -87,6 +88,15 @@ def confusions(confusion: Mapping[str, Mapping[str, int]], most: int = 20) -> li
         if rows and answer != gold
     ]
     return sorted(found, key=lambda one: -one[2])[:most]
+
+
+def breakable(name: str) -> Markup:
+    """A label's name on one line, which may be broken after underscores, hyphens and slashes.
+
+    >>> print(breakable("card_arrival & co"))
+    card_<wbr>arrival &amp; co
+    """
+    return Markup(re.sub(r"(?<=[_/-])(?=\w)", "<wbr>", str(escape(one_line(name)))))
 
 
 def tied(text: str) -> str:

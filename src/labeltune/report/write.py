@@ -18,12 +18,12 @@ from labeltune.report.browse import browser_data, script_json
 from labeltune.report.contents import Contents, flatten, read_contents
 from labeltune.report.datamap import data_map
 from labeltune.report.examples import explain_examples, row_facts
+from labeltune.report.labels import MANY_LABELS, MOST_PAIRS, by_errors, confused_pairs, heat_maps
 from labeltune.report.rendering import environment
+from labeltune.summary import Summary
 
 HTML_TEXT, MARKDOWN_TEXT = 700, 300
 """Characters of a text that are shown before it is cut."""
-MARKDOWN_COLUMNS = 20
-"""Labels up to which Markdown has the whole table of confusions."""
 
 
 def write_report(folder: RunFolder) -> None:
@@ -40,7 +40,7 @@ def write_report(folder: RunFolder) -> None:
 def render_html(contents: Contents) -> str:
     """The page. Its policy admits its own style sheet and its own script, by their hashes, and nothing else."""
     page = environment().get_template("report.html.j2")
-    style, script = (_template(f"report.{kind}") for kind in ("css", "js"))
+    style, script = _template("report.css"), _template("report.js") + _template("tables.js")
     labels = contents.summary.labels if contents.summary else []
     context = _context(contents, HTML_TEXT)
     return page.render(
@@ -113,7 +113,19 @@ def _context(contents: Contents, text_length: int) -> dict[str, Any]:
         "hardware_charts": charts.hardware_charts(contents.hardware),
         "phases": charts.PHASES,
         "text_length": text_length,
-        "most_columns": MARKDOWN_COLUMNS,
+        "most_columns": MANY_LABELS,
+        **(_of_labels(summary) if summary else {}),
+    }
+
+
+def _of_labels(summary: Summary) -> dict[str, Any]:
+    """What is shown of the labels beside the summary's own figures."""
+    pairs = confused_pairs(summary.before, summary.after)
+    return {
+        "wrong": by_errors(summary.after),
+        "heat": heat_maps(summary),
+        "confused": pairs[:MOST_PAIRS],
+        "confused_left_out": max(len(pairs) - MOST_PAIRS, 0),
     }
 
 

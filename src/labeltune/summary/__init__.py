@@ -7,12 +7,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+from labeltune.summary.bias import Bias
 from labeltune.summary.explained import Finding, ScoredVariant, SliceScores, Training, Variant
 from labeltune.summary.scores import (
     Agreement,
     Annotators,
     Baseline,
-    Bias,
     Calibration,
     Comparison,
     Record,

@@ -51,6 +51,26 @@ class LabelScores(Record):
     """Rows whose gold label it is."""
 
 
+class TopAccuracy(Record):
+    """How often the gold label is among the k likeliest, by the labels' probabilities.
+
+    >>> TopAccuracy(k=3, accuracy=0.9, interval=(0.8, 1.0)).name
+    'top-3 accuracy'
+    """
+
+    k: int
+    """How many labels count. Of equally likely ones those that the recipe lists first."""
+    accuracy: float
+    """Share of the rows whose gold label is among them."""
+    interval: Wilson
+    beside_text: bool = False
+    """Whether the answers are generated text: this is by probability all the same."""
+
+    @property
+    def name(self) -> str:
+        return f"top-{self.k} accuracy{' by probability' if self.beside_text else ''}"
+
+
 class Scores(Record):
     """How good one set of predictions is. An output that names no label counts as wrong."""
 
@@ -58,6 +78,8 @@ class Scores(Record):
     """Scored rows."""
     accuracy: Accuracy
     accuracy_interval: Wilson
+    top: TopAccuracy | None = None
+    """Null with fewer than ten labels, and without probabilities."""
     macro_f1: float | None
     """Mean over the labels that have an F1."""
     loss: float | None
@@ -143,51 +165,6 @@ class Annotators(Record):
     """The tuned model's share of gold labels on these rows."""
     tuned_interval: Wilson
     sentence: Sentence
-
-
-class LabelBias(Record):
-    """The label that a model answers more often than it is right, by the widest margin."""
-
-    label: str
-    """Its name."""
-    predicted_share: float
-    """Share of the rows that get it."""
-    predicted_share_interval: Wilson
-    gold_share: float
-    """Share of the rows whose gold label it is."""
-    excess: float
-    """The predicted share less the gold share."""
-    p: float
-    """Rows wrongly given it against rows wrongly denied it, corrected for the number of labels (Holm)."""
-    found: bool
-    """Whether chance does not explain the excess."""
-    sentence: Sentence
-
-
-class GainSplit(Record):
-    """The gain in two parts: what re-centring the base's probabilities gives, and what comes on top of it."""
-
-    offsets: dict[str, float]
-    """What is added to each label's log-probability, in nats, as fitted on the validation rows."""
-    accuracy: float
-    """Of the re-centred base."""
-    bias: Comparison
-    """The base and the re-centred base."""
-    learning: Comparison
-    """The re-centred base and the tuned model."""
-    bias_share: float | None
-    """Share of the gain that is lost bias; null without a gain, or where the parts have different signs."""
-    sentence: Sentence
-
-
-class Bias(Sides[LabelBias]):
-    """Which label each model favours, and what became of the base's bias."""
-
-    verdict: Literal["never there", "gone", "smaller", "not smaller", "another", "new"]
-    """What became of it."""
-    sentence: Sentence
-    split: GainSplit | None = None
-    """Null without validation rows or probabilities."""
 
 
 class Bin(Record):

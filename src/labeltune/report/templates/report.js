@@ -4,7 +4,7 @@
   const source = document.getElementById("rows-data");
   if (!source) return;
   const data = JSON.parse(source.textContent);
-  const PAGE = 25;
+  const PAGE = 25, FEW_BARS = 8, MOST_BARS = 5;
   const [ID, GOLD, BEFORE, AFTER, P_BEFORE, P_AFTER, TEXTS, SAID_BEFORE, SAID_AFTER, SLICES] = [0, 1, 2, 3, 4, 5, 6, 7, 8, 9];
   const byId = (id) => document.getElementById(id);
   const list = byId("row-list"), found = byId("row-count"), search = byId("row-search");
@@ -126,9 +126,12 @@
 
   function bars(row) {
     const table = element("div", "bars");
-    data.labels.forEach((name, place) => {
-      if (row[P_AFTER][place] === undefined) return;
-      if (data.labels.length > 8 && row[P_AFTER][place] < 0.01 && (row[P_BEFORE][place] ?? 0) < 0.01 && place !== row[GOLD]) return;
+    const likeliest = (place) => Math.max(row[P_AFTER][place] ?? 0, row[P_BEFORE][place] ?? 0);
+    const known = data.labels.map((_, place) => place).filter((place) => row[P_AFTER][place] !== undefined);
+    const ranked = known.length > FEW_BARS ? known.sort((a, b) => likeliest(b) - likeliest(a) || a - b) : known;
+    const shown = ranked.filter((place, rank) => known.length <= FEW_BARS || rank < MOST_BARS || place === row[GOLD]);
+    shown.forEach((place) => {
+      const name = data.labels[place];
       const line = element("div", "bar-line");
       line.append(element("span", place === row[GOLD] ? "bar-name is-gold" : "bar-name", name));
       for (const [side, p] of [["before", row[P_BEFORE][place]], ["after", row[P_AFTER][place]]]) {
@@ -139,6 +142,9 @@
       }
       table.append(line);
     });
+    const rest = (side) => percent(ranked.filter((place) => !shown.includes(place)).reduce((sum, place) => sum + (row[side][place] ?? 0), 0));
+    const others = ranked.length - shown.length;
+    if (others) table.append(element("small", "", `${others} other label${others === 1 ? "" : "s"} together: ${rest(P_BEFORE)} before, ${rest(P_AFTER)} after`));
     return table;
   }
 
