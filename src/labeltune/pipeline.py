@@ -198,8 +198,10 @@ def _tune_and_score(going_on: Continuation, terminal: Terminal, folder: RunFolde
             from labeltune import job as stages
             from labeltune.disk_space import check_disk_space
             from labeltune.model.adapter import count_parameters
+            from labeltune.model.base import width
 
             classifier, base, identity = stages.load_classifier(recipe, terminal, fingerprint, fresh_adapter=True)
+            recipe = _settled(recipe, len(splits["train"].rows), width(classifier.inner.config), terminal)
             encoded = stages.encode_splits(classifier, splits, terminal)
             monitor.watch_gpu(gpu_uuid(base.device))
             stages.check_same_run(folder, identity, encoded)
@@ -218,6 +220,18 @@ def _tune_and_score(going_on: Continuation, terminal: Terminal, folder: RunFolde
         job = stages.Job(recipe, terminal, monitor, classifier, identity, stop, track)
         with stop.deferred():
             (_gather_more if finished else _work)(job, folder, encoded)
+
+
+def _settled(recipe: Recipe, rows: int, width: int, terminal: Terminal) -> Recipe:
+    """The recipe with its epochs and learning rate, which are said where they were left out."""
+    settled = recipe.settled(rows, width)
+    if settled != recipe:
+        train = settled.train
+        terminal.say(
+            f"training: {train.num_train_epochs:g} epochs of {rows:,} rows, learning rate {train.learning_rate:g} for "
+            f"a base {width:,} wide; train.num_train_epochs and train.learning_rate set others"
+        )
+    return settled
 
 
 def _work(job: Job, folder: RunFolder, splits: Mapping[str, EncodedSplit]) -> None:

@@ -26,7 +26,7 @@ from labeltune.data import Rows, Split, load_rows, resolve
 from labeltune.disk_space import MIB, needed_bytes
 from labeltune.job import EncodedSplit, Job, device_name, load_classifier, make_fast, score_to_file
 from labeltune.model.adapter import count_parameters
-from labeltune.model.base import choose_device, choose_dtype, load_config, load_tokenizer, max_length
+from labeltune.model.base import choose_device, choose_dtype, load_config, load_tokenizer, max_length, width
 from labeltune.model.classifier import Classifier
 from labeltune.model.memory import (
     choose_memory,
@@ -107,6 +107,7 @@ def make_plan(recipe: Recipe, terminal: Terminal) -> dict[str, Any]:
     config, tokenizer = load_config(recipe.model), load_tokenizer(recipe.model)
     prompter = Prompter(tokenizer, recipe.prompt, recipe.data.label_names, max_length(config), recipe.model.head)
     encoded = {name: prompter.encode_rows(split.rows) for name, split in splits.items()}
+    recipe = recipe.settled(len(encoded["train"]), width(config))
     schedule = make_schedule(recipe.train, len(encoded["train"]))
     scorings = _scorings(recipe, splits, encoded, schedule)
     device = choose_device(recipe.model)

@@ -54,7 +54,7 @@ def is_finished(folder: RunFolder) -> bool:
 
 
 def go_on_with(folder: RunFolder, recipe: Recipe) -> Continuation:
-    """What a run that was begun goes on with; labels that the recipe leaves out are those that were found then.
+    """What a run that was begun goes on with; what the recipe leaves out is as it was found then: labels, epochs, rate.
 
     Raises:
         ValueError: it was begun with another recipe, and not only in the section `report`; names what differs.
@@ -62,6 +62,9 @@ def go_on_with(folder: RunFolder, recipe: Recipe) -> Continuation:
     old = _begun_with(folder)
     if recipe.data.labels is None and old.data.labels is not None:
         recipe = recipe.with_labels(old.data.labels)
+    left_out = {name for name in ("num_train_epochs", "learning_rate") if getattr(recipe.train, name) is None}
+    train = recipe.train.model_copy(update={name: getattr(old.train, name) for name in left_out})
+    recipe = recipe.model_copy(update={"train": train})
     there, here = old.model_dump(mode="json"), recipe.model_dump(mode="json")
     for section in here:
         if section != "report" and there[section] != here[section]:

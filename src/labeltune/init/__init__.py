@@ -6,7 +6,7 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from labeltune.data import load_rows, resolve
 from labeltune.data.clean import LabelReader
@@ -16,7 +16,7 @@ from labeltune.data.peek import Peeked, peek_file, peek_hub
 from labeltune.data.source import BadRow
 from labeltune.durable import write_file
 from labeltune.hub import missing_part
-from labeltune.init.base import choose_base, named_base
+from labeltune.init.base import BaseChoice, choose_base
 from labeltune.init.guess import Guess, guess_columns
 from labeltune.init.write import MOST_WORDS, Found, new_names, recipe_text
 from labeltune.recipe import SMALL, CsvSettings, DataSettings, Recipe
@@ -24,9 +24,6 @@ from labeltune.recipe.data import PLACEHOLDERS
 from labeltune.recipes import load_recipe
 from labeltune.rows import RESERVED
 from labeltune.text import count, enumerated
-
-if TYPE_CHECKING:
-    from labeltune.prompt.words import LabelWords
 
 SIBLINGS = {"validation": ("validation", "valid", "val", "dev"), "test": ("test",)}
 """What the file beside a file of training rows is called."""
@@ -129,7 +126,7 @@ def find(asked: Asked, name: str) -> tuple[Found, list[str]]:
         group=_group(peeked, guess),
         repeated=_repeated(peeked, guess),
         long=max(map(len, texts), default=0) > LONG_CHARACTERS,
-        base=named_base(asked.base) if asked.base else choose_base(_latin(texts), _gpu_bytes()),
+        base=BaseChoice(asked.base, "as asked") if asked.base else choose_base(_latin(texts), _gpu_bytes()),
     )
     return _with_head(found), [*peeked.notes, *notes]
 
@@ -194,25 +191,29 @@ def _with_head(found: Found) -> Found:
     if found.base.name != SMALL and missing_part(found.base.name, None):
         return found  # its tokenizer is not here
     try:
-        return replace(found, single=_answers(found).single)
+        return replace(found, chat=_has_chat(found))
     except ValueError as error:
         problem = str(error).partition(";")[0]
         return replace(found, words=False, why_head=f"a classification head, because the {problem}")
 
 
-def _answers(found: Found) -> LabelWords:
-    """The labels' names as answers for this base's tokenizer.
+def _has_chat(found: Found) -> bool:
+    """Whether this base has a chat template, after its tokenizer has spelled the labels' names as answers.
 
     Raises:
-        ValueError: they cannot be.
+        ValueError: they cannot be answers.
     """
     from labeltune.model.base import load_config, load_tokenizer, max_length
     from labeltune.prompt import Prompter
     from labeltune.recipe import ModelSettings, PromptSettings, answer_for
 
     model = ModelSettings(name_or_path=found.base.name)
-    prompt = PromptSettings(template="{text}\nLabel:", answers={name: answer_for(name) for name in found.labels})
-    return Prompter(load_tokenizer(model), prompt, found.labels, max_length(load_config(model))).words
+    tokenizer = load_tokenizer(model)
+    chat = bool(getattr(tokenizer, "chat_template", None))
+    answers = {name: answer_for(name) for name in found.labels}
+    prompt = PromptSettings(template="{text}\nLabel:", answers=answers, chat=chat)
+    Prompter(tokenizer, prompt, found.labels, max_length(load_config(model)))
+    return chat
 
 
 def _latin(texts: Sequence[str]) -> bool:

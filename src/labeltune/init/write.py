@@ -40,8 +40,8 @@ class Found:
     base: BaseChoice
     words: bool = False
     """Whether label words answer, rather than a head."""
-    single: bool = False
-    """Whether each of them is one token."""
+    chat: bool = False
+    """Whether the base has a chat template, in which the prompt is asked."""
     why_head: str = ""
 
 
@@ -64,7 +64,7 @@ def recipe_text(found: Found) -> str:
         *_data(found),
         *_prompt(found),
         *_model(found),
-        *_train(found),
+        *_train(),
     ]
     return "\n".join(sections) + "\n"
 
@@ -119,7 +119,9 @@ def _prompt(found: Found) -> list[str]:
     text = f"{{{columns[0]}}}" if len(columns) == 1 else "\n".join(f"{_title(name)}: {{{name}}}" for name in columns)
     lines = ["prompt:"]
     if found.words:
-        lines += [f"  template: {escaped(text + chr(10) * 2 + 'Which label fits: {labels}?' + chr(10) + 'Label:')}"]
+        end = "" if found.chat else chr(10) + "Label:"
+        lines += [f"  template: {escaped(f'{text}{chr(10) * 2}Which label fits: {{labels}}?{end}')}"]
+        lines += ["  chat: true  # as one message of a user, in the base's own chat template"] * found.chat
         words = {name: answer_for(name) for name in found.labels}
         lines += _wrapped(
             "  answers: ", [f"{quoted(name)}: {quoted(word)}" for name, word in words.items()], braces=True
@@ -139,23 +141,14 @@ def _model(found: Found) -> list[str]:
         "model:",
         f"  name_or_path: {quoted(found.base.name)}",
         f"  head: {head}",
-        "adapter: {r: 32, lora_alpha: 32, target_modules: all-linear}",
     ]
 
 
-def _train(found: Found) -> list[str]:
-    taken = sum(size * found.rows if size < 1 else size for size in found.split.values())
-    rows = max(round(found.rows - taken), 1)
-    epochs = max(3, min(10, round(8000 / rows)))
+def _train() -> list[str]:
     return [
         "train:",
-        f"  num_train_epochs: {epochs}  # of some {rows:,} training rows",
-        "  per_device_train_batch_size: 16",
-        f"  learning_rate: {found.base.learning_rate}",
-        "  lr_scheduler_type: cosine",
-        "  warmup_ratio: 0.05",
+        "  # num_train_epochs and learning_rate go by the rows and the base where they are left out; a run says which",
         "  train_sampling_strategy: group_by_length",
-        *(["  loss_over: labels  # each answer is one token"] if found.words and found.single else []),
     ]
 
 

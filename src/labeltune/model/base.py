@@ -171,6 +171,11 @@ def max_length(config: Any) -> int:
     return longest_input(config)[0]
 
 
+def width(config: Any) -> int:
+    """The hidden size; 1024 where the configuration does not name it."""
+    return int(getattr(config.get_text_config(), "hidden_size", None) or 1024)
+
+
 def quantization_config(settings: ModelSettings, dtype: torch.dtype) -> BitsAndBytesConfig | None:
     """NF4 with double quantisation (QLoRA, Dettmers et al. 2023, arXiv 2305.14314), int8, or None."""
     if settings.quantization == "nf4":

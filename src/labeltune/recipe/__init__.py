@@ -64,6 +64,10 @@ class Recipe(Settings):
         """The same recipe with another `score.mode`."""
         return self.model_copy(update={"score": self.score.model_copy(update={"mode": mode})})
 
+    def settled(self, rows: int, width: int) -> Self:
+        """The same recipe with `train.settled`."""
+        return self.model_copy(update={"train": self.train.settled(rows, width)})
+
     def with_labels(self, labels: Mapping[str, str]) -> Self:
         """The same recipe for these labels: answers from their names if it has none, and templates that list them.
 

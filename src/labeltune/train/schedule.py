@@ -73,7 +73,7 @@ class Schedule:
 
 
 def make_schedule(settings: TrainSettings, rows: int) -> Schedule:
-    """Count the steps that these settings take over so many training rows.
+    """Count the steps that these settings take over so many training rows; their epochs are settled.
 
     >>> schedule = make_schedule(TrainSettings(num_train_epochs=5, per_device_train_batch_size=16), rows=1001)
     >>> schedule.steps_per_epoch, schedule.total_steps, schedule.epoch(126)
@@ -81,6 +81,9 @@ def make_schedule(settings: TrainSettings, rows: int) -> Schedule:
     """
     batches = math.ceil(rows / settings.per_device_train_batch_size)
     steps = math.ceil(batches / settings.gradient_accumulation_steps)
-    total = settings.max_steps if settings.max_steps > 0 else math.ceil(settings.num_train_epochs * steps)
+    total = settings.max_steps
+    if total <= 0:
+        assert settings.num_train_epochs is not None
+        total = math.ceil(settings.num_train_epochs * steps)
     warmup = settings.warmup_steps or math.ceil(settings.warmup_ratio * total)
     return Schedule(settings, batches, steps, total, warmup)

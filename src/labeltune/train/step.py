@@ -234,6 +234,7 @@ class LearningRates:
     """
 
     def __init__(self, settings: TrainSettings, schedule: Schedule, device: torch.device) -> None:
+        assert settings.learning_rate is not None
         kind = "constant_with_warmup" if settings.lr_scheduler_type == "constant" else settings.lr_scheduler_type
         stand_in = torch.optim.SGD([torch.zeros(1)], lr=settings.learning_rate)
         factors = get_scheduler(kind, stand_in, schedule.warmup_steps, schedule.total_steps).lr_lambdas

@@ -10,7 +10,7 @@ from typing import Any
 
 from labeltune.folder import RunFolder, read_json, scoring_name, write_json
 from labeltune.job import EncodedSplit, Job, score_to_file, training_sample
-from labeltune.judge.choice import EpochScore, contenders, score_epoch
+from labeltune.judge.choice import EpochScore, best_step, score_epoch
 from labeltune.model.classifier import Classifier
 from labeltune.model.memory import reset_peak_memory
 from labeltune.rows import read_predictions
@@ -85,8 +85,8 @@ def tune(job: Job, folder: RunFolder, splits: Mapping[str, EncodedSplit]) -> Tun
             return tuning
     reset_peak_memory(job.classifier.device)
     step_rows = settings.per_device_train_batch_size * settings.gradient_accumulation_steps
-    rows = len(tokens) * settings.num_train_epochs if settings.max_steps < 1 else schedule.total_steps * step_rows
-    with job.monitor.phase("train"), job.terminal.bar("training", int(rows)) as bar, saved_whatever_happens(tuning):
+    rows = len(tokens) * schedule.total_steps // schedule.steps_per_epoch
+    with job.monitor.phase("train"), job.terminal.bar("training", rows) as bar, saved_whatever_happens(tuning):
         bar.advance(begun * step_rows)
         steps = train(stepper, tokens, schedule, begun + 1, tuning.pass_rows, lambda: job.stop.asked is not None)
         for step in steps:
@@ -139,7 +139,8 @@ def _save(tuning: Tuning, step: int) -> None:
         pass_rows=tuning.pass_rows,
         identity=tuning.job.identity,
     )
-    kept = [*(contenders(tuning.scores) if tuning.scores else []), step]
+    best = best_step(tuning.scores)
+    kept = [step] if best is None else [best, step]
 
     def write_and_tidy() -> None:
         tuning.folder.flush_steps()
