@@ -39,13 +39,13 @@ from labeltune.model.base import load_base
 from labeltune.model.classifier import Classifier
 from labeltune.model.linear import is_plain_linear
 from labeltune.prompt import Prompter
-from labeltune.recipe import AdapterSettings, ModelSettings, PromptSettings, ScoreSettings, TrainSettings
+from labeltune.recipe import AdapterSettings, ModelSettings, PromptSettings, ScoreSettings
 from labeltune.score import collect, score_batches
 from labeltune.train.batches import make_batch
 from labeltune.train.checkpoint import copy_adapter, hold_checkpoint, load_checkpoint
 from labeltune.train.schedule import make_schedule
 from labeltune.train.step import Optimizer, run_step
-from tiny import ANSWERS, TEMPLATE, make_ready
+from tiny import ANSWERS, TEMPLATE, make_ready, train_settings
 
 IDS = torch.arange(3, 15).view(2, 6)
 DTYPES = ("float32", "bfloat16", "float16")
@@ -77,7 +77,7 @@ def make_trainee(folder, dtype="float32", quantization="none", ready=False, **ad
 
 
 def begin(classifier):
-    settings = TrainSettings(learning_rate=0.01)
+    settings = train_settings(learning_rate=0.01)
     return Optimizer(classifier, settings, make_schedule(settings, 40))
 
 

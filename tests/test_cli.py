@@ -66,8 +66,6 @@ def test_prompt_shows_tokens_and_which_carry_loss(verb, recipe_file):
     assert shown["tokens"][-1]["text"] == "<|end|>"
     code, _, err = verb("prompt", recipe_file)
     assert "loss on 2:" in err
-    code, _, err = verb("prompt", recipe_file, "--set", "train.loss_over=labels")
-    assert "loss on 1:" in err
     assert verb("prompt", recipe_file, "--row", "90")[0] == 2
     code, _, err = verb("prompt", recipe_file, "--split", "dev")
     assert (code, "no split 'dev'" in err) == (2, True)

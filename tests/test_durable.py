@@ -21,11 +21,11 @@ from labeltune.durable import (
 from labeltune.folder import RunFolder
 from labeltune.identity import Identity
 from labeltune.model.adapter import add_adapter
-from labeltune.recipe import AdapterSettings, TrainSettings
+from labeltune.recipe import AdapterSettings
 from labeltune.train.checkpoint import hold_checkpoint, load_checkpoint, newest_checkpoint
 from labeltune.train.schedule import make_schedule
 from labeltune.train.step import Optimizer
-from tiny import ANSWERS, make_classifier
+from tiny import ANSWERS, make_classifier, train_settings
 
 FILES = [("a.bin", b"alpha" * 100), ("b.json", b"{}\n")]
 IDENTITY = Identity("1" * 64, "2" * 64, "3" * 64, ("red", "green", "blue"))
@@ -41,7 +41,7 @@ def trainee(tiny_model):
     classifier = make_classifier(tiny_model, ANSWERS)
     adapter = AdapterSettings(r=2, target_modules=["q_proj"])
     classifier = replace(classifier, model=add_adapter(classifier.model, adapter, seed=0))
-    settings = TrainSettings()
+    settings = train_settings()
     return classifier, Optimizer(classifier, settings, make_schedule(settings, 40))
 
 

@@ -10,7 +10,6 @@ from transformers import get_scheduler
 from labeltune import job, pipeline
 from labeltune.judge import resample
 from labeltune.judge.metrics import evaluate
-from labeltune.recipe import TrainSettings
 from labeltune.recipe.base import COUNT
 from labeltune.recipes import load_recipe
 from labeltune.rows import Prediction
@@ -19,6 +18,7 @@ from labeltune.terminal import Terminal
 from labeltune.train import step
 from labeltune.train.schedule import make_schedule
 from test_stopping import AskedAt
+from tiny import train_settings
 
 QUIET = Terminal(quiet=True)
 
@@ -82,7 +82,7 @@ def test_steps_that_are_due_are_counted_without_looking_at_each():
         [-1, 1, 24, 25],
     )
     for evaluate_by, save_by, best, eval_steps, save_steps, max_steps in ways:
-        settings = TrainSettings(
+        settings = train_settings(
             eval_strategy=evaluate_by, save_strategy=save_by, load_best_model_at_end=best, eval_steps=eval_steps,
             save_steps=save_steps, max_steps=max_steps, per_device_train_batch_size=4, num_train_epochs=2.5,
         )  # fmt: skip
@@ -95,7 +95,7 @@ def test_steps_that_are_due_are_counted_without_looking_at_each():
 @pytest.mark.parametrize("kind", ["linear", "cosine", "constant"])
 def test_learning_rates_are_those_of_transformers_however_many_are_at_hand(kind, monkeypatch):
     monkeypatch.setattr(step, "RATES_AT_HAND", 7)
-    settings = TrainSettings(learning_rate=0.3, lr_scheduler_type=kind, warmup_steps=5, max_steps=40)
+    settings = train_settings(learning_rate=0.3, lr_scheduler_type=kind, warmup_steps=5, max_steps=40)
     schedule = make_schedule(settings, 100)
     stand_in = torch.optim.SGD([torch.zeros(1)], lr=0.3)
     name = "constant_with_warmup" if kind == "constant" else kind

@@ -91,7 +91,7 @@ def test_head_and_adapter_are_trained_in_float32_and_nothing_else(
         layers = [m for m in classifier.inner.get_submodule(name).modules() if hasattr(m, "weight")]
         assert all(layer.weight.dtype == torch.float32 for layer in layers)
     encoded = classifier.prompter.encode_rows(examples[:10])
-    schedule = make_schedule(recipe.train.model_copy(update={"max_steps": 2}), len(encoded))
+    schedule = make_schedule(recipe.train.settled(10, 64).model_copy(update={"max_steps": 2}), len(encoded))
     prepare(classifier, schedule.settings, False)
     before = {name: p.detach().clone() for name, p in trained.items()}
     optimizer = Optimizer(classifier, schedule.settings, schedule)
@@ -369,9 +369,10 @@ def test_a_loss_that_is_not_a_number_is_shown_as_0_by_transformers_and_stops_us(
     with torch.no_grad():
         next(iter(trainable_parameters(classifier.model).values())).fill_(float("nan"))
     encoded = classifier.prompter.encode_rows(examples[:10])
-    schedule = make_schedule(recipe.train, len(encoded))
-    prepare(classifier, recipe.train, False)
-    optimizer = Optimizer(classifier, recipe.train, schedule)
+    settings = recipe.train.settled(10, 64)
+    schedule = make_schedule(settings, len(encoded))
+    prepare(classifier, settings, False)
+    optimizer = Optimizer(classifier, settings, schedule)
     with pytest.raises(NotFiniteLossError, match="the loss is nan at step 1"):
         list(train(Stepper(classifier, optimizer, False), encoded, schedule))
 

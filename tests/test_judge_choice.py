@@ -7,7 +7,7 @@ import math
 import numpy as np
 import pytest
 
-from labeltune.judge.choice import EpochScore, choose, contenders, find_overfitting, score_epoch
+from labeltune.judge.choice import EpochScore, best_step, choose, find_overfitting, score_epoch
 from labeltune.rows import Prediction
 
 ROWS = 1000
@@ -33,30 +33,30 @@ def epochs_losing(
     return epochs
 
 
-def test_the_earliest_within_one_standard_error_is_kept() -> None:
+def test_the_best_is_kept_and_those_near_it_are_named() -> None:
     error = math.sqrt(0.70 * 0.30 / ROWS)
     accuracies = [0.60, 0.70 - 1.1 * error, 0.70 - 0.9 * error, 0.70, 0.65]
     result = choose(epochs_with(accuracies), load_best_model_at_end=True)
-    assert (result.epoch, result.step) == (3.0, 30)
-    assert "epoch 3 (68.7 %) is the earliest within one standard error (1.4 points)" in result.why
-    assert "70.0 % of 1,000 rows at epoch 4" in result.why
+    assert (result.epoch, result.step) == (4.0, 40)
+    assert "epoch 4 has the best validation accuracy, 70.0 % of 1,000 rows" in result.why
+    assert "epoch 3 within one standard error (1.4 points) of it" in result.why
 
 
 def test_a_clear_best_is_kept() -> None:
     result = choose(epochs_with([0.50, 0.60, 0.70, 0.66]), load_best_model_at_end=True)
     assert result.epoch == 3.0
-    assert "no earlier checkpoint comes within one standard error (1.4 points) of it" in result.why
+    assert "no other within one standard error (1.4 points) of it" in result.why
 
 
 @pytest.mark.parametrize(
     ("accuracies", "words"),
     [
-        ([0.7, 0.7, 0.6], "it is also the first"),
+        ([0.7, 0.7, 0.6], "epoch 2 within one standard error"),
         ([0.7], "the only checkpoint scored"),
-        ([1.0, 1.0], "it is also the first"),
+        ([1.0, 1.0], "epoch 2 within one standard error (0.0 points)"),
     ],
 )
-def test_the_first_can_be_the_best(accuracies: list[float | None], words: str) -> None:
+def test_of_equals_the_first_is_kept(accuracies: list[float | None], words: str) -> None:
     result = choose(epochs_with(accuracies), load_best_model_at_end=True)
     assert result.epoch == 1.0
     assert words in result.why
@@ -102,15 +102,15 @@ def test_parts_of_an_epoch_are_named_by_step() -> None:
     assert choose(halves, True).why.startswith("step 80 (epoch 0.64) has the best")
 
 
-def test_what_may_yet_be_chosen_is_a_contender_from_the_start() -> None:
+def test_what_may_yet_be_chosen_is_known_from_the_start() -> None:
     rng = np.random.default_rng(0)
     for _ in range(300):
-        epochs = epochs_with(rng.normal(0.6, 0.02, 8).round(3).tolist(), rows=int(rng.integers(50, 2000)))
+        epochs = epochs_with(rng.normal(0.6, 0.02, 8).round(2).tolist(), rows=int(rng.integers(50, 2000)))
         kept = {epoch.step for epoch in epochs[:1]}
         for scored in range(1, len(epochs) + 1):
-            kept = (kept | {epochs[scored - 1].step}) & {*contenders(epochs[:scored]), epochs[scored - 1].step}
+            kept = (kept | {epochs[scored - 1].step}) & {best_step(epochs[:scored]), epochs[scored - 1].step}
             assert choose(epochs[:scored], True).step in kept
-    assert contenders(epochs_with([None, None])) == []
+    assert best_step(epochs_with([None, None])) is None
 
 
 def test_a_significant_rise_is_overfitting_and_dated() -> None:

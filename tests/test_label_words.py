@@ -17,7 +17,7 @@ from labeltune.explain.probe import answer_states
 from labeltune.export import _row
 from labeltune.model.adapter import add_adapter
 from labeltune.prompt import LabelWords, Prompter, end_token, parse_answer, read_answer
-from labeltune.recipe import AdapterSettings, PromptSettings, ScoreSettings, TrainSettings
+from labeltune.recipe import AdapterSettings, PromptSettings, ScoreSettings
 from labeltune.rows import Prediction
 from labeltune.score import collect, score_batches, to_predictions
 from labeltune.score.generate import ends, generate_ids, generate_texts
@@ -27,7 +27,7 @@ from labeltune.train.loop import make_stepper, train
 from labeltune.train.schedule import make_schedule
 from labeltune.train.step import answer_losses
 from spellings import SHAPES, save_base
-from tiny import ANSWERS, TEMPLATE, make_classifier, make_ready
+from tiny import ANSWERS, TEMPLATE, make_classifier, make_ready, train_settings
 
 CHINESE = {"red": "好评", "green": "坏评", "blue": "好坏"}
 NESTED = {"red": "so", "green": "so maybe", "blue": "no"}
@@ -221,7 +221,7 @@ def tune(folder, answers, steps, loss_over="vocabulary"):
     classifier = make_classifier(folder, answers)
     adapter = AdapterSettings(r=8, lora_alpha=16, target_modules="all-linear")
     classifier = replace(classifier, model=add_adapter(classifier.model, adapter, 0), loss_over=loss_over)
-    settings = TrainSettings(max_steps=steps, per_device_train_batch_size=10, learning_rate=0.02)
+    settings = train_settings(max_steps=steps, per_device_train_batch_size=10, learning_rate=0.02)
     return classifier, settings
 
 

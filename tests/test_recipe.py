@@ -74,7 +74,6 @@ def test_overrides_reach_any_depth_and_numbers_may_be_written_as_people_write_th
         (["prompt.template='{premise'"], "a '{' without a partner"),
         (["prompt.answers.maybe='3'"], "'maybe', which data.labels does not have"),
         (["prompt.answers={entailment: '0', neutral: '1'}"], "no word for the label 'contradiction'"),
-        (["train.loss_over=labels", "score.mode=generate"], "does not teach the model to write its answer"),
         (["train.class_weights={entailment: 2}"], "it must name each of"),
         (["train.class_weights={entailment: 0, neutral: 1, contradiction: 1}"], "greater than 0"),
         (["train.eval_strategy='no'", "train.early_stopping_patience=2"], "needs scored validation rows"),

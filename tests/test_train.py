@@ -11,7 +11,7 @@ from labeltune.model.adapter import add_adapter, trainable_parameters
 from labeltune.model.base import load_base
 from labeltune.model.classifier import Classifier
 from labeltune.prompt import Prompter
-from labeltune.recipe import AdapterSettings, ModelSettings, PromptSettings, ScoreSettings, TrainSettings
+from labeltune.recipe import AdapterSettings, ModelSettings, PromptSettings, ScoreSettings
 from labeltune.score import collect, score_batches, to_predictions
 from labeltune.train.batches import (
     RECORDING_TOKENS,
@@ -29,7 +29,7 @@ from labeltune.train.checkpoint import hold_checkpoint, load_checkpoint, newest_
 from labeltune.train.loop import check_loss_bearing, make_stepper, prepare, train
 from labeltune.train.schedule import make_schedule
 from labeltune.train.step import NotFiniteLossError, Optimizer, run_step
-from tiny import ANSWERS, TEMPLATE, make_classifier, make_ready, row_losses
+from tiny import ANSWERS, TEMPLATE, make_classifier, make_ready, row_losses, train_settings
 
 ADAPTER = AdapterSettings(r=4, lora_dropout=0.1, target_modules=["q_proj", "v_proj"])
 
@@ -45,9 +45,9 @@ def make_trainee(folder, answers=ANSWERS, adapter=ADAPTER):
 
 
 def make_optimizer(classifier, rows=40, **settings):
-    train_settings = TrainSettings(**{"learning_rate": 0.01, "per_device_train_batch_size": 8, **settings})
-    schedule = make_schedule(train_settings, rows)
-    return Optimizer(classifier, train_settings, schedule), schedule
+    settings = train_settings(**{"learning_rate": 0.01, "per_device_train_batch_size": 8, **settings})
+    schedule = make_schedule(settings, rows)
+    return Optimizer(classifier, settings, schedule), schedule
 
 
 def weights(classifier):
@@ -124,7 +124,7 @@ def test_a_loss_over_labels_of_several_tokens_chooses_token_by_token(tiny_model,
 def test_the_whole_answer_gains_weight_over_the_training(tiny_model, examples):
     classifier = replace(make_trainee(tiny_model), loss_over="labels")
     encoded = classifier.prompter.encode_rows(examples)
-    settings = TrainSettings(max_steps=4, per_device_train_batch_size=4)
+    settings = train_settings(max_steps=4, per_device_train_batch_size=4)
     stepper = make_stepper(classifier, make_schedule(settings, len(encoded)))
     shares = []
     for _ in train(stepper, encoded, make_schedule(settings, len(encoded))):
@@ -329,7 +329,7 @@ def test_grouping_by_length_saves_padding():
 
 def test_the_schedule_counts_as_transformers_does():
     schedule = make_schedule(
-        TrainSettings(
+        train_settings(
             num_train_epochs=2, per_device_train_batch_size=4, gradient_accumulation_steps=3, warmup_ratio=0.1
         ),
         50,
@@ -337,11 +337,11 @@ def test_the_schedule_counts_as_transformers_does():
     assert (schedule.batches_per_epoch, schedule.steps_per_epoch, schedule.total_steps) == (13, 5, 10)
     assert schedule.warmup_steps == 1
     assert [s for s in range(1, 11) if schedule.scores(s)] == [5, 10]
-    by_steps = make_schedule(TrainSettings(max_steps=7, eval_strategy="steps", eval_steps=3, save_strategy="no"), 50)
+    by_steps = make_schedule(train_settings(max_steps=7, eval_strategy="steps", eval_steps=3, save_strategy="no"), 50)
     assert [s for s in range(1, 8) if by_steps.scores(s)] == [3, 6, 7]
     assert [s for s in range(1, 8) if by_steps.saves(s)] == [3, 6, 7]
     last_only = make_schedule(
-        TrainSettings(max_steps=7, eval_strategy="no", save_strategy="no", load_best_model_at_end=False), 50
+        train_settings(max_steps=7, eval_strategy="no", save_strategy="no", load_best_model_at_end=False), 50
     )
     assert [s for s in range(1, 8) if last_only.saves(s)] == [7]
     assert not any(last_only.scores(s) for s in range(1, 8))

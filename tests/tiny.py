@@ -32,7 +32,7 @@ from labeltune.model.classifier import Classifier
 from labeltune.model.grid_attention import AttendInGrid
 from labeltune.model.packing import Packing, Rule
 from labeltune.prompt import Prompter
-from labeltune.recipe import ModelSettings, PromptSettings
+from labeltune.recipe import ModelSettings, PromptSettings, TrainSettings
 from labeltune.rows import Example
 from labeltune.train.batches import Batch
 from labeltune.train.step import answer_losses
@@ -81,6 +81,11 @@ def make_classifier(folder: Path, answers: dict[str, str]) -> Classifier:
     settings = PromptSettings(template=TEMPLATE, answers=answers)
     prompter = Prompter(base.tokenizer, settings, list(answers), base.max_length)
     return Classifier(base.model, prompter, base.device, torch.float32)
+
+
+def train_settings(**settings: Any) -> TrainSettings:
+    """Settings of training with epochs and learning rate, as a run has them: unless named, 3 and 5e-5."""
+    return TrainSettings(**{"num_train_epochs": 3, "learning_rate": 5e-5, **settings})
 
 
 def row_losses(classifier: Classifier, batch: Batch, smoothing: float) -> torch.Tensor:
