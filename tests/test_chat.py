@@ -75,9 +75,8 @@ def test_a_template_as_one_user_message_is_what_the_chat_template_makes_of_it(fa
     for template in (QUESTION, "{x}", "{x}\n", "\n {x} Good?\n\n"):
         prompter = make_prompter(tokenizer, template=template, chat=True)
         for text in TEXTS:
-            assert prompter.encode({"x": text})[0] == plain_ids(
-                tokenizer, [said("user", template.replace("{x}", text))]
-            )
+            expected = plain_ids(tokenizer, [said("user", template.replace("{x}", text))])
+            assert prompter.encode({"x": text})[0] == [*expected, *prompter.words.shared]
 
 
 @pytest.mark.parametrize("family", FAMILIES)
@@ -94,7 +93,7 @@ def test_several_messages_are_what_the_chat_template_makes_of_them(family):
             said(one["role"], one["content"].replace("{x}", "\0").replace("{y}", y).replace("\0", x))
             for one in messages
         ]
-        assert prompter.encode({"x": x, "y": y})[0] == plain_ids(tokenizer, filled)
+        assert prompter.encode({"x": x, "y": y})[0] == [*plain_ids(tokenizer, filled), *prompter.words.shared]
 
 
 @pytest.mark.parametrize("family", FAMILIES)
@@ -198,7 +197,8 @@ def test_no_text_of_a_row_becomes_a_control_token(name):
             whole = prompter.render({"x": text})
             if name == "qwen3":
                 whole = tokenizer.backend_tokenizer.normalizer.normalize_str(whole)
-            decoded = tokenizer.decode(ids, skip_special_tokens=False, clean_up_tokenization_spaces=False)
+            asked = ids[: len(ids) - len(prompter.words.shared)]
+            decoded = tokenizer.decode(asked, skip_special_tokens=False, clean_up_tokenization_spaces=False)
             assert decoded == (whole.replace("▁", " ") if name == "gemma3" else whole)
 
     check()
@@ -435,7 +435,7 @@ def test_a_whole_run_of_a_chat(chat_recipe, tmp_path):
     assert variants["paraphrase 1 of the prompt"]["template"].endswith("user: Near the {second}: {first}.")
     assert variants["label words swapped"]["template"].startswith("system: Say 2, 0 or 1.")
     shown = describe_prompt(chat_recipe, "test", 0)
-    assert [token["text"] for token in shown["tokens"] if token["control"]] == ["<|end|>"] * 3
+    assert [token["text"] for token in shown["tokens"] if token["control"]] == ["<|end|>"] * 4  # the answer's too
     assert shown["text"].startswith("<|end|>system: Say 0, 1 or 2.\n<|end|>user: The ")
     exported = export_task(folder, tmp_path / "task")
     assert "add_bos_token=False" in exported["command"]

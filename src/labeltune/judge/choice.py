@@ -64,7 +64,7 @@ def choose(epochs: Sequence[EpochScore], load_best_model_at_end: bool) -> Choice
 
     >>> early, late = EpochScore(1, 10, 0.9, 0.8, 0.680, 1000), EpochScore(2, 20, 0.7, 0.7, 0.691, 1000)
     >>> choose([early, late], load_best_model_at_end=True).epoch
-    2
+    2.0
     """
     if not epochs:
         raise ValueError("there is no checkpoint to choose from; train for at least one step")
