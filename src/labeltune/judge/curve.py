@@ -15,14 +15,18 @@ RISE = 1.5
 
 @dataclass(frozen=True, slots=True)
 class LossCurve:
-    """The training loss in nats. Each figure is the mean of a tenth of the lines of steps.jsonl, of at least one."""
+    """The training loss in nats. Most figures are means of a tenth of the lines of steps.jsonl, of at least one."""
 
+    start: float
+    """The first line alone where it is below the first tenth: a loss that jumps does so early."""
     first: float
     last: float
     highest: float
     lowest: float
     error: float
-    """Standard error of each of these, by the noise of the second half."""
+    """Standard error of each mean, by the noise of the second half."""
+    start_error: float
+    """That of a single line."""
     late_fall: float
     """The mean of the second third less that of the last."""
     late_error: float
@@ -31,8 +35,8 @@ class LossCurve:
     @property
     def rose(self) -> bool:
         """Whether it was far above what it was at the beginning, by four standard errors of their difference."""
-        rise = self.highest - self.first
-        return self.highest > RISE * self.first and rise > 4 * math.sqrt(2) * self.error
+        rise = self.highest - self.start
+        return self.highest > RISE * self.start and rise > 4 * math.hypot(self.error, self.start_error)
 
     @property
     def still_falls(self) -> bool:
@@ -45,7 +49,7 @@ def loss_curve(losses: Sequence[float]) -> LossCurve | None:
 
     >>> curve = loss_curve([2.0, 1.0, 0.5, 0.25])
     >>> curve.first, curve.last, curve.highest, curve.lowest, curve.late_fall
-    (2.0, 0.25, 2.0, 0.25, 0.75)
+    (2.0, 0.25, 2.0, 0.25, 0.25)
     """
     if len(losses) < 2:
         return None
@@ -56,11 +60,13 @@ def loss_curve(losses: Sequence[float]) -> LossCurve | None:
     third = max(1, len(values) // 3)
     second, last = values[-2 * third : -third], values[-third:]
     return LossCurve(
+        start=min(float(values[0]), means[0]),
         first=means[0],
         last=float(values[-size:].mean()),
         highest=max(means),
         lowest=min(means),
         error=noise / math.sqrt(size),
+        start_error=noise,
         late_fall=float(second.mean() - last.mean()),
         late_error=noise * math.sqrt(2 / third),
     )

@@ -21,13 +21,15 @@ from labeltune.judge.choice import EpochScore, find_overfitting, paired_p
 from labeltune.judge.curve import LossCurve, guessing, loss_curve
 from labeltune.judge.paired import match_rows, mcnemar_p
 from labeltune.rows import Prediction
-from labeltune.summary import Learning
+from labeltune.summary import Learning, Verdict
 from labeltune.text import number, p_value, percent, points
 
 FEWEST_STEPS = 10
 """Optimiser steps that training must have taken before it is judged."""
 LITTLE = 0.05
 """So small a part of the way, from guessing or from the base to certainty, counts as nothing."""
+FAR_ABOVE = 5
+"""A training loss so many times that of the base, and of guessing, has jumped."""
 LEAST_TO_GO = 0.01
 """A base that is so near to certainty about the gold labels need not move."""
 
@@ -68,20 +70,23 @@ class Run:
     """Each scored row as the base and as the tuned model answered it."""
     epochs: Sequence[EpochScore]
     learning_rate: float | None = None
-    loss_over: str | None = None
-    """As the recipe has it; over the vocabulary, a loss of ten times ln K need not mean anything."""
+    comparable: bool = False
+    """Whether training losses can be compared with those of the base: both are among the labels, and none is weighed or
+    smoothed."""
     level: float = 0.05
     """P-values below it count."""
 
     @property
     def loss_rose(self) -> bool:
-        """Whether training loss was far above what it was at the beginning, or above ten times ln K.
+        """Whether training loss was far above where it began, or five times above the base's and that of guessing.
 
         The second is for a loss that jumps within the first line of steps.jsonl.
         """
+        base = row_surprises([old for old, _ in self.pairs])
+        if self.curve is None or self.curve.rose or base is None or not self.comparable:
+            return self.curve is not None and self.curve.rose
         labels = len(self.pairs[0][0].probabilities)
-        ceiling = 10 * math.log(labels) if labels > 1 and self.loss_over == "labels" else math.inf
-        return self.curve is not None and (self.curve.rose or self.curve.highest > ceiling)
+        return self.curve.highest > FAR_ABOVE * max(float(base.mean()), math.log(labels))
 
 
 def judge_learning(
@@ -103,15 +108,16 @@ def judge_learning(
     lines = read_lines(folder.steps, "loss", []) if folder.steps.is_file() else []
     audit = read_json(folder.data) if folder.data.is_file() else {}
     counts = audit.get("splits", {}).get("train", {}).get("labels") or {}
+    smoothing = train.get("label_smoothing_factor")
     return find_learning(
         Run(
             steps=epochs[-1].step,
             curve=loss_curve([line["loss"] for line in lines]),
-            guessing=None if train.get("label_smoothing_factor") else guessing(counts, train.get("class_weights")),
+            guessing=None if smoothing else guessing(counts, train.get("class_weights")),
             pairs=match_rows(*sides),
             epochs=epochs,
             learning_rate=train.get("learning_rate"),
-            loss_over=train.get("loss_over"),
+            comparable=train.get("loss_over") == "labels" and not (smoothing or train.get("class_weights")),
             level=1 - confidence,
         )
     )
@@ -130,7 +136,8 @@ def find_learning(run: Run) -> Learning:
       and no overfitting is found.
     """
     movement = find_movement(run.pairs)
-    verdict, sentence = "learnt", f"Nothing is wrong with the training as far as can be seen{_losses(run, '; ')}."
+    verdict: Verdict = "learnt"
+    sentence = f"Nothing is wrong with the training as far as can be seen{_losses(run, '; ')}."
     if run.steps < FEWEST_STEPS:
         verdict, sentence = None, f"There are too few steps to tell whether training taught anything: {run.steps}."
     elif movement is not None and movement.is_little and not _has_gained(run):
@@ -173,6 +180,13 @@ def find_movement(pairs: Pairs) -> Movement | None:
     )
 
 
+def row_surprises(rows: Rows) -> npt.NDArray[np.float64] | None:
+    """What each row's gold label costs in nats by the label probabilities; None where a row has none."""
+    if not all(row.probabilities for row in rows):
+        return None
+    return -np.log(np.maximum([row.probabilities[str(row.gold)] for row in rows], 1e-300))
+
+
 def _total_variation(one_NK: npt.NDArray[np.float64], other: npt.NDArray[np.float64]) -> float:
     return float(np.abs(one_NK - other).sum(1).mean()) / 2
 
@@ -192,9 +206,9 @@ def _nothing_learnt(run: Run) -> bool:
         return False
     wrong = sum(not row.correct for row in tuned)
     evidence = [_is_little_less(wrong, len(tuned) - max(gold.values()))]
-    if all(row.probabilities for row in tuned):
-        losses = [-math.log(max(row.probabilities[str(row.gold)], 1e-300)) for row in tuned]
-        evidence.append(_is_little_less(math.fsum(losses) / len(losses), level))
+    losses_N = row_surprises(tuned)
+    if losses_N is not None:
+        evidence.append(_is_little_less(float(losses_N.mean()), level))
     if run.curve and run.guessing:
         evidence.append(_is_little_less(run.curve.last + 2 * run.curve.error, run.guessing))
     return len(evidence) > 1 and all(evidence)
@@ -255,22 +269,24 @@ def _losses(run: Run, before: str) -> str:
     curve = run.curve
     if curve is None:
         return ""
-    by_way = f" by way of {number(curve.highest)}" if run.loss_rose and curve.highest > curve.first else ""
+    way = f"{number(curve.start)} by way of {number(curve.highest)}" if curve.rose else number(curve.first)
     level = "" if run.guessing is None else f" (guessing by the labels' shares: {number(run.guessing)})"
-    return f"{before}the training loss went from {number(curve.first)}{by_way} to {number(curve.last)}{level}"
+    return f"{before}the training loss went from {way} to {number(curve.last)}{level}"
 
 
 def _pace(run: Run) -> str:
     """Whether the learning rate was too high or too low, where the files show it.
 
     Too high where training loss rose far. Otherwise too low, or the training too short, where label probabilities went
-    less than a tenth of the way, or the loss still falls at the end.
+    less than a tenth of the way, or less than half of it while the loss still falls at the end.
     """
     movement = find_movement(run.pairs)
     if run.loss_rose:
         return "too fast"
-    moved_little = movement is not None and movement.moved < 2 * LITTLE * movement.to_go
-    return "too slow" if moved_little or (run.curve is not None and run.curve.still_falls) else "unknown"
+    if run.curve is None or movement is None:
+        return "unknown"
+    share = 0.5 if run.curve.still_falls else 2 * LITTLE
+    return "too slow" if movement.moved < share * movement.to_go else "unknown"
 
 
 def _remedy(run: Run, pace: str) -> str:

@@ -23,6 +23,8 @@ from labeltune.summary.scores import (
     Wilson,
 )
 
+Verdict = Literal["learnt", "hardly moved", "nothing learnt", "fell apart", "still rising"] | None
+
 
 class Epoch(Record):
     """One scored checkpoint; epoch 0 is the base."""
@@ -69,7 +71,7 @@ class Overfitting(Record):
 class Learning(Record):
     """Whether training taught the model anything; losses in nats, of the label's word."""
 
-    verdict: Literal["learnt", "hardly moved", "nothing learnt", "fell apart", "still rising"] | None
+    verdict: Verdict
     """`learnt` where nothing is wrong; null where there are too few steps to tell."""
     first_loss: float | None
     """Mean training loss over the first tenth of the lines of steps.jsonl; null for fewer than two lines."""
