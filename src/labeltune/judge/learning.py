@@ -22,7 +22,7 @@ from labeltune.judge.curve import LossCurve, guessing, loss_curve
 from labeltune.judge.paired import match_rows, mcnemar_p
 from labeltune.rows import Prediction
 from labeltune.summary import Learning, Verdict
-from labeltune.text import number, p_value, percent, points
+from labeltune.text import number, one_line, p_value, percent, points
 
 FEWEST_STEPS = 10
 """Optimiser steps that training must have taken before it is judged."""
@@ -255,7 +255,8 @@ def _hardly_moved(run: Run, movement: Movement) -> str:
 
 def _taught_nothing(run: Run) -> str:
     answers = {new.predicted for _, new in run.pairs}
-    same = f"; all {len(run.pairs):,} rows get the answer {answers.pop()}" if len(answers) == 1 else ""
+    only = answers.pop() if len(answers) == 1 else None
+    same = "" if only is None else f"; all {len(run.pairs):,} rows get the answer {one_line(only)}"
     return f"Training taught next to nothing{_losses(run, ': ')}{same}. {_remedy(run, _pace(run))}"
 
 
