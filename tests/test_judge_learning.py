@@ -60,7 +60,7 @@ def judged(base: list[Prediction], tuned: list[Prediction], losses: Any, **chang
         pairs=list(zip(base, tuned, strict=True)),
         epochs=[EpochScore(1, 400, 0.5, None, None, 0)],
         learning_rate=5e-5,
-        comparable=True,
+        weights={},
     )
     return find_learning(replace(run, **changes))
 
@@ -113,7 +113,7 @@ def loss_means(losses: list[float]) -> list[float]:
 def test_a_loss_that_jumps_within_the_first_line_counts_only_among_labels() -> None:
     losses = [60.0, 17.0, 3.0, *noisy([0.69] * 37)]
     assert "Lower" in judged(predict(0), one_answer(0.9), losses).sentence
-    over_vocabulary = judged(predict(0), one_answer(0.9), losses, comparable=False)
+    over_vocabulary = judged(predict(0), one_answer(0.9), losses, weights=None)
     assert "Lower" not in over_vocabulary.sentence
 
 
@@ -128,6 +128,15 @@ def test_a_loss_that_still_falls_asks_for_more_unless_the_model_went_far() -> No
     losses = noisy(np.linspace(2.2, 0.7, 40))
     assert "Raise" in judged(predict(0), one_answer(0.6), losses).sentence
     assert "Try" in judged(predict(0), one_answer(1.0), losses).sentence
+    assert "Try" in judged(predict(0), one_answer(0.6), losses, weights=None).sentence
+
+
+def test_the_base_is_weighed_as_the_training_loss_is() -> None:
+    """A base that is wrong about a heavy label starts from a high loss, which is no jump."""
+    base = one_answer(0.999)
+    losses = noisy(np.linspace(6.5, 6.0, 40))
+    assert "Lower" not in judged(base, predict(0), losses, weights={"label 1": 9.0, "label 0": 1.0}).sentence
+    assert "Lower" in judged(predict(0), one_answer(0.6), losses, weights={"label 1": 9.0}).sentence
 
 
 def test_any_evidence_of_learning_is_enough() -> None:

@@ -92,10 +92,21 @@ def guessing(rows_by_label: Mapping[str, int], class_weights: Mapping[str, float
     >>> round(guessing({"a": 10, "b": 90}, "balanced"), 3), guessing({})
     (0.693, None)
     """
-    weights = {label: float(rows) for label, rows in rows_by_label.items() if rows}
+    by_label = label_weights(rows_by_label, class_weights)
+    weights = [rows * by_label[label] for label, rows in rows_by_label.items() if rows]
+    total = math.fsum(weights)
+    return -math.fsum(weight / total * math.log(weight / total) for weight in weights) if weights else None
+
+
+def label_weights(
+    rows_by_label: Mapping[str, int], class_weights: Mapping[str, float] | str | None
+) -> dict[str, float]:
+    """What a row of each label weighs in the training loss, but for a common factor, as `train.class_weights` says.
+
+    >>> label_weights({"a": 50, "b": 200}, "balanced"), label_weights({"a": 50}, None)
+    ({'a': 0.02, 'b': 0.005}, {'a': 1.0})
+    """
     if class_weights == "balanced":
-        weights = dict.fromkeys(weights, 1.0)
-    elif isinstance(class_weights, Mapping):
-        weights = {label: rows * class_weights.get(label, 1.0) for label, rows in weights.items()}
-    total = math.fsum(weights.values())
-    return -math.fsum(weight / total * math.log(weight / total) for weight in weights.values()) if weights else None
+        return {label: 1 / rows for label, rows in rows_by_label.items() if rows}
+    given = class_weights if isinstance(class_weights, Mapping) else {}
+    return {label: given.get(label, 1.0) for label in rows_by_label}

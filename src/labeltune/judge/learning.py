@@ -18,7 +18,7 @@ import numpy.typing as npt
 
 from labeltune.folder import RunFolder, read_json, read_lines
 from labeltune.judge.choice import EpochScore, find_overfitting, paired_p
-from labeltune.judge.curve import LossCurve, guessing, loss_curve
+from labeltune.judge.curve import LossCurve, guessing, label_weights, loss_curve
 from labeltune.judge.paired import match_rows, mcnemar_p
 from labeltune.rows import Prediction
 from labeltune.summary import Learning, Verdict
@@ -70,9 +70,8 @@ class Run:
     """Each scored row as the base and as the tuned model answered it."""
     epochs: Sequence[EpochScore]
     learning_rate: float | None = None
-    comparable: bool = False
-    """Whether training losses can be compared with those of the base: both are among the labels, and none is weighed or
-    smoothed."""
+    weights: Mapping[str, float] | None = None
+    """Each label's in the training loss, where that is among the labels: only then it compares with the base's."""
     level: float = 0.05
     """P-values below it count."""
 
@@ -82,11 +81,12 @@ class Run:
 
         The second is for a loss that jumps within the first line of steps.jsonl.
         """
-        base = row_surprises([old for old, _ in self.pairs])
-        if self.curve is None or self.curve.rose or base is None or not self.comparable:
+        base_N = row_surprises([old for old, _ in self.pairs])
+        if self.curve is None or self.curve.rose or base_N is None or self.weights is None:
             return self.curve is not None and self.curve.rose
+        weights_N = [self.weights.get(str(old.gold), 1.0) for old, _ in self.pairs]
         labels = len(self.pairs[0][0].probabilities)
-        return self.curve.highest > FAR_ABOVE * max(float(base.mean()), math.log(labels))
+        return self.curve.highest > FAR_ABOVE * max(float(np.average(base_N, weights=weights_N)), math.log(labels))
 
 
 def judge_learning(
@@ -108,16 +108,15 @@ def judge_learning(
     lines = read_lines(folder.steps, "loss", []) if folder.steps.is_file() else []
     audit = read_json(folder.data) if folder.data.is_file() else {}
     counts = audit.get("splits", {}).get("train", {}).get("labels") or {}
-    smoothing = train.get("label_smoothing_factor")
     return find_learning(
         Run(
             steps=epochs[-1].step,
             curve=loss_curve([line["loss"] for line in lines]),
-            guessing=None if smoothing else guessing(counts, train.get("class_weights")),
+            guessing=None if train.get("label_smoothing_factor") else guessing(counts, train.get("class_weights")),
             pairs=match_rows(*sides),
             epochs=epochs,
             learning_rate=train.get("learning_rate"),
-            comparable=train.get("loss_over") == "labels" and not (smoothing or train.get("class_weights")),
+            weights=label_weights(counts, train.get("class_weights")) if train.get("loss_over") == "labels" else None,
             level=1 - confidence,
         )
     )
@@ -279,14 +278,14 @@ def _pace(run: Run) -> str:
     """Whether the learning rate was too high or too low, where the files show it.
 
     Too high where training loss rose far. Otherwise too low, or the training too short, where label probabilities went
-    less than a tenth of the way, or less than half of it while the loss still falls at the end.
+    less than a tenth of the way, or less than half of it while a loss among the labels still falls at the end.
     """
     movement = find_movement(run.pairs)
     if run.loss_rose:
         return "too fast"
     if run.curve is None or movement is None:
         return "unknown"
-    share = 0.5 if run.curve.still_falls else 2 * LITTLE
+    share = 0.5 if run.curve.still_falls and run.weights is not None else 2 * LITTLE
     return "too slow" if movement.moved < share * movement.to_go else "unknown"
 
 
