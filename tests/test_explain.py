@@ -29,9 +29,9 @@ from labeltune.explain.variants import (
 from labeltune.judge.paired import holm, mcnemar_p
 from labeltune.recipe import PromptSettings
 from labeltune.rows import Example, Prediction
-from labeltune.summary import Overfitting, Summary
+from labeltune.summary import Learning, Overfitting, Summary
 from labeltune.summary.bias import Bias, LengthBias
-from labeltune.summary.explained import HeldOut, Training, Variant
+from labeltune.summary.explained import Finding, HeldOut, Training, Variant
 from labeltune.summary.scores import Agreement, Baseline, Calibration, Comparison, LabelScores, Scores, Sides
 
 LABELS = ("yes", "no", "maybe")
@@ -275,7 +275,7 @@ def quiet_summary(**changes: Any) -> Summary:
     quiet = {
         "comparison": RISE, "baselines": [Baseline.model_construct(name="always yes", beaten=True)], "before": SCORES,
         "after": SCORES, "agreement": nothing, "slices": [], "training": None, "robustness": [],
-        "overfitting": Overfitting(found=False, since_epoch=None, why="x"), "calibration": nothing,
+        "overfitting": Overfitting(found=False, since_epoch=None, why="x"), "calibration": nothing, "learning": None,
         "bias": Bias.model_construct(lengths=None),
     }  # fmt: skip
     return Summary.model_construct(**quiet | changes)
@@ -306,6 +306,10 @@ def test_each_planted_fact_is_named() -> None:
         after=LengthBias(unit="token", shares=[], found=True, sentence="It favours short ones.")
     )
     assert kinds(quiet_summary(bias=Bias.model_construct(lengths=short))) == ["bias by word length"]
+    for verdict, kind in (("hardly moved", "training hardly moved"), ("nothing learnt", "nothing learnt")):
+        learning = Learning.model_construct(verdict=verdict, sentence="Raise it.")
+        assert find_facts(quiet_summary(learning=learning), {})[0] == Finding(kind=kind, sentence="Raise it.")
+    assert kinds(quiet_summary(learning=Learning.model_construct(verdict="learnt", sentence="Fine."))) == []
     chance = RISE.model_copy(update={"significant": False})
     assert kinds(quiet_summary(comparison=chance)) == ["gain is chance"]
     training = Training.model_construct(mislabelled_rows=5, rows=100, held_out=None)

@@ -500,6 +500,34 @@ def test_the_table_fits_the_terminal(tmp_path: Path, labels: tuple[str, ...]) ->
         assert "and 42 more labels" in text
 
 
+def test_training_that_did_nothing_and_labels_that_are_never_answered_are_said_everywhere(tmp_path: Path) -> None:
+    folder = RunFolder(build_run(tmp_path / "run", rows=300))
+    base = [
+        replace(row, predicted="entailment", probabilities={"entailment": sure, "neutral": 0.2, "contradiction": rest})
+        for place, row in enumerate(read_predictions(folder.base("test")))
+        for sure, rest in [(0.6, 0.2) if place % 2 else (0.7, 0.1)]
+    ]
+    for path in (folder.base("test"), folder.tuned_test):
+        write_predictions(path, base)
+    for step in range(10, 640, 10):
+        folder.append_step({"step": step, "loss": 1.1})
+    summary = judge_again(folder.path)
+    write_report(folder)
+    assert [one.kind for one in summary.findings][:2] == ["training hardly moved", "gain is chance"]
+    shown = " ".join(plain(show(comparison_table(summary))).split())
+    page, text = folder.report_html.read_text(), folder.report_markdown.read_text()
+    for part in (
+        "Training hardly moved the model",
+        "Raise train.learning_rate (it was 0.0002)",
+        "The tuned model never",
+    ):
+        assert part in shown
+        assert part in page
+        assert part in text.replace("\\", "")
+    assert "training " in shown
+    assert "never answered" in shown
+
+
 def test_annotators_stand_beside_the_baselines(tmp_path: Path) -> None:
     folder = build_run(tmp_path / "run", rows=90)
     kept = [json.loads(line) for line in (folder / "explain/rows.jsonl").read_text().splitlines()]

@@ -295,8 +295,8 @@ def _scoring_s(job: Job, scoring: Scoring) -> float:
     """Seconds that these scorings would take: their passes by the first one, and what is around the passes by a scoring
     of a few rows into a file."""
     encoded, settings = scoring.encoded, scoring.settings
-    order, cost_N, budget = scoring_order(job.classifier, encoded, settings)
-    rows = order[: max(1, int(np.searchsorted(np.cumsum(cost_N), budget, side="right")))]
+    order, cost_N, spent_N, budget = scoring_order(job.classifier, encoded, settings)
+    rows = order[: max(1, int(np.searchsorted(spent_N, budget, side="right")))]
     pass_s = _pass_s(job.classifier, [encoded.prompt(row) for row in rows], settings)
     few = encoded.first(len(scoring.few))
     few_s = _pass_s(job.classifier, [few.prompt(row) for row in range(len(few))], settings)

@@ -29,10 +29,17 @@ def find_facts(summary: Summary, data: Mapping[str, Any]) -> list[Finding]:
         data: the audit, data.json; empty where there is none.
     """
     found = [
-        *_gain(summary), *_data(data), *_labels(summary), *_slices(summary), *_training(summary), *_robustness(summary),
-        *_overfitting(summary), *_calibration(summary),
+        *_learning(summary), *_gain(summary), *_data(data), *_labels(summary), *_slices(summary), *_training(summary),
+        *_robustness(summary), *_overfitting(summary), *_calibration(summary),
     ]  # fmt: skip
     return [Finding(kind=kind, sentence=sentence) for kind, sentence in found]
+
+
+def _learning(summary: Summary) -> Iterator[tuple[str, str]]:
+    learning = summary.learning
+    if learning and learning.stands_out:
+        kind = "training hardly moved" if learning.verdict == "hardly moved" else str(learning.verdict)
+        yield kind, one_line(learning.sentence)
 
 
 def _gain(summary: Summary) -> Iterator[tuple[str, str]]:

@@ -146,15 +146,16 @@ def _last(last: EpochScore, scored: Sequence[EpochScore]) -> Choice:
     better = (
         f"{best.name} has a better validation accuracy, {percent(_accuracy(best))} against {percent(_accuracy(last))}"
     )
-    return _kept(last, f"{why}; {better}{_paired_p(best, last)}")
+    p = paired_p(best, last)
+    return _kept(last, f"{why}; {better}{'' if p is None else f' (McNemar p {p_value(p)})'}")
 
 
-def _paired_p(one: EpochScore, other: EpochScore) -> str:
+def paired_p(one: EpochScore, other: EpochScore) -> float | None:
+    """McNemar's p of two checkpoints; None where one was not scored."""
     if one.correct is None or other.correct is None:
-        return ""
+        return None
     pairs = list(zip(one.correct, other.correct, strict=True))
-    p = mcnemar_p(sum(a and not b for a, b in pairs), sum(b and not a for a, b in pairs))
-    return f" (McNemar p {p_value(p)})"
+    return mcnemar_p(sum(a and not b for a, b in pairs), sum(b and not a for a, b in pairs))
 
 
 def _start_of_rise(lowest: EpochScore, later: Sequence[EpochScore]) -> EpochScore:

@@ -12,6 +12,7 @@ from labeltune.judge.baselines import against_baselines, agreement, baselines_se
 from labeltune.judge.bias import compare_bias
 from labeltune.judge.calibration import calibrate
 from labeltune.judge.choice import EpochScore, choose, find_overfitting, score_epoch
+from labeltune.judge.learning import judge_learning
 from labeltune.judge.metrics import evaluate, wilson_interval
 from labeltune.judge.paired import compare
 from labeltune.judge.recentre import split_gain
@@ -81,6 +82,7 @@ def judge_run(folder: RunFolder) -> Judgement:
         epochs=[_epoch(epoch, confidence, epoch.step == choice.step) for epoch in epochs],
         choice=choice,
         overfitting=find_overfitting(epochs),
+        learning=judge_learning(folder, recipe["train"], (base, tuned), epochs),
         parameters=progress.get("parameters"),
         time=progress.get("time"),
         hardware=progress.get("hardware"),

@@ -12,7 +12,7 @@ from rich.table import Table
 from rich.text import Text
 
 from labeltune.judge.runs import Pair, RunsComparison
-from labeltune.summary import Epoch, Hardware, Judgement, Time
+from labeltune.summary import Epoch, Hardware, Judgement, Summary, Time
 from labeltune.summary.scores import Scores, TopAccuracy
 from labeltune.text import (
     MISSING,
@@ -260,9 +260,11 @@ def _findings(summary: Judgement) -> list[tuple[str, str]]:
     """What the figures mean, as pairs of a keyword and a sentence."""
     bias, overfitting = summary.bias, summary.overfitting
     verdict = {True: "found", False: "not found", None: "cannot be decided"}[overfitting.found]
-    split = bias.split
+    split, learning = bias.split, summary.learning
     findings = [
+        ("training", learning.sentence if learning and learning.stands_out else ""),
         ("change", f"{summary.comparison.sentence} {summary.baselines_sentence}"),
+        ("never answered", _never_answered(summary)),
         ("annotators", summary.annotators.sentence if summary.annotators else ""),
         ("bias", f"{bias.before.sentence} {bias.sentence} {split.sentence if split else ''}".rstrip()),
         ("kept", capitalised(summary.choice.why) + "."),
@@ -271,6 +273,12 @@ def _findings(summary: Judgement) -> list[tuple[str, str]]:
         ("signature", summary.signature),
     ]
     return [(keyword, sentence) for keyword, sentence in findings if sentence]
+
+
+def _never_answered(summary: Judgement) -> str:
+    """What the findings say of labels that are never answered; `compare` makes none."""
+    found = summary.findings if isinstance(summary, Summary) else []
+    return " ".join(one.sentence for one in found if one.kind == "label never answered")
 
 
 def cost(summary: Judgement, total: bool = True) -> str:

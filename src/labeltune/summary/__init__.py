@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import Literal
 
 from labeltune.summary.bias import Bias
 from labeltune.summary.explained import Finding, ScoredVariant, SliceScores, Training, Variant
@@ -21,6 +22,8 @@ from labeltune.summary.scores import (
     Sides,
     Wilson,
 )
+
+Verdict = Literal["learnt", "hardly moved", "nothing learnt", "fell apart", "still rising"] | None
 
 
 class Epoch(Record):
@@ -63,6 +66,31 @@ class Overfitting(Record):
     """Where the rise began."""
     why: str
     """What that rests on."""
+
+
+class Learning(Record):
+    """Whether training taught the model anything; losses in nats, of the label's word."""
+
+    verdict: Verdict
+    """`learnt` where nothing is wrong; null where there are too few steps to tell."""
+    first_loss: float | None
+    """Mean training loss over the first tenth of the lines of steps.jsonl; null for fewer than two lines."""
+    last_loss: float | None
+    """The same over the last tenth."""
+    guessing_loss: float | None
+    """The training loss of always giving the labels their shares of the training rows, by `train.class_weights`; null
+    with label smoothing, and where the run did not note the shares."""
+    moved: float | None
+    """Mean total variation distance, 0 to 1, from the base's label probabilities to the tuned model's on the scored
+    rows; null without probabilities."""
+    to_go: float | None
+    """The same from the base to certainty about the gold labels."""
+    sentence: Sentence
+
+    @property
+    def stands_out(self) -> bool:
+        """Whether there is something to do about it."""
+        return self.verdict not in {None, "learnt"}
 
 
 class Parameters(Record):
@@ -144,6 +172,8 @@ class Judgement(Record):
     """The checkpoint that the run keeps."""
     overfitting: Overfitting
     """Whether training went on for too long."""
+    learning: Learning | None = None
+    """Whether training taught anything; null in summaries of earlier versions."""
     parameters: Parameters | None
     """Null where the run did not note them."""
     time: Time | None
