@@ -243,6 +243,16 @@ def test_padding_changes_no_attention_whether_it_continues_a_group_or_not(rows, 
         torch.testing.assert_close(one, other, atol=1e-12, rtol=1e-9)
 
 
+def test_no_group_is_longer_for_what_fills_it_up():
+    rows = [np.full(9, row, dtype=np.int32) for row in range(5)]
+    plain = Packing(pack(rows, share=False), torch.device("cpu"))
+    longer = Packing(plain.layout, torch.device("cpu"), len(plain.layout) + 200)
+    assert longer.grid.places_GL.shape == (5 + 23, 9)
+    q, k, v = (torch.randn(len(longer.layout), 2, 8, dtype=torch.float64) for _ in range(3))
+    expected = attend_in_grid(q[:45], k[:45], v[:45], plain, Rule(0.3))
+    torch.testing.assert_close(attend_in_grid(q, k, v, longer, Rule(0.3))[:45], expected, atol=1e-12, rtol=1e-9)
+
+
 @pytest.mark.parametrize("longest_group", [0, 40, 90])
 def test_long_groups_are_divided_and_attention_stays_the_same(longest_group):
     random = np.random.default_rng(0)

@@ -307,8 +307,8 @@ def to_device(values: npt.NDArray[Any], device: torch.device) -> torch.Tensor:
 def padded(layout: Layout, size: int) -> Layout:
     """The same layout with meaningless tokens at its end that nothing else sees, `size` tokens in all.
 
-    They are a group of their own or, where that would add a quarter to groups laid out as rows, continue the last. All
-    have position 0: others may be beyond the model's table.
+    They are groups of their own, none longer than the longest, or continue the last where groups of their own would add
+    a quarter to groups laid out as rows. All have position 0: others may be beyond the model's table.
 
     >>> longer = padded(pack([np.array([5, 6])], share=False), 4)
     >>> longer.ends_T.tolist(), longer.group_starts_G.tolist()
@@ -320,19 +320,21 @@ def padded(layout: Layout, size: int) -> Layout:
     missing = size - len(layout)
     if not missing:
         return layout
-    starts, ends_T = layout.group_starts_G, layout.ends_T
+    starts, ends_T = layout.group_starts_G, layout.ends_T.copy()
     lengths = np.diff(np.append(starts, len(layout)))
     longest, last = (max(lengths), lengths[-1]) if len(starts) else (0, 0)
-    continues = 0 < 1.25 * len(starts) * max(longest, last + missing) < (len(starts) + 1) * max(longest, missing)
+    step = int(longest) or missing
+    own = np.arange(len(layout), size, step)
+    continues = 0 < 1.25 * len(starts) * max(longest, last + missing) < (len(starts) + len(own)) * longest
     if continues:
-        ends_T = ends_T.copy()
         ends_T[starts[-1] :][ends_T[starts[-1] :] == len(layout)] = size
     zeros = np.zeros(missing, dtype=np.int64)
+    own_ends = np.full(missing, size) if continues else np.minimum(np.repeat(own, step)[:missing] + step, size)
     return Layout(
         token_ids_T=np.concatenate([layout.token_ids_T, zeros]),
         positions_T=np.concatenate([layout.positions_T, zeros]),
-        ends_T=np.concatenate([ends_T, np.full(missing, size)]),
-        group_starts_G=starts if continues else np.append(starts, len(layout)),
+        ends_T=np.concatenate([ends_T, own_ends]),
+        group_starts_G=starts if continues else np.append(starts, own),
         shared=layout.shared,
         paths=layout.paths,
     )
