@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 from unittest.mock import patch
@@ -297,7 +297,7 @@ def plain_scores(model: Any, subject: Subject) -> torch.Tensor:
 
 def gradients(subject: Subject) -> tuple[float, dict[str, torch.Tensor]]:
     """Mean loss over all rows, and its gradients by parameter."""
-    classifier, encoded = subject.classifier, subject.encoded
+    classifier, encoded = replace(subject.classifier, loss_over="vocabulary"), subject.encoded
     parameters = {n: p for n, p in classifier.model.named_parameters() if p.requires_grad}
     passes = into_passes(classifier, encoded, [np.arange(len(encoded))], 5)
     batches = [make_batch(classifier, encoded, rows, [1.0] * len(LABELS)) for rows in passes]

@@ -153,10 +153,11 @@ def _first_places(seen: list[torch.Tensor], rows: int, classifier: Classifier) -
 
     A pass that ran out of memory after it was seen had more rows than the one that took its place, and goes.
     """
-    width = classifier.places_per_row
-    while len(seen[0]) != rows * width:
+    widths = (classifier.places_per_row, sum(map(len, classifier.words.token_ids)))  # words in a tree, or apart
+    while len(seen[0]) not in {rows * width for width in widths}:
         seen.pop(0)
-    own_BH: npt.NDArray[np.float32] = seen.pop(0)[::width].numpy()
+    places_AH = seen.pop(0)
+    own_BH: npt.NDArray[np.float32] = places_AH[:: len(places_AH) // rows].numpy()
     return own_BH
 
 

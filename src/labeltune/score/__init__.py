@@ -189,8 +189,8 @@ def scoring_order(classifier: Classifier, encoded: EncodedRows, settings: ScoreS
 
 
 def _size_classes(lengths_N: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
-    """A class for rows of up to 32 tokens, and for each doubling: without a kernel of our own, attention pads the rows of
-    a pass to the longest.
+    """A class for rows of up to 32 tokens, and for each doubling: without a kernel of our own, attention pads the rows
+    of a pass to the longest.
 
     >>> _size_classes(np.array([3, 32, 33, 64, 65])).tolist()
     [0, 0, 1, 1, 2]

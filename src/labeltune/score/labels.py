@@ -12,7 +12,8 @@ import torch
 from labeltune.model.classifier import Classifier
 from labeltune.model.continued import pack_continued
 
-# B rows in a batch, A places where answers are read, K labels, N nodes and E branches of their tree, V vocabulary
+# B rows in a batch, A places where answers are read, K labels, T tokens of all their words, N nodes and E branches of
+# their tree, V vocabulary
 
 
 class LabelScores(NamedTuple):
@@ -47,38 +48,45 @@ def _single_token_words(classifier: Classifier, prompts: Sequence[npt.NDArray[np
 
 
 def _long_words(classifier: Classifier, prompts: Sequence[npt.NDArray[np.int32]]) -> torch.Tensor:
-    """Every prompt with the tree of label words behind it; a word's log-probability is the sum over its branches."""
+    """A word's log-probability is the sum over its tokens.
+
+    Words share a tree behind their prompt unless rows are padded, or a window of attention or longer angles depend on
+    how long each word is by itself.
+    """
+    longest = max(map(len, prompts)) + classifier.words.tree.depth
+    limits = [*classifier.windows, *([classifier.rotary_switch] if classifier.rotary_switch else [])]
+    in_tree = classifier.packed and all(longest <= limit for limit in limits)
+    return _words_in_tree(classifier, prompts) if in_tree else _words_apart(classifier, prompts)
+
+
+def _words_in_tree(classifier: Classifier, prompts: Sequence[npt.NDArray[np.int32]]) -> torch.Tensor:
+    """Every prompt with the tree of label words behind it, whose branches are read at its nodes."""
     tree, device = classifier.words.tree, classifier.device
-    logits_BNV = _tree_logits(classifier, prompts).view(len(prompts), len(tree.paths), -1)
+    layout, places_BN = pack_continued(prompts, tree, classifier.pack)
+    logits_AV = classifier.answer_logits(*classifier.on_device(layout, [places_BN.ravel()]))
+    logits_BNV = logits_AV.view(len(prompts), len(tree.paths), -1)
     nodes_E = torch.tensor(tree.branch_nodes, device=device)
     tokens_E = torch.tensor(tree.branch_tokens, device=device)
     chosen_BE = logits_BNV[:, nodes_E, tokens_E] - logits_BNV.logsumexp(-1)[:, nodes_E]
     branches = torch.tensor([branch for way in tree.ways for branch in way], device=device)
-    label_of_branch = torch.tensor([k for k, way in enumerate(tree.ways) for _ in way], device=device)
-    words_BK = torch.zeros((len(prompts), len(tree.ways)), device=device)
-    return words_BK.index_add_(1, label_of_branch, chosen_BE[:, branches])
+    return _sums(chosen_BE[:, branches], tree.ways)
 
 
-def _tree_logits(classifier: Classifier, prompts: Sequence[npt.NDArray[np.int32]]) -> torch.Tensor:
-    """The logits behind each node of the tree, of one prompt after the other: (B * N, V).
-
-    Rows that are padded, or of which a window of attention hides something, are read once for each word.
-    """
-    tree = classifier.words.tree
-    longest = max(map(len, prompts)) + tree.depth
-    limits = [*classifier.windows, *([classifier.rotary_switch] if classifier.rotary_switch else [])]
-    if classifier.packed and all(longest <= limit for limit in limits):
-        layout, places_BN = pack_continued(prompts, tree, classifier.pack)
-        return classifier.answer_logits(*classifier.on_device(layout, [places_BN.ravel()]))
-    # each node belongs to the first word that begins with it
+def _words_apart(classifier: Classifier, prompts: Sequence[npt.NDArray[np.int32]]) -> torch.Tensor:
+    """Every prompt with every label's word behind it, each word's tokens read at the places before them."""
     words = classifier.words.token_ids
-    owner_N = [next(k for k, ids in enumerate(words) if ids[: len(path)] == path) for path in tree.paths]
-    owned = {k: [node for node, owner in enumerate(owner_N) if owner == k] for k in dict.fromkeys(owner_N)}
     sequences, positions = [], []
     for prompt in prompts:
-        for k, nodes in owned.items():
-            sequences.append(np.concatenate([prompt, np.array(words[k][:-1], dtype=np.int32)]))
-            positions.append(np.array([len(prompt) - 1 + len(tree.paths[node]) for node in nodes]))
+        for ids in words:
+            sequences.append(np.concatenate([prompt, np.array(ids[:-1], dtype=np.int32)]))
+            positions.append(len(prompt) - 1 + np.arange(len(ids)))
     logits_AV = classifier.logits_at(sequences, positions, share=True)
-    order_N = np.argsort([node for nodes in owned.values() for node in nodes])
-    return logits_AV.view(len(prompts), len(tree.paths), -1)[:, order_N].flatten(0, 1)
+    targets = torch.tensor([token for ids in words for token in ids], device=classifier.device)
+    chosen_A = logits_AV.gather(1, targets.repeat(len(prompts))[:, None])[:, 0] - logits_AV.logsumexp(-1)
+    return _sums(chosen_A.view(len(prompts), -1), words)
+
+
+def _sums(chosen_BT: torch.Tensor, words: Sequence[Sequence[int]]) -> torch.Tensor:
+    """The sums over each label's tokens, which stand one label after the other: (B, K)."""
+    label_of_token = torch.tensor([k for k, word in enumerate(words) for _ in word], device=chosen_BT.device)
+    return torch.zeros((len(chosen_BT), len(words)), device=chosen_BT.device).index_add_(1, label_of_token, chosen_BT)
