@@ -152,7 +152,9 @@ def runs(families, tmp_path_factory):
     small = ["report.training_rows=20", "report.robustness_rows=10", "report.examples=1"]
     recipes = {
         "phi": recipe_of(recipe_file, families["phi"], *small),
-        "bert": recipe_of(recipe_file, families["bert"], *small, "train.num_train_epochs=8", "train.learning_rate=0.005"),
+        "bert": recipe_of(
+            recipe_file, families["bert"], *small, "train.num_train_epochs=8", "train.learning_rate=0.005"
+        ),
         "words": load_recipe(str(recipe_file), small),
     }
     return {name: pipeline.run(recipe, QUIET, folder / name) for name, recipe in recipes.items()}

@@ -163,9 +163,10 @@ def test_the_page_lists_all_labels_and_pairs_once(many: Path) -> None:
 
 @pytest.mark.parametrize("noted", [True, False])
 def test_lengths_of_words_are_said_with_what_they_are_counted_in(tmp_path: Path, noted: bool) -> None:
-    folder = build_run(tmp_path / "run", rows=400, labels=("card arrival", "pin", "top up failed"))
+    labels = ("card arrival", "pin", *(f"top up {how}" for how in ("failed", *"abcdefg")))
+    folder = build_run(tmp_path / "run", rows=400, labels=labels)
     environment = json.loads((folder / "environment.json").read_text())
-    tokens = {"card arrival": 3, "pin": 1, "top up failed": 3}
+    tokens = {label: 1 if label == "pin" else 3 for label in labels}
     (folder / "environment.json").write_text(json.dumps(environment | ({"label_tokens": tokens} if noted else {})))
     summary = judge_again(folder)
     assert summary.bias.lengths is not None

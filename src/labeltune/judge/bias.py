@@ -15,6 +15,8 @@ from labeltune.summary.bias import Bias, GainSplit, LabelBias, LengthBias, Share
 from labeltune.summary.scores import Scores, Sides
 from labeltune.text import capitalised, count, p_value, percent, points
 
+FEWEST_LABELS = 10
+
 
 @dataclass(frozen=True)
 class _Side:
@@ -70,7 +72,8 @@ def compare_bias(
         lengths: of the label words, where they are known.
         seed: of the permutations that test all labels together.
     """
-    if lengths and len(set(lengths.by_label.values())) == 1:
+    # of few labels, those of one length are too few to tell their length from what they mean
+    if lengths and (len(lengths.by_label) < FEWEST_LABELS or len(set(lengths.by_label.values())) == 1):
         lengths = None
     old, new = _look(before, "the base", lengths, seed), _look(after, "the tuned model", lengths, seed)
     verdict, sentence = _verdict(old, new, after)
