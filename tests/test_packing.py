@@ -10,7 +10,7 @@ from transformers import LlamaConfig, LlamaForCausalLM, MistralConfig, MistralFo
 from labeltune.model.adapter import add_adapter, trainable_parameters
 from labeltune.model.attention import rotate_and_attend
 from labeltune.model.base import load_base
-from labeltune.model.packing import WORTH_SHARING, Packing, Rule, pack
+from labeltune.model.packing import WORTH_SHARING, Packing, Rule, pack, static_size
 from labeltune.recipe import AdapterSettings, ModelSettings
 from labeltune.score.labels import score_labels
 from labeltune.train.batches import make_batch
@@ -241,6 +241,13 @@ def test_padding_changes_no_attention_whether_it_continues_a_group_or_not(rows, 
         found.append([out.detach(), *(gradient[: len(plain.layout)] for gradient in gradients)])
     for one, other in zip(*found, strict=True):
         torch.testing.assert_close(one, other, atol=1e-12, rtol=1e-9)
+
+
+def test_padding_of_many_short_rows_lengthens_none_of_them():
+    rows = [np.arange(240, dtype=np.int32)] * 71
+    packing = Packing(pack(rows, share=False), torch.device("cpu"), static_size(71 * 240))
+    assert len(packing.layout) - 71 * 240 == 368
+    assert packing.grid.places_GL.shape == (73, 240)
 
 
 @pytest.mark.parametrize("longest_group", [0, 40, 90])

@@ -307,12 +307,12 @@ def to_device(values: npt.NDArray[Any], device: torch.device) -> torch.Tensor:
 def padded(layout: Layout, size: int) -> Layout:
     """The same layout with meaningless tokens at its end that nothing else sees, `size` tokens in all.
 
-    They are a group of their own or, where that would add a quarter to groups laid out as rows, continue the last. All
-    have position 0: others may be beyond the model's table.
+    They are groups no longer than those there are, as all are laid out as rows of the longest's length, or, where that
+    would add a quarter to these, continue the last. All have position 0: others may be beyond the model's table.
 
-    >>> longer = padded(pack([np.array([5, 6])], share=False), 4)
+    >>> longer = padded(pack([np.array([5, 6])], share=False), 7)
     >>> longer.ends_T.tolist(), longer.group_starts_G.tolist()
-    ([2, 2, 4, 4], [0, 2])
+    ([2, 2, 4, 4, 6, 6, 7], [0, 2, 4, 6])
     >>> longer = padded(pack([np.array([5, 6])], share=False), 3)
     >>> longer.ends_T.tolist(), longer.group_starts_G.tolist()
     ([3, 3, 3], [0])
@@ -322,8 +322,10 @@ def padded(layout: Layout, size: int) -> Layout:
         return layout
     starts, ends_T = layout.group_starts_G, layout.ends_T
     lengths = np.diff(np.append(starts, len(layout)))
-    longest, last = (max(lengths), lengths[-1]) if len(starts) else (0, 0)
-    continues = 0 < 1.25 * len(starts) * max(longest, last + missing) < (len(starts) + 1) * max(longest, missing)
+    longest, last = (max(lengths), lengths[-1]) if len(starts) else (missing, 0)
+    new = np.arange(len(layout), size, longest)
+    ends = np.append(new[1:], size)
+    continues = 0 < 1.25 * len(starts) * max(longest, last + missing) < (len(starts) + len(new)) * longest
     if continues:
         ends_T = ends_T.copy()
         ends_T[starts[-1] :][ends_T[starts[-1] :] == len(layout)] = size
@@ -331,8 +333,8 @@ def padded(layout: Layout, size: int) -> Layout:
     return Layout(
         token_ids_T=np.concatenate([layout.token_ids_T, zeros]),
         positions_T=np.concatenate([layout.positions_T, zeros]),
-        ends_T=np.concatenate([ends_T, np.full(missing, size)]),
-        group_starts_G=starts if continues else np.append(starts, len(layout)),
+        ends_T=np.concatenate([ends_T, np.full(missing, size) if continues else np.repeat(ends, ends - new)]),
+        group_starts_G=starts if continues else np.concatenate([starts, new]),
         shared=layout.shared,
         paths=layout.paths,
     )
