@@ -70,8 +70,8 @@ def compare_bias(
         lengths: of the label words, where they are known.
         seed: of the permutations that test all labels together.
     """
-    if lengths and len(set(lengths.by_label.values())) == 1:
-        lengths = None
+    if lengths and len(set(lengths.by_label.values())) in (1, len(lengths.by_label)):
+        lengths = None  # where each label has a length of its own, its share is that of the label
     old, new = _look(before, "the base", lengths, seed), _look(after, "the tuned model", lengths, seed)
     verdict, sentence = _verdict(old, new, after)
     by_length = [side.lengths.sentence if side.lengths and side.lengths.found else "" for side in (old, new)]
