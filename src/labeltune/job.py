@@ -30,8 +30,7 @@ from labeltune.monitor import Monitor
 from labeltune.prompt import EncodedRows, Prompter, prompt_notes
 from labeltune.recipe import Recipe
 from labeltune.rows import Example, Prediction, read_predictions, write_predictions
-from labeltune.score import collect, score_batches, to_predictions
-from labeltune.score.generate import check_room
+from labeltune.score import check_room, collect, score_batches, to_predictions
 from labeltune.score.sofar import SoFar
 from labeltune.stopping import Stop
 from labeltune.terminal import Bar, Terminal
