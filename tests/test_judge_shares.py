@@ -126,6 +126,8 @@ def test_no_bias_is_claimed_while_the_length_of_words_decides() -> None:
     assert compare_bias(short, fair, lengths=lengths).verdict == "gone"
     assert compare_bias(fair, short, lengths=lengths).verdict == "new"
     assert compare_bias(fair, short, lengths=WordLengths("token", dict.fromkeys(LABELS, 2))).lengths is None
+    own = {label: place for place, label in enumerate(LABELS)}
+    assert compare_bias(fair, short, lengths=WordLengths("token", own)).lengths is None
 
 
 def test_outputs_that_name_no_label_are_no_bias_of_lengths_or_shares() -> None:

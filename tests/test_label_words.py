@@ -20,7 +20,7 @@ from labeltune.prompt import LabelWords, Prompter, end_token, parse_answer, read
 from labeltune.recipe import AdapterSettings, PromptSettings, ScoreSettings
 from labeltune.rows import Prediction
 from labeltune.score import collect, score_batches, to_predictions
-from labeltune.score.generate import ends, generate_ids, generate_texts
+from labeltune.score.generate import check_room, ends, generate_ids, generate_texts
 from labeltune.score.sofar import SoFar
 from labeltune.train.batches import make_batch
 from labeltune.train.loop import make_stepper, train
@@ -404,3 +404,11 @@ def test_an_exported_choice_has_the_end_where_it_counts(bases):
         assert exported["choices"] == [f" {word}{end}" for word in answers.values()]
         for choice, ids in zip(exported["choices"], prompter.words.token_ids, strict=True):
             assert prompter.tokenizer(exported["prompt"] + choice).input_ids == [*prompter.encode(row.columns)[0], *ids]
+
+
+def test_a_word_that_generation_would_cut_off_is_refused():
+    words = LabelWords(("no", "yes"), ("no", "yes"), ((5, 6, 7, 2), (8, 2)), end=2)
+    for score in (ScoreSettings(mode="generate", max_new_tokens=3), ScoreSettings(max_new_tokens=2)):
+        check_room(score, words)
+    with pytest.raises(ValueError, match=r"'no' is 3 tokens, and score.max_new_tokens is 2, .* to 3 or more"):
+        check_room(ScoreSettings(mode="generate", max_new_tokens=2), words)

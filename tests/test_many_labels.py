@@ -61,8 +61,11 @@ def test_the_terminal_names_ten_labels_at_most(many: Path, tmp_path: Path) -> No
     summary = RunFolder(many).read_summary()
     other = build_run(tmp_path / "other", rows=900, labels=INTENTS)
     for table, pointer in (
-        (comparison_table(summary), "and 69 more labels, whose shares changed less; report.html has all"),
-        (runs_table(compare_runs(RunFolder(many), RunFolder(other))), "and 69 more labels, whose shares differ less"),
+        (comparison_table(summary), "and 69 more labels, whose shares changed no more; report.html has all"),
+        (
+            runs_table(compare_runs(RunFolder(many), RunFolder(other))),
+            "and 69 more labels, whose shares differ no more",
+        ),
         (scores_table(summary.after, "test"), "and 69 more labels, with fewer wrong rows; --json prints all"),
     ):
         shown = plain(show(table))

@@ -30,7 +30,7 @@ from labeltune.monitor import Monitor
 from labeltune.prompt import EncodedRows, Prompter, prompt_notes
 from labeltune.recipe import Recipe
 from labeltune.rows import Example, Prediction, read_predictions, write_predictions
-from labeltune.score import collect, score_batches, to_predictions
+from labeltune.score import check_room, collect, score_batches, to_predictions
 from labeltune.score.sofar import SoFar
 from labeltune.stopping import Stop
 from labeltune.terminal import Bar, Terminal
@@ -86,6 +86,7 @@ def load_plain(recipe: Recipe, terminal: Terminal) -> tuple[Classifier, Base]:
     """
     base = load_base(recipe.model, recipe.data.label_names, recipe.train.seed)
     prompter = Prompter(base.tokenizer, recipe.prompt, recipe.data.label_names, base.max_length, recipe.model.head)
+    check_room(recipe.score, prompter.words)
     compute_dtype = choose_compute_dtype(recipe.train, base.dtype)
     terminal.say(
         f"{recipe.model.name_or_path} on {device_name(base.device)}: stored in {dtype_name(base.dtype)}, quantization "
@@ -93,9 +94,8 @@ def load_plain(recipe: Recipe, terminal: Terminal) -> tuple[Classifier, Base]:
     )
     for note in [*base.notes, *prompt_notes(base.tokenizer, recipe.prompt)]:
         terminal.say(f"  {note}")
-    loss_over = recipe.train.loss_over
-    classifier = Classifier(base.model, prompter, base.device, compute_dtype, loss_over, base.checkpointing)
-    asked = recipe.model.attn_implementation
+    over, asked = recipe.train.loss_over, recipe.model.attn_implementation
+    classifier = Classifier(base.model, prompter, base.device, compute_dtype, over, base.checkpointing)
     return replace(classifier, head=base.head, max_length=base.max_length, asked_attention=asked), base
 
 

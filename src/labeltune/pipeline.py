@@ -34,7 +34,7 @@ from labeltune.resume import Continuation, change_report_settings, go_on_with, i
 from labeltune.stopping import Stop, Stopped
 from labeltune.summary import Summary
 from labeltune.terminal import Terminal
-from labeltune.text import percent
+from labeltune.text import count, percent
 from labeltune.tracking import Track, Tracked, check_trackers, tracking
 
 if TYPE_CHECKING:
@@ -227,9 +227,12 @@ def _settled(recipe: Recipe, rows: int, width: int, terminal: Terminal) -> Recip
     settled = recipe.settled(rows, width)
     if settled != recipe:
         train = settled.train
+        length, named = f"{train.num_train_epochs:g} epochs", "train.num_train_epochs"
+        if train.max_steps > 0:
+            length, named = count(train.max_steps, "step"), "train.max_steps"
         terminal.say(
-            f"training: {train.num_train_epochs:g} epochs of {rows:,} rows, learning rate {train.learning_rate:g} for "
-            f"a base {width:,} wide; train.num_train_epochs and train.learning_rate set others"
+            f"training: {length} over {rows:,} rows, learning rate {train.learning_rate:g} for a base {width:,} wide; "
+            f"{named} and train.learning_rate set others"
         )
     return settled
 

@@ -105,7 +105,10 @@ def _slices(summary: Summary) -> Iterator[tuple[str, str]]:
 
 
 def _training(summary: Summary) -> Iterator[tuple[str, str]]:
-    training = summary.training
+    training, learning = summary.training, summary.learning
+    by_tuned_model = training and not (training.held_out and training.held_out.used)
+    if by_tuned_model and learning and learning.verdict not in ("learnt", "still rising"):
+        return  # a model that has learnt nothing cannot say which labels are wrong
     if training and training.mislabelled_rows > MISLABELLED_SHARE * training.rows:
         rows = count(training.mislabelled_rows, "training row")
         share = percent(training.mislabelled_rows / training.rows)

@@ -72,9 +72,10 @@ def compare_bias(
         lengths: of the label words, where they are known.
         seed: of the permutations that test all labels together.
     """
-    # of few labels, those of one length are too few to tell their length from what they mean
-    if lengths and (len(lengths.by_label) < FEWEST_LABELS or len(set(lengths.by_label.values())) == 1):
-        lengths = None
+    if lengths:
+        labels, different = len(lengths.by_label), len(set(lengths.by_label.values()))
+        if labels < FEWEST_LABELS or different in (1, labels):
+            lengths = None  # too few labels of a length to tell it from what they mean
     old, new = _look(before, "the base", lengths, seed), _look(after, "the tuned model", lengths, seed)
     verdict, sentence = _verdict(old, new, after)
     by_length = [side.lengths.sentence if side.lengths and side.lengths.found else "" for side in (old, new)]

@@ -128,8 +128,8 @@ def find_learning(run: Run) -> Learning:
     - *hardly moved*: label probabilities went less than a twentieth of the way from the base to the gold labels and
       less than half as far as the base's differ among rows, and accuracy did not rise by more than chance.
     - *nothing learnt*: training loss at its end (two standard errors allowed), loss on the scored rows and accuracy are
-      all less than a twentieth of the way from guessing to certainty. Guessing gives each label its share, and answers
-      the most frequent one.
+      all less than a twentieth of the way from guessing to certainty, and accuracy did not rise by more than chance.
+      Guessing gives each label its share, and answers the most frequent one.
     - *fell apart*: training loss ended like guessing, after it was at less than half of that.
     - *still rising*: validation accuracy was best at the end, better than at the scoring before by more than chance,
       and no overfitting is found.
@@ -141,7 +141,7 @@ def find_learning(run: Run) -> Learning:
         verdict, sentence = None, f"There are too few steps to tell whether training taught anything: {run.steps}."
     elif movement is not None and movement.is_little and not _has_gained(run):
         verdict, sentence = "hardly moved", _hardly_moved(run, movement)
-    elif _nothing_learnt(run):
+    elif _nothing_learnt(run) and not _has_gained(run):
         verdict, sentence = "nothing learnt", _taught_nothing(run)
     elif run.curve is not None and _fell_apart(run.curve, run.guessing):
         verdict, sentence = "fell apart", _lost(run, run.curve)

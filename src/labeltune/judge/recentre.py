@@ -41,14 +41,16 @@ def split_gain(
     accuracy = sum(row.correct for row in recentred) / len(recentred)
     split = [f"{points(part.accuracy_gain)} points {points_interval(part.gain_interval)}".rstrip()
              for part in (bias, learning)]  # fmt: skip
+    parted = f"{split[0]} are lost bias, {split[1]} are learning"
+    if share is None:  # nothing was gained, or one part undid the other: neither is a part of a gain
+        parted = f"{split[0]}, without any training; the tuned model is at {split[1]} from there"
     return GainSplit(
         offsets={label: float(offset) for label, offset in zip(labels, offsets_K, strict=True)},
         accuracy=accuracy,
         bias=bias,
         learning=learning,
         bias_share=share,
-        sentence=f"Re-centred on the validation rows, the base gets {percent(accuracy)} right: "
-        f"{split[0]} are lost bias, {split[1]} are learning.",
+        sentence=f"Re-centred on the validation rows, the base gets {percent(accuracy)} right: {parted}.",
     )
 
 

@@ -80,7 +80,7 @@ def _two_runs(comparison: RunsComparison, names: Sequence[str]) -> Group:
         scores = [side.per_label[label].f1 for side in (first, second)]
         table.add_row(_label(label, "F1 "), *_numbers(*scores))
     left_out = len(first.predicted_share) - len(shown)
-    return Group(table, _note(left_out, "whose shares differ less; --json prints all"))
+    return Group(table, _note(left_out, "whose shares differ no more; --json prints all"))
 
 
 def _many_runs(comparison: RunsComparison, names: Sequence[str]) -> Table:
@@ -208,9 +208,13 @@ def _numbers(old: float | None, new: float | None) -> list[str]:
 
 
 def _most_changed(before: Scores, after: Scores) -> list[str]:
-    """All labels where they fit, else those whose predicted share changed most, in their usual order."""
-    shares = {label: abs(after.predicted_share[label] - share) for label, share in before.predicted_share.items()}
-    shown = set(sorted(shares, key=lambda label: -shares[label])[:MOST_LABELS])
+    """All labels where they fit, else those whose predicted share changed most, of equals the most frequent, in their
+    usual order."""
+    shares = {
+        label: (abs(after.predicted_share[label] - share), after.predicted_share[label])
+        for label, share in before.predicted_share.items()
+    }
+    shown = set(sorted(shares, key=lambda label: shares[label], reverse=True)[:MOST_LABELS])
     return [label for label in shares if label in shown]
 
 
@@ -235,7 +239,7 @@ def _labels(summary: Judgement) -> Group:
         style = "yellow" if summary.bias.before.found and label == summary.bias.before.label else ""
         table.add_row(_label(label), percent(after.gold_share[label]), Text(share[0], style), share[1], *f1)
     left_out = len(before.predicted_share) - len(shown)
-    return Group(Text(""), table, _note(left_out, "whose shares changed less; report.html has all"))
+    return Group(Text(""), table, _note(left_out, "whose shares changed no more; report.html has all"))
 
 
 def _epochs(epochs: Sequence[Epoch]) -> Group:

@@ -18,6 +18,7 @@ from labeltune.model.packing import common_prefix, prefix_key
 from labeltune.prompt import EncodedRows, read_answer
 from labeltune.recipe import ScoreSettings
 from labeltune.rows import Example, Prediction
+from labeltune.score.generate import check_room as check_room
 from labeltune.score.generate import generate_ids
 from labeltune.score.labels import finished_scores, score_labels
 

@@ -12,11 +12,26 @@ import torch
 from transformers import GenerationConfig
 
 from labeltune.model.classifier import Classifier
-from labeltune.prompt import named_ends
+from labeltune.prompt import LabelWords, named_ends
+from labeltune.recipe import ScoreSettings
 
 # B rows in a batch, T tokens
 
 Prompts = Sequence[npt.NDArray[np.int32]]
+
+
+def check_room(score: ScoreSettings, words: LabelWords) -> None:
+    """See that generated text may hold every label's word: cut off, it would name no label, and count as wrong.
+
+    Raises:
+        ValueError: a word is longer.
+    """
+    word, ids = max(zip(words.words, words.spelled, strict=True), key=lambda one: len(one[1]))
+    if score.mode == "generate" and len(ids) > score.max_new_tokens:
+        raise ValueError(
+            f"label word {word!r} is {len(ids)} tokens, and score.max_new_tokens is {score.max_new_tokens}, so that it "
+            f"could never be written; set score.max_new_tokens to {len(ids)} or more, or score.mode to labels"
+        )
 
 
 def generate_texts(classifier: Classifier, prompts: Prompts, max_new_tokens: int) -> list[str]:

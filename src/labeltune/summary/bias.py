@@ -101,6 +101,6 @@ class Bias(Sides[LabelBias]):
     shares: Sides[SharesTest] | None = None
     """All labels together; null in summaries of earlier versions."""
     lengths: Sides[LengthBias] | None = None
-    """Null where all labels have words of one length, or none, as with a classification head."""
+    """Null where all labels have words of one length, each has its own, or none has, as with a head."""
     split: GainSplit | None = None
     """Null without validation rows or probabilities."""
