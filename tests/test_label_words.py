@@ -19,8 +19,9 @@ from labeltune.model.adapter import add_adapter
 from labeltune.prompt import LabelWords, Prompter, end_token, parse_answer, read_answer
 from labeltune.recipe import AdapterSettings, PromptSettings, ScoreSettings
 from labeltune.rows import Prediction
-from labeltune.score import collect, score_batches, to_predictions
-from labeltune.score.generate import check_room, ends, generate_ids, generate_texts
+from labeltune.score import collect, evaluation_mode, score_batches, to_predictions
+from labeltune.score.generate import check_room, ends, generate_answers, generate_ids, generate_texts
+from labeltune.score.labels import score_labels
 from labeltune.score.sofar import SoFar
 from labeltune.train.batches import make_batch
 from labeltune.train.loop import make_stepper, train
@@ -237,6 +238,35 @@ def test_a_tuned_model_ends_its_answer_and_says_what_its_probabilities_say(bases
     rows = list(to_predictions(classifier, examples, encoded, scores))
     assert sum(row.predicted == row.likeliest for row in rows) >= len(rows) - 1
     assert sum(row.generated.strip() in answers.values() for row in rows) >= len(rows) - 1
+
+
+@pytest.mark.parametrize("answers", [ANSWERS, CHINESE], ids=["one token", "several"])
+def test_a_first_token_that_the_scores_decide_is_what_generating_writes(bases, examples, answers):
+    classifier, asked = tune(bases["split digits"], answers, 30)
+    encoded = classifier.prompter.encode_rows(examples)
+    schedule = make_schedule(asked, len(encoded))
+    list(train(make_stepper(classifier, schedule), encoded, schedule))
+    prompts = [encoded.prompt(row) for row in range(len(encoded))]
+    with evaluation_mode(classifier):
+        scores_BK = score_labels(classifier, prompts)
+        for tokens in (1, 5):
+            written = generate_answers(classifier, prompts, scores_BK, tokens)
+            assert written == generate_ids(classifier, prompts, tokens)
+
+
+def test_text_follows_the_scores_where_they_decide_and_is_generated_where_not(bases, examples):
+    classifier = make_classifier(bases["split digits"], ANSWERS)
+    encoded = classifier.prompter.encode_rows(examples[:3])
+    prompts = [encoded.prompt(row) for row in range(3)]
+    scores_BK = torch.tensor([[0.1, 0.5, 0.2], [0.1, 0.2, 0.1], [0.3, 0.1, 0.4]]).log()
+    with evaluation_mode(classifier):
+        written = generate_answers(classifier, prompts, scores_BK, 4)
+        plain = generate_ids(classifier, prompts, 4)
+    words = classifier.words.token_ids
+    assert tuple(written[0][:1]) == words[1]  # 0.5 is more than the 0.2 that are left
+    assert written[1] == plain[1]  # 0.2 is not more than 0.6
+    assert tuple(written[2][:1]) == words[2]
+    assert all(len(ids) <= 4 for ids in written)
 
 
 @pytest.mark.parametrize("shape", SHAPES)

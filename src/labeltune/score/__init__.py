@@ -19,7 +19,7 @@ from labeltune.prompt import EncodedRows, read_answer
 from labeltune.recipe import ScoreSettings
 from labeltune.rows import Example, Prediction
 from labeltune.score.generate import check_room as check_room
-from labeltune.score.generate import generate_ids
+from labeltune.score.generate import generate_answers
 from labeltune.score.labels import finished_scores, score_labels
 
 # N rows, B rows in a batch, K labels, H hidden size
@@ -230,7 +230,7 @@ def _start(
         scores_BK = score_labels(classifier, prompts)
         if settings.mode != "generate":
             return scores_BK, None
-        written = generate_ids(classifier, prompts, settings.max_new_tokens)
+        written = generate_answers(classifier, prompts, scores_BK, settings.max_new_tokens)
     return scores_BK, [read_answer(classifier.prompter.tokenizer, classifier.words, ids) for ids in written]
 
 

@@ -42,6 +42,33 @@ def generate_texts(classifier: Classifier, prompts: Prompts, max_new_tokens: int
     return texts
 
 
+def generate_answers(
+    classifier: Classifier, prompts: Prompts, scores_BK: torch.Tensor, max_new_tokens: int
+) -> list[list[int]]:
+    """What `generate_ids` writes, its first token by the scores of the same prompts where they decide it.
+
+    A label word of one token is the likeliest of all tokens where it has a larger probability than all tokens that are
+    no label have together. So text and probabilities cannot name two labels for a difference in rounding alone: in
+    bfloat16, prompts that are packed and prompts that are padded differ in 1 % of rows (SmolLM2-135M on SNLI, 2026-11).
+
+    Args:
+        scores_BK: log-probabilities of the label words.
+    """
+    begun: list[list[int]] = [[] for _ in prompts]
+    if classifier.words.single:
+        probabilities_BK = scores_BK.double().exp().cpu()
+        best_B = probabilities_BK.argmax(1).tolist()
+        decided_B = (probabilities_BK.amax(1) > 1 - probabilities_BK.sum(1)).tolist()
+        begun = [list(classifier.words.token_ids[k]) if sure else [] for k, sure in zip(best_B, decided_B, strict=True)]
+    written = begun.copy()
+    for known in {len(ids) for ids in begun}:
+        rows = [row for row, ids in enumerate(begun) if len(ids) == known]
+        longer = [np.append(prompts[row], np.array(begun[row], dtype=np.int32)) for row in rows]
+        for row, ids in zip(rows, generate_ids(classifier, longer, max_new_tokens - known), strict=True):
+            written[row] = begun[row] + ids
+    return written
+
+
 def generate_ids(classifier: Classifier, prompts: Prompts, max_new_tokens: int) -> list[list[int]]:
     """Continue each prompt greedily, and return the new tokens alone, up to the first that ends an answer and without
     it; at the model's longest input it ends.
@@ -58,6 +85,8 @@ def generate_ids(classifier: Classifier, prompts: Prompts, max_new_tokens: int) 
             parts.setdefault((counts[place], part[0], length), []).append(place)
     found: list[list[int]] = [[] for _ in prompts]
     for (count, *_), part in parts.items():
+        if count == 0:
+            continue
         for place, ids in zip(part, _generate(classifier, [prompts[p] for p in part], count), strict=True):
             found[place] = ids
     return found
