@@ -11,6 +11,7 @@ import torch
 
 from labeltune.model.classifier import Classifier
 from labeltune.model.continued import pack_continued
+from labeltune.model.packing import to_device
 
 # B rows in a batch, A places where answers are read, K labels, T tokens of all their words, N nodes and E branches of
 # their tree, V vocabulary
@@ -65,10 +66,9 @@ def _words_in_tree(classifier: Classifier, prompts: Sequence[npt.NDArray[np.int3
     layout, places_BN = pack_continued(prompts, tree, classifier.pack)
     logits_AV = classifier.answer_logits(*classifier.on_device(layout, [places_BN.ravel()]))
     logits_BNV = logits_AV.view(len(prompts), len(tree.paths), -1)
-    nodes_E = torch.tensor(tree.branch_nodes, device=device)
-    tokens_E = torch.tensor(tree.branch_tokens, device=device)
+    nodes_E, tokens_E = (to_device(np.array(ids), device) for ids in (tree.branch_nodes, tree.branch_tokens))
     chosen_BE = logits_BNV[:, nodes_E, tokens_E] - logits_BNV.logsumexp(-1)[:, nodes_E]
-    branches = torch.tensor([branch for way in tree.ways for branch in way], device=device)
+    branches = to_device(np.array([branch for way in tree.ways for branch in way]), device)
     return _sums(chosen_BE[:, branches], tree.ways)
 
 
@@ -81,12 +81,12 @@ def _words_apart(classifier: Classifier, prompts: Sequence[npt.NDArray[np.int32]
             sequences.append(np.concatenate([prompt, np.array(ids[:-1], dtype=np.int32)]))
             positions.append(len(prompt) - 1 + np.arange(len(ids)))
     logits_AV = classifier.logits_at(sequences, positions, share=True)
-    targets = torch.tensor([token for ids in words for token in ids], device=classifier.device)
+    targets = to_device(np.array([token for ids in words for token in ids]), classifier.device)
     chosen_A = logits_AV.gather(1, targets.repeat(len(prompts))[:, None])[:, 0] - logits_AV.logsumexp(-1)
     return _sums(chosen_A.view(len(prompts), -1), words)
 
 
 def _sums(chosen_BT: torch.Tensor, words: Sequence[Sequence[int]]) -> torch.Tensor:
     """The sums over each label's tokens, which stand one label after the other: (B, K)."""
-    label_of_token = torch.tensor([k for k, word in enumerate(words) for _ in word], device=chosen_BT.device)
+    label_of_token = to_device(np.array([k for k, word in enumerate(words) for _ in word]), chosen_BT.device)
     return torch.zeros((len(chosen_BT), len(words)), device=chosen_BT.device).index_add_(1, label_of_token, chosen_BT)
