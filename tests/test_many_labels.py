@@ -18,11 +18,12 @@ from browser import WHY_NOT, Browser, start_browser
 from labeltune.explain.findings import find_facts
 from labeltune.folder import RunFolder
 from labeltune.identity import Identity, require_same
+from labeltune.judge.metrics import by_errors
 from labeltune.judge.runs import compare_runs
 from labeltune.judge.table import comparison_table, runs_table, scores_table
 from labeltune.recipes import load_recipe
 from labeltune.report import write_card, write_report
-from labeltune.report.labels import by_errors, confused_pairs, heat_maps, label_order
+from labeltune.report.labels import confused_pairs, heat_maps, label_order
 from labeltune.rows import read_predictions, write_predictions
 from labeltune.show import draw_prompt
 from test_report import Page, build_run, judge_again, plain, show

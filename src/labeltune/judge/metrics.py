@@ -115,6 +115,17 @@ def wrong_counts(scores: Scores, label: str) -> tuple[int, int]:
     return wrongly_given, wrongly_denied
 
 
+def by_errors(scores: Scores) -> dict[str, int]:
+    """For each label how many of its rows get another answer, most first.
+
+    >>> rows = {"a": {"a": 9, "b": 1}, "b": {"a": 3, "b": 0}}
+    >>> by_errors(Scores.model_construct(confusion=rows))
+    {'b': 3, 'a': 1}
+    """
+    wrong = {label: sum(row.values()) - row[label] for label, row in scores.confusion.items()}
+    return dict(sorted(wrong.items(), key=lambda one: -one[1]))
+
+
 def _confusion(predictions: Sequence[Prediction], labels: Sequence[str]) -> dict[str, dict[str, int]]:
     known = set(labels)
     for row in predictions:

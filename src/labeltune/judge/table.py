@@ -11,6 +11,7 @@ from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
+from labeltune.judge.metrics import by_errors
 from labeltune.judge.runs import Pair, RunsComparison
 from labeltune.summary import Epoch, Hardware, Judgement, Summary, Time
 from labeltune.summary.scores import Scores, TopAccuracy
@@ -220,9 +221,8 @@ def _most_changed(before: Scores, after: Scores) -> list[str]:
 
 def _most_wrong(scores: Scores) -> list[str]:
     """All labels where they fit, else those of which most rows get another answer, in their usual order."""
-    wrong = {label: sum(row.values()) - row[label] for label, row in scores.confusion.items()}
-    shown = set(sorted(wrong, key=lambda label: -wrong[label])[:MOST_LABELS])
-    return [label for label in wrong if label in shown]
+    shown = list(by_errors(scores))[:MOST_LABELS]
+    return [label for label in scores.confusion if label in shown]
 
 
 def _note(left_out: int, which: str) -> Text:

@@ -10,8 +10,9 @@ import yaml
 from markupsafe import Markup
 
 from labeltune.folder import RunFolder
+from labeltune.judge.metrics import by_errors
 from labeltune.report.contents import Contents, read_contents
-from labeltune.report.labels import MANY_LABELS, by_errors
+from labeltune.report.labels import MANY_LABELS
 from labeltune.report.rendering import environment
 from labeltune.summary import Summary
 from labeltune.summary.scores import Scores

@@ -50,17 +50,6 @@ class Bars(NamedTuple):
     rest_after: float
 
 
-def by_errors(scores: Scores) -> dict[str, int]:
-    """For each label how many of its rows get another answer, most first.
-
-    >>> rows = {"a": {"a": 9, "b": 1}, "b": {"a": 3, "b": 0}}
-    >>> by_errors(Scores.model_construct(confusion=rows))
-    {'b': 3, 'a': 1}
-    """
-    wrong = {label: sum(row.values()) - row[label] for label, row in scores.confusion.items()}
-    return dict(sorted(wrong.items(), key=lambda one: -one[1]))
-
-
 def confused_pairs(before: Scores, after: Scores) -> list[Confused]:
     """Every pair of a gold label and another answer that has rows, those with most rows after tuning first."""
     pairs = [

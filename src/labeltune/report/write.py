@@ -13,12 +13,13 @@ from markupsafe import Markup
 
 from labeltune.durable import write_file
 from labeltune.folder import RunFolder
+from labeltune.judge.metrics import by_errors
 from labeltune.report import charts, curves
 from labeltune.report.browse import browser_data, script_json
 from labeltune.report.contents import Contents, flatten, read_contents
 from labeltune.report.datamap import data_map
 from labeltune.report.examples import explain_examples, row_facts
-from labeltune.report.labels import MANY_LABELS, MOST_PAIRS, by_errors, confused_pairs, heat_maps
+from labeltune.report.labels import MANY_LABELS, MOST_PAIRS, confused_pairs, heat_maps
 from labeltune.report.rendering import environment
 from labeltune.summary import Summary
 
